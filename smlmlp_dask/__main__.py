@@ -1,0 +1,5 @@
+"""``python -m smlmlp_dask``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,280 @@
+"""Where blocks begin and end: arithmetic on plain integers, without Dask, Zarr or data."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import accumulate, product
+from math import prod
+from typing import TypeAlias
+
+Chunks: TypeAlias = tuple[tuple[int, ...], ...]
+"""Block lengths along each axis, as in `dask.array.Array.chunks`."""
+
+BLOCK_BYTES = 16 * 2**20
+"""Float32 bytes of one block of background.
+
+Larger fresh arrays are handed out by the C library as new pages, which cost the filter 20-30 % to
+fault in; far smaller blocks pay for scheduling instead.
+"""
+
+SLAB_BYTES = 2**30
+"""Most bytes of a tiled stack that may be held at once to put whole frames together."""
+
+MERGED_BYTES = 2**27
+"""Float32 bytes of put-together frames above which they are cut into smaller blocks again."""
+
+
+def frames_per_block(frame_pixels: int, unit: int = 1, block_bytes: int = BLOCK_BYTES) -> int:
+    """Return how many frames make a block: a multiple of `unit`, near `block_bytes` of float32.
+
+    Parameters
+    ----------
+    frame_pixels : int
+        Pixels of one frame.
+    unit : int
+        Frames that are stored together; a block holds at least one such unit.
+    block_bytes : int
+        Float32 bytes that the block should not exceed.
+    """
+    fitting = block_bytes // (4 * frame_pixels)
+    return max(1, fitting // unit) * unit
+
+
+def split(length: int, step: int) -> tuple[int, ...]:
+    """Cut an axis into runs of `step` and a shorter last one; an empty axis is one empty run."""
+    if length == 0:
+        return (0,)
+    whole, rest = divmod(length, step)
+    return (step,) * whole + ((rest,) if rest else ())
+
+
+def whole_frame_chunks(
+    chunks: Chunks, itemsize: int, *, slab_bytes: int = SLAB_BYTES, block_bytes: int = MERGED_BYTES
+) -> Chunks:
+    """Return the chunks in which a stack should be filtered.
+
+    Whole frames need no neighbours, so a stack that is tiled in y and x is put together first:
+    each slab (all tiles of one run of frames) is read once and cut into blocks of whole frames.
+
+    Parameters
+    ----------
+    chunks : tuple of tuple of int
+        The stack's chunks along (frame, y, x).
+    itemsize : int
+        Bytes of one pixel as stored.
+    slab_bytes : int
+        Most bytes that one slab may take.
+    block_bytes : int
+        Float32 bytes that one block of put-together frames should not exceed.
+
+    Returns
+    -------
+    tuple of tuple of int
+        `chunks` itself where frames are whole already, or where a slab would exceed `slab_bytes`
+        (then tiles have to be filtered with a halo); otherwise whole frames, no block of which
+        crosses from one run of frames to the next.
+    """
+    frames, rows, columns = chunks
+    if len(rows) == 1 and len(columns) == 1:
+        return chunks
+    frame_pixels = sum(rows) * sum(columns)
+    if max(frames) * frame_pixels * itemsize > slab_bytes:
+        return chunks
+    step = frames_per_block(frame_pixels, block_bytes=block_bytes)
+    cut = tuple(length for run in frames for length in split(run, step))
+    return cut, (sum(rows),), (sum(columns),)
+
+
+def write_chunks(
+    shape: Sequence[int], unit: Sequence[int], block_bytes: int = BLOCK_BYTES
+) -> Chunks:
+    """Return blocks for writing an array, none of which splits a write unit.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The shape to be written, (frame, y, x), starting at the target's origin.
+    unit : sequence of int
+        The target's write unit along each axis: its shard, or its chunk where it has no shards.
+    block_bytes : int
+        Float32 bytes that a block should not exceed, unless a single unit does.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Blocks that begin at multiples of `unit` on every axis: as wide as possible along x, then
+        y, then frames.
+    """
+    budget = block_bytes // 4
+    sizes = [min(length, size) for length, size in zip(shape, unit, strict=True)]
+    for axis in reversed(range(len(sizes))):
+        others = prod(sizes) // sizes[axis] if sizes[axis] else 1
+        units = max(1, budget // max(1, others * unit[axis]))
+        sizes[axis] = min(max(1, shape[axis]), units * unit[axis])
+        if sizes[axis] < shape[axis]:
+            break
+    return tuple(split(length, size) for length, size in zip(shape, sizes, strict=True))
+
+
+def is_aligned(chunks: Chunks, unit: Sequence[int]) -> bool:
+    """Say whether every block begins at a multiple of `unit` on every axis."""
+    return all(
+        start % size == 0
+        for runs, size in zip(chunks, unit, strict=True)
+        for start in accumulate(runs[:-1], initial=0)
+    )
+
+
+def join(runs: Sequence[int], most: int) -> Iterator[int]:
+    """Join neighbouring runs as long as their sum stays at or under `most`."""
+    joined = 0
+    for run in runs:
+        if joined and joined + run > most:
+            yield joined
+            joined = 0
+        joined += run
+    yield joined
+
+
+Box: TypeAlias = tuple[slice, slice, slice]
+"""A part of a stack: slices along (frame, y, x) with plain, non-negative bounds."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One task's share of a job.
+
+    Attributes
+    ----------
+    read : Box
+        What is read from the source: `inner` and, where frames are tiled, a halo around it.
+    inner : Box
+        What is computed and written: whole chunks of the output.
+    """
+
+    read: Box
+    inner: Box
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """How one channel is cut into blocks.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (frame, y, x) of source and output.
+    itemsize : int
+        Bytes of one source pixel.
+    unit : tuple of int
+        What the source stores, and therefore decodes, together.
+    chunks : tuple of int
+        Chunk shape of the output.
+    block : tuple of int
+        Shape of one block, a multiple of `chunks` on each axis that it does not span.
+    halo : tuple of int
+        Pixels (y, x) that a block of tiled frames reads beyond its own.
+    """
+
+    shape: tuple[int, int, int]
+    itemsize: int
+    unit: tuple[int, int, int]
+    chunks: tuple[int, int, int]
+    block: tuple[int, int, int]
+    halo: tuple[int, int]
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks, one task each."""
+        return prod(-(-n // b) for n, b in zip(self.shape, self.block, strict=True))
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes that one task holds at most: what it reads, and one chunk of float32 twice."""
+        frames, *tile = self.block
+        sides = zip(tile, self.halo, self.shape[1:], strict=True)
+        read = [min(length + 2 * margin, whole) for length, margin, whole in sides]
+        return self.itemsize * frames * prod(read) + 8 * prod(self.chunks)
+
+    def blocks(self) -> Iterator[Block]:
+        """Go through the blocks in the order of the stack's frames."""
+        starts = (range(0, n, b) for n, b in zip(self.shape, self.block, strict=True))
+        for corner in product(*starts):
+            ends = [min(c + b, n) for c, b, n in zip(corner, self.block, self.shape, strict=True)]
+            margins = (0, *self.halo)
+            outer = zip(corner, ends, margins, self.shape, strict=True)
+            read = tuple(slice(max(0, c - m), min(e + m, n)) for c, e, m, n in outer)
+            inner = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
+            yield Block(read, inner)  # type: ignore[arg-type]
+
+
+def plan_blocks(
+    shape: tuple[int, int, int],
+    itemsize: int,
+    unit: tuple[int, int, int],
+    halo: tuple[int, int],
+    *,
+    memory_bytes: int = SLAB_BYTES,
+    block_bytes: int = BLOCK_BYTES,
+) -> BlockPlan:
+    """Choose blocks that decode each storage unit once and write whole chunks.
+
+    Blocks are runs of whole frames, which need no neighbours. Only where a unit's frames do not
+    fit `memory_bytes`, and the source is tiled, frames are tiled too, with a halo.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (frame, y, x) of the stack.
+    itemsize : int
+        Bytes of one source pixel.
+    unit : tuple of int
+        What the source stores together, (frame, y, x): its chunk or shard; one frame of a TIFF.
+    halo : tuple of int
+        Reach of the kernels along (y, x), in pixels.
+    memory_bytes : int
+        What one block may hold.
+    block_bytes : int
+        Float32 bytes that a chunk of the output should not exceed.
+    """
+    frames, height, width = shape
+    together = max(1, min(unit[0], frames))
+    step = frames_per_block(height * width, together, block_bytes)
+    fitting = max(1, block_bytes // (4 * height * width))
+    chunk = step if step <= fitting else _divisor(together, fitting)
+    tile = (height, width)
+    if itemsize * step * height * width > memory_bytes:
+        tile = _tile(tile, unit[1:], halo, memory_bytes // (itemsize * step))
+    chunk = min(chunk, max(1, frames))
+    return BlockPlan(shape, itemsize, unit, (chunk, *tile), (step, *tile), halo)
+
+
+def _divisor(number: int, most: int) -> int:
+    """Return the largest divisor up to `most`, or `number` if that one would be far smaller."""
+    best = max(d for d in range(1, most + 1) if number % d == 0)
+    return best if 4 * best >= most else number
+
+
+def _tile(
+    frame: tuple[int, int], unit: tuple[int, int], halo: tuple[int, int], pixels: int
+) -> tuple[int, int]:
+    """Return the largest tile of whole units that fits `pixels` with its halo: y is cut first."""
+    height, width = frame
+    rows = pixels // width - 2 * halo[0]
+    if rows >= unit[0] or unit[1] >= width:
+        return min(height, max(1, rows // unit[0]) * unit[0]), width
+    rows = min(height, unit[0])
+    columns = pixels // (rows + 2 * halo[0]) - 2 * halo[1]
+    return rows, min(width, max(1, columns // unit[1]) * unit[1])
+
+
+def interleave(plans: Sequence[BlockPlan]) -> Iterator[tuple[int, Block]]:
+    """Go through the blocks of several channels so that all of them advance together."""
+
+    def numbered(channel: int, plan: BlockPlan) -> Iterator[tuple[float, int, Block]]:
+        for i, block in enumerate(plan.blocks()):
+            yield (i + 0.5) / plan.n_blocks, channel, block
+
+    streams = [numbered(channel, plan) for channel, plan in enumerate(plans)]
+    for _, channel, block in merge(*streams, key=lambda entry: entry[:2]):
+        yield channel, block

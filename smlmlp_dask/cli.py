@@ -1,0 +1,352 @@
+"""The command line: parse, call, print, exit code."""
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from .background import Engine
+from .pipeline import run_spatial_mean
+from .store import SpatialMeanResult, open_backgrounds, read_attributes
+
+USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
+"""What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
+
+
+class OneLineError(click.ClickException):
+    """An error as one line on stderr, with exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print the message on a line of its own, whatever line breaks it had."""
+        click.echo(f"Error: {' '.join(self.message.split())}", file=file, err=True)
+
+
+class Command(click.Command):
+    """A command whose errors are one line, unless ``--verbose`` asks for the traceback."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and say what is wrong in one line."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, and say what went wrong in one line."""
+        verbose = bool(ctx.params.get("verbose"))
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
+        except USER_ERRORS as error:
+            if verbose:
+                Console(stderr=True).print_exception()
+            _fail(str(error) or type(error).__name__, error)
+
+
+class Group(click.Group):
+    """A group whose errors are one line."""
+
+    command_class = Command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command, or say in one line which ones there are."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            names = ", ".join(self.list_commands(ctx))
+            _fail(f"{error.format_message()} Commands: {names}.", error)
+
+
+def _fail(message: str, cause: Exception) -> NoReturn:
+    raise OneLineError(message) from cause
+
+
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Log more, and show tracebacks of errors."
+)
+
+
+class RadiusType(click.ParamType):
+    """One radius, or ry,rx."""
+
+    name = "R|RY,RX"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """Turn the text into one or two numbers; their range is checked by the library."""
+        try:
+            radii = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            radii = ()
+        if len(radii) not in (1, 2):
+            self.fail(f"{value!r} is neither a radius like 7 nor a pair like 6,10 (pixels)")
+        return radii
+
+
+class BoxType(click.ParamType):
+    """A source's index and a box in its frames."""
+
+    name = "SOURCE:X0,Y0,X1,Y1"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, tuple[int, ...]]:
+        """Turn the text into the index and four numbers."""
+        match = re.fullmatch(r"(\d+):(-?\d+),(-?\d+),(-?\d+),(-?\d+)", value)
+        if not match:
+            self.fail(
+                f"{value!r} is not SOURCE_INDEX:x0,y0,x1,y1, such as 0:0,0,256,512 for the left "
+                "half of the first source"
+            )
+        index, *box = map(int, match.groups())
+        return index, tuple(box)
+
+
+class FramesType(click.ParamType):
+    """A range of frames, as a Python slice."""
+
+    name = "START:STOP[:STEP]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> slice:
+        """Turn the text into a slice."""
+        match = re.fullmatch(r"(-?\d*):(-?\d*)(?::(-?\d+))?", value)
+        try:
+            parts = [int(part) if part else None for part in match.groups()] if match else []
+        except ValueError:
+            parts = []
+        if not parts:
+            self.fail(f"{value!r} is not a range of frames like 0:1000, 500: or 0:1000:10")
+        return slice(*parts)
+
+
+class ShapeType(click.ParamType):
+    """The shape of a raw movie."""
+
+    name = "T,Y,X"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Turn the text into three numbers."""
+        if not re.fullmatch(r"\d+,\d+,\d+", value):
+            self.fail(f"{value!r} is not frames,height,width like 100,30,30")
+        return tuple(map(int, value.split(",")))
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="smlmlp-dask")
+def smlmlp() -> None:
+    """Background of single-molecule localization movies that fit nowhere.
+
+    \b
+    smlmlp-dask demo                                try it on a simulated movie
+    smlmlp-dask run movie.tif -o background.zarr    your own movie
+    smlmlp-dask info background.zarr                what is in a result
+    """
+
+
+@smlmlp.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCES...")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Store to write, such as background.zarr; must not exist.",
+)
+@click.option(
+    "--radius",
+    "radii",
+    type=RadiusType(),
+    multiple=True,
+    help="Averaging radius in pixels, 7 by default. Once: for all channels; "
+    "repeated: one per channel, in order.",
+)
+@click.option(
+    "--bbox",
+    "boxes",
+    type=BoxType(),
+    multiple=True,
+    help="Take only this box of a source (counted from 0) as a channel; repeatable.",
+)
+@click.option(
+    "--flip",
+    "flips",
+    type=click.Choice(["y", "x", "yx", "none"]),
+    multiple=True,
+    help="Mirror a channel: once per channel, in order.",
+)
+@click.option("--frames", type=FramesType(), help="Frames to take, such as 0:1000.")
+@click.option("--raw-shape", type=ShapeType(), help="Shape of headerless raw movies.")
+@click.option(
+    "--raw-dtype",
+    metavar="DTYPE",
+    help="Dtype of headerless raw movies, such as '>u2': 16 bit, big-endian.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "fused", "dask-image"]),
+    default="auto",
+    show_default=True,
+    help="Which filter computes it.",
+)
+@click.option("--cuda", is_flag=True, help="Filter on the GPU.")
+@click.option("--parallel", is_flag=True, help="Split each block's frames over threads, too.")
+@click.option(
+    "--progress/--no-progress", default=None, help="Progress bar (default: on a terminal)."
+)
+@verbose_option
+def run(
+    sources: tuple[str, ...],
+    output: Path,
+    radii: tuple[tuple[float, ...], ...],
+    boxes: tuple[tuple[int, tuple[int, ...]], ...],
+    flips: tuple[str, ...],
+    frames: slice | None,
+    raw_shape: tuple[int, ...] | None,
+    raw_dtype: str | None,
+    engine: Engine,
+    cuda: bool,
+    parallel: bool,
+    progress: bool | None,
+    verbose: bool,
+) -> None:
+    """Estimate the background of movies and store it.
+
+    SOURCES are Zarr or OME-Zarr, TIFF, folders or globs of TIFFs, or headerless raw movies; each
+    is a channel, or several with --bbox. Exits with 0 when OUTPUT is complete.
+
+    \b
+    smlmlp-dask run movie.tif -o background.zarr --radius 7
+    smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512 --flip none --flip x
+    smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
+    """
+    _log(verbose)
+    result = run_spatial_mean(
+        list(sources),
+        output,
+        _radii(radii),
+        bboxes=_bboxes(boxes, len(sources)),
+        flips=[("y" in flip, "x" in flip) for flip in flips] or None,
+        frames=frames,
+        raw_shape=raw_shape,
+        raw_dtype=raw_dtype,
+        cuda=cuda,
+        parallel=parallel,
+        engine=engine,
+        progress=sys.stderr.isatty() if progress is None else progress,
+    )
+    Console().print(_summary(result))
+
+
+@smlmlp.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@verbose_option
+def info(path: Path, verbose: bool) -> None:
+    """Show what is in a store of backgrounds.
+
+    \b
+    smlmlp-dask info background.zarr
+    """
+    _log(verbose)
+    attributes = read_attributes(path)
+    console = Console()
+    console.print(_summary(open_backgrounds(path)))
+    console.print(f"sources: {', '.join(attributes['sources'])}", soft_wrap=True)
+    console.print(f"engine: {attributes['engine']}")
+    console.print("versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()))
+
+
+@smlmlp.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default="smlmlp-dask-demo",
+    show_default=True,
+    help="Folder to write; must not exist.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=600,
+    show_default=True,
+    help="Frames of the simulated movie.",
+)
+@verbose_option
+def demo(output: Path, frames: int, verbose: bool) -> None:
+    """Try it: simulate a movie of two channels, run the job, compare with the known background.
+
+    \b
+    smlmlp-dask demo
+    """
+    from .demo import run_demo  # brings matplotlib, which the other commands do without
+
+    _log(verbose)
+    console = Console()
+    report = run_demo(output, frames, progress=sys.stderr.isatty())
+    console.print(_summary(report.result))
+    table = Table("channel", "known background", "error (RMS)", "error (mean)", box=box.SIMPLE)
+    for i, check in enumerate(report.checks):
+        table.add_row(
+            str(i),
+            f"{check.known:.1f} counts",
+            f"{check.rms:.2f} counts ({check.rms / check.known:.1%})",
+            f"{check.bias:+.2f} counts ({check.bias / check.known:+.1%})",
+        )
+    console.print(table)
+    console.print(f"rate: {report.rate / 1e6:,.0f} Mpx/s, from Zarr to Zarr")
+    console.print(f"movie: {report.movie}", soft_wrap=True)
+    console.print(f"background: {report.result.path}", soft_wrap=True)
+    console.print(f"picture: {report.picture}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``smlmlp-dask`` and ``python -m smlmlp_dask``."""
+    smlmlp(prog_name="smlmlp-dask")
+
+
+def _log(verbose: bool) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
+
+
+def _radii(radii: tuple[tuple[float, ...], ...]) -> Any:
+    if not radii:
+        return 7.0
+    pairs = [(pair[0], pair[-1]) for pair in radii]
+    return pairs if len(pairs) > 1 else pairs[0]
+
+
+def _bboxes(boxes: tuple[tuple[int, tuple[int, ...]], ...], n_sources: int) -> Any:
+    if not boxes:
+        return None
+    grouped: list[list[tuple[int, ...]] | None] = [None] * n_sources
+    for index, corners in boxes:
+        if index >= n_sources:
+            raise ValueError(
+                f"--bbox names source {index}, but there "
+                f"{'is only source 0' if n_sources == 1 else f'are sources 0 to {n_sources - 1}'}"
+            )
+        grouped[index] = [*(grouped[index] or []), corners]
+    return grouped
+
+
+def _summary(result: SpatialMeanResult) -> Table:
+    table = Table(
+        "channel", "frames × y × x", "chunks", "radius (y, x)", "noise correction", box=box.SIMPLE
+    )
+    radii = result.info["channels_mean_radii_pix"]
+    for i, (bkgd, factor) in enumerate(zip(result.bkgds, result.noise_corrections, strict=True)):
+        table.add_row(
+            str(i),
+            " × ".join(map(str, bkgd.shape)),
+            " × ".join(map(str, bkgd.chunksize)),
+            "{:g}, {:g} px".format(*radii[i]),
+            f"{factor:.6f}",
+        )
+    return table

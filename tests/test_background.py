@@ -1,0 +1,543 @@
+import array
+import pickle
+from collections import deque
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import correlate1d
+from zarr.storage import MemoryStore
+
+from smlmlp_dask import bkgd_spatial_mean, chunks, gaussian_kernel, noise_correction
+
+from . import reference, strategies
+
+ENGINES = ["dask-image"]
+
+
+def counts(shape=(6, 20, 24), dtype=np.uint16, seed=0):
+    return np.random.default_rng(seed).poisson(100, shape).astype(dtype)
+
+
+def background(channel, radii=7.0, **options):
+    return bkgd_spatial_mean([channel], radii, **options)[0][0]
+
+
+# ---- the numbers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_agrees_with_the_slow_reference(engine, data):
+    stack = data.draw(strategies.stacks(max_frames=2, max_side=14))
+    ry, rx = data.draw(strategies.radius_pairs)
+    lazy = data.draw(strategies.chunked(stack))
+    result = background(lazy, (ry, rx), engine=engine).compute()
+    expected = reference.background(stack, ry / 2, rx / 2)
+    limit = reference.tolerance(ry, rx) * np.abs(stack.astype(np.float32)).max(initial=0)
+    assert result.dtype == np.float32
+    assert result.shape == stack.shape
+    assert np.abs(result - expected).max(initial=0) <= limit
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_same_bits_for_every_chunking(engine, data):
+    stack = data.draw(strategies.stacks())
+    radii = data.draw(strategies.radius_pairs)
+    whole = background(stack, radii, engine=engine).compute()
+    lazy = data.draw(strategies.chunked(stack))
+    assert background(lazy, radii, engine=engine).compute().tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_same_bits_where_tiles_are_filtered_with_a_halo(engine, data):
+    stack = data.draw(strategies.stacks())
+    radii = data.draw(strategies.radius_pairs)
+    lazy = data.draw(strategies.chunked(stack))
+    whole = background(stack, radii, engine=engine).compute()
+    with pytest.MonkeyPatch.context() as patch:
+        # a slab of tiles may hold nothing: frames are never put together
+        patch.setattr(
+            chunks.whole_frame_chunks, "__kwdefaults__", {"slab_bytes": 0, "block_bytes": 1}
+        )
+        tiled = background(lazy, radii, engine=engine)
+    assert tiled.compute().tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("parallel", [True, 1, 3, np.int64(2)])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_same_bits_in_parallel(engine, parallel):
+    lazy = da.from_array(counts((7, 20, 24)), chunks=(3, 20, 24))
+    one = background(lazy, engine=engine)
+    many = background(lazy, engine=engine, parallel=parallel)
+    assert many.chunks == one.chunks
+    assert many.compute().tobytes() == one.compute().tobytes()
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_same_bits_under_every_scheduler(engine, scheduler):
+    lazy = da.from_array(counts(), chunks=(2, 20, 24))
+    expected = background(counts(), engine=engine).compute(scheduler="synchronous")
+    result = background(lazy, engine=engine).compute(scheduler=scheduler, num_workers=2)
+    assert result.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_frames_are_independent(engine):
+    stack = counts()
+    each = [background(frame[None], engine=engine).compute() for frame in stack]
+    assert np.concatenate(each).tobytes() == background(stack, engine=engine).compute().tobytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(level=st.integers(0, 65535), radius=strategies.radii)
+@settings(max_examples=20)
+def test_a_constant_stays_itself(engine, level, radius):
+    stack = np.full((1, 9, 11), level, np.uint16)
+    limit = reference.tolerance(radius) * level
+    assert np.abs(background(stack, radius, engine=engine).compute() - level).max() <= limit
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_impulse_gives_the_kernels(engine):
+    impulse = np.zeros((1, 41, 43), np.float32)
+    impulse[0, 20, 21] = 1
+    result = background(impulse, (6.0, 9.0), engine=engine).compute()[0]
+    kernel_y, kernel_x = gaussian_kernel(3.0), gaussian_kernel(4.5)
+    expected = np.zeros((41, 43), np.float32)
+    ry, rx = len(kernel_y) // 2, len(kernel_x) // 2
+    expected[20 - ry : 21 + ry, 21 - rx : 22 + rx] = np.outer(kernel_y, kernel_x)
+    np.testing.assert_allclose(result, expected, rtol=2.0**-22, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nan_stays_in_its_neighbourhood(engine):
+    stack = np.ones((2, 40, 40), np.float32)
+    stack[1, 20, 20] = np.nan
+    result = background(stack, 7.0, engine=engine).compute()
+    reach = 9  # of radius 7
+    hit = np.zeros(stack.shape, bool)
+    hit[1, 20 - reach : 21 + reach, 20 - reach : 21 + reach] = True
+    np.testing.assert_array_equal(np.isnan(result), hit)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("shape", [(0, 5, 6), (1, 1, 1), (3, 1, 40), (3, 40, 1), (2, 3, 3)])
+@pytest.mark.parametrize("radius", [7.0, 600.0, 10_000.0])
+def test_edges_and_kernels_wider_than_the_frame(engine, shape, radius):
+    stack = counts(shape)
+    kernel = gaussian_kernel(radius / 2)
+    expected = stack.astype(np.float32)
+    for axis in (1, 2):
+        expected = correlate1d(expected, kernel, axis, mode="nearest")
+    limit = reference.tolerance(radius) * stack.max(initial=0)
+    tiled = da.from_array(stack, chunks=(1, 2, 2) if stack.size else -1)
+    for channel in (stack, tiled):
+        result = background(channel, radius, engine=engine).compute()
+        assert result.shape == shape
+        assert np.abs(result - expected).max(initial=0) <= limit
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", strategies.REAL_DTYPES)
+def test_every_real_dtype_is_cast_to_float32(engine, dtype):
+    stack = counts().astype(dtype)
+    expected = background(stack.astype(np.float32), engine=engine).compute()
+    result = background(stack, engine=engine)
+    assert result.dtype == np.float32
+    assert result.compute().tobytes() == expected.tobytes()
+
+
+# ---- laziness and declared form ----------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_compute")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_is_computed_by_the_call(engine, tmp_path):
+    stored = zarr.create_array(tmp_path / "m.zarr", shape=(64, 9, 9), chunks=(8, 9, 9), dtype="u2")
+    stored.store.close()
+    lazy = da.zeros((100_000, 32, 32), chunks=(16, 16, 16), dtype="u2")
+    bkgds, _, _ = bkgd_spatial_mean([stored, lazy, counts()], engine=engine)
+    assert [bkgd.shape for bkgd in bkgds] == [(64, 9, 9), (100_000, 32, 32), (6, 20, 24)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("tile", [(4, 20, 24), (4, 7, 9)])
+def test_declared_is_what_is_computed(engine, tile):
+    bkgd = background(da.from_array(counts(dtype=">u2"), chunks=tile), engine=engine)
+    assert bkgd.dtype == np.float32
+    assert type(bkgd._meta) is np.ndarray
+    for index in np.ndindex(*bkgd.numblocks):
+        block = bkgd.blocks[index]
+        computed = block.compute()
+        assert type(computed) is np.ndarray
+        assert (computed.shape, computed.dtype) == (block.shape, block.dtype)
+
+
+def test_stacks_of_whole_frames_keep_their_chunks():
+    lazy = da.from_array(counts((7, 20, 24)), chunks=((1, 4, 2), 20, 24))
+    assert background(lazy).chunks == lazy.chunks
+
+
+def test_tiled_stacks_come_out_as_whole_frames():
+    lazy = da.from_array(counts((7, 20, 24)), chunks=(3, 5, 24))
+    assert background(lazy).chunks == ((3, 3, 1), (20,), (24,))
+
+
+def test_arrays_in_memory_are_not_copied():
+    stack = counts()
+    lazy = background(stack)
+    stack[:] = 7
+    assert np.allclose(lazy.compute(), 7)
+
+
+def test_results_pickle():
+    lazy = background(counts())
+    assert pickle.loads(pickle.dumps(lazy)).compute().tobytes() == lazy.compute().tobytes()
+
+
+# ---- radii, corrections and info ---------------------------------------------------------------
+
+TWO = [counts((2, 9, 8)), counts((3, 7, 6))]
+
+
+@pytest.mark.parametrize(
+    ("radii", "expected"),
+    [
+        (7, [(7.0, 7.0), (7.0, 7.0)]),
+        (np.float32(7), [(7.0, 7.0), (7.0, 7.0)]),
+        (np.array(7), [(7.0, 7.0), (7.0, 7.0)]),
+        ((6, 10), [(6.0, 10.0), (6.0, 10.0)]),
+        (np.array([6, 10]), [(6.0, 10.0), (6.0, 10.0)]),
+        (deque([6.0, 10.0]), [(6.0, 10.0), (6.0, 10.0)]),
+        ([(6, 6), (8, 10)], [(6.0, 6.0), (8.0, 10.0)]),
+        (np.array([[6, 6], [8, 10]]), [(6.0, 6.0), (8.0, 10.0)]),
+        ([np.array([6, 6]), [8, 10]], [(6.0, 6.0), (8.0, 10.0)]),
+        (((np.int8(6), 6), range(8, 10)), [(6.0, 6.0), (8.0, 9.0)]),
+    ],
+)
+def test_forms_of_radii(radii, expected):
+    _, _, info = bkgd_spatial_mean(TWO, radii)
+    assert info["channels_mean_radii_pix"] == expected
+    assert info["channels_mean_radius_pix"] is info["channels_mean_radii_pix"]
+    assert info["spatial_mean_sigmas"] == [(ry / 2, rx / 2) for ry, rx in expected]
+    for pair in info["channels_mean_radii_pix"]:
+        assert type(pair) is tuple
+        assert [type(radius) for radius in pair] == [float, float]
+
+
+@pytest.mark.parametrize(
+    ("radii", "message"),
+    [
+        (0, "holds 0:"),
+        (-1.0, "holds -1.0:"),
+        (float("nan"), "holds nan:"),
+        (float("inf"), "holds inf:"),
+        (10_000.1, "at most 10000 px"),
+        (5e-324, "greater than 0"),
+        (10**400, "at most 10000 px"),
+        (True, "holds True:"),
+        ("7", "holds '7':"),
+        (None, "holds None:"),
+        (7j, "holds 7j:"),
+        ({6, 10}, "holds {"),
+        ([], "sequence of 0 radii"),
+        ([7.0], "sequence of 1 radii"),
+        ([7.0, 8.0, 9.0], "sequence of 3 radii"),
+        ([(6, 6)], "1 pairs for 2 channels"),
+        ([(6, 6), (7, 7), (8, 8)], "3 pairs for 2 channels"),
+        ([7.0, (6, 6)], "mixes radii and sequences"),
+        ([(6, 6), (7, 7, 7)], "in place of a pair"),
+        ([(6, 6), ()], "in place of a pair"),
+        ([[(6, 6), (7, 7)], [(6, 6), (7, 7)]], "in place of a pair"),
+        ([(6, 6), (7, 0)], "holds 0:"),
+        (["6", "10"], "holds '6':"),
+        (np.zeros((2, 2)), r"holds 0\.0:"),
+    ],
+)
+def test_wrong_radii(radii, message):
+    noise = [1.0, 2.0]
+    with pytest.raises(ValueError, match=message):
+        bkgd_spatial_mean(TWO, radii, noise_corrections=noise)
+    assert noise == [1.0, 2.0]
+
+
+def test_corrections_default_to_float32_ones():
+    _, corrections, _ = bkgd_spatial_mean(TWO, [(6, 6), (8, 10)])
+    assert [type(factor) for factor in corrections] == [np.float32, np.float32]
+    assert corrections == [noise_correction(3.0, 3.0), noise_correction(4.0, 5.0)]
+
+
+@pytest.mark.parametrize(
+    "given_corrections",
+    [
+        [np.float32(1), np.float32(2)],
+        [1.0, 2],
+        np.array([1, 2], np.float32),
+        np.array([1.0, 2.0]),
+        deque([1.0, 2.0]),
+        array.array("d", [1.0, 2.0]),
+    ],
+)
+def test_mutable_corrections_are_updated_in_place(given_corrections):
+    _, corrections, _ = bkgd_spatial_mean(TWO, noise_corrections=given_corrections)
+    assert corrections is given_corrections
+    factor = noise_correction(3.5, 3.5)
+    assert list(corrections) == pytest.approx([factor, 2 * factor])
+
+
+def test_a_tuple_of_corrections_gives_a_new_list():
+    given_corrections = (1.0, 2.0)
+    _, corrections, _ = bkgd_spatial_mean(TWO, noise_corrections=given_corrections)
+    assert given_corrections == (1.0, 2.0)
+    assert type(corrections) is list
+    assert corrections[1] == 2 * noise_correction(3.5, 3.5)
+
+
+def read_only(values):
+    values = np.array(values)
+    values.flags.writeable = False
+    return values
+
+
+@pytest.mark.parametrize(
+    ("corrections", "error", "message"),
+    [
+        ([1.0], ValueError, "1 entries for 2 channels"),
+        ([], ValueError, "0 entries for 2 channels"),
+        ([1.0, float("nan")], ValueError, r"noise_corrections\[1\] is nan"),
+        ([1.0, -1.0], ValueError, r"noise_corrections\[1\] is -1"),
+        ([float("inf"), 1.0], ValueError, r"noise_corrections\[0\] is inf"),
+        (["1", 1.0], ValueError, r"noise_corrections\[0\] is '1'"),
+        ([None, 1.0], ValueError, r"noise_corrections\[0\] is None"),
+        (np.ones((2, 1)), ValueError, r"shape \(2, 1\)"),
+        (np.ones(2, int), ValueError, "holds int64"),
+        (array.array("i", [1, 1]), ValueError, "holds integers"),
+        (read_only([1.0, 1.0]), ValueError, "read-only"),
+        (1.0, TypeError, "is a float"),
+        ("ab", TypeError, "is a str"),
+        ({0: 1.0, 1: 1.0}, TypeError, "is a dict"),
+        (bytearray(2), TypeError, "is a bytearray"),
+    ],
+)
+def test_wrong_corrections(corrections, error, message):
+    before = repr(corrections)
+    with pytest.raises(error, match=message):
+        bkgd_spatial_mean(TWO, noise_corrections=corrections)
+    assert repr(corrections) == before
+
+
+# ---- channels ----------------------------------------------------------------------------------
+
+
+class NotAnArray:
+    ndim = 3
+
+
+@pytest.mark.parametrize(
+    ("channels", "error", "message"),
+    [
+        (counts(), ValueError, r"single array of shape \(6, 20, 24\).*\[array\]"),
+        (da.zeros((2, 3, 4)), ValueError, r"pass a sequence of stacks"),
+        (np.zeros((2, 3, 4, 5)), ValueError, r"list\(array\)"),
+        ([], ValueError, "channels is empty"),
+        ((), ValueError, "channels is empty"),
+        (None, TypeError, "channels is a NoneType"),
+        ("movie.tif", TypeError, "channels is a str"),
+        (iter([counts()]), TypeError, "pass a sequence"),
+        ([np.zeros((3, 4))], ValueError, r"channels\[0\] has shape \(3, 4\)"),
+        ([counts(), np.zeros((1, 2, 3, 4))], ValueError, r"channels\[1\] has shape \(1, 2, 3, 4\)"),
+        ([np.zeros((3, 0, 4))], ValueError, "no pixels"),
+        ([da.zeros((3, 4, 0))], ValueError, "no pixels"),
+        ([np.zeros((2, 3, 4), bool)], TypeError, "dtype bool"),
+        ([np.zeros((2, 3, 4), complex)], TypeError, "dtype complex128"),
+        ([np.zeros((2, 3, 4), object)], TypeError, "dtype object"),
+        ([np.zeros((2, 3, 4), "M8[s]")], TypeError, "dtype datetime64"),
+        ([da.zeros((2, 3, 4), dtype=bool)], TypeError, "dtype bool"),
+        ([[[[1, 2], [3, 4]]]], TypeError, r"channels\[0\] is a list"),
+        ([NotAnArray()], TypeError, r"channels\[0\] is a NotAnArray"),
+        ([np.ma.zeros((2, 3, 4))], TypeError, "is a MaskedArray"),
+        ([da.ma.masked_less(da.zeros((2, 3, 4)), 1)], TypeError, "masks would be ignored"),
+    ],
+)
+def test_wrong_channels(channels, error, message):
+    with pytest.raises(error, match=message):
+        bkgd_spatial_mean(channels)
+
+
+def test_unknown_chunk_sizes_are_refused():
+    stack = da.from_array(counts(), chunks=(2, -1, -1))
+    unknown = stack[stack[:, 0, 0] > 0]
+    with pytest.raises(
+        ValueError, match=r"unknown chunk sizes \('\?', 20, 24\).*compute_chunk_sizes"
+    ):
+        bkgd_spatial_mean([unknown])
+
+
+@pytest.mark.parametrize("channels", [(counts(),), deque([counts()])])
+def test_any_sequence_of_channels(channels):
+    assert background(channels[0]).compute().shape == (6, 20, 24)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"chunks": (4, 20, 24)},
+        {"chunks": (1, 7, 5)},
+        {"chunks": (2, 5, 8), "shards": (4, 10, 24)},
+        {"chunks": (4, 9, 24), "zarr_format": 2},
+    ],
+)
+def test_zarr_channels(layout, tmp_path):
+    stack = counts()
+    stored = zarr.create_array(tmp_path / "m.zarr", shape=stack.shape, dtype="u2", **layout)
+    stored[:] = stack
+    assert background(stored).compute().tobytes() == background(stack).compute().tobytes()
+
+
+# ---- options -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parallel", [0, -1, 1.5, "2", None])
+def test_wrong_parallel(parallel):
+    with pytest.raises(ValueError, match="parallel is .*: pass True, False, or a number"):
+        bkgd_spatial_mean(TWO, parallel=parallel)
+
+
+@pytest.mark.parametrize("engine", ["scipy", "", None, 1])
+def test_wrong_engine(engine):
+    with pytest.raises(ValueError, match="engine is .*: pass one of auto, fused, dask-image"):
+        bkgd_spatial_mean(TWO, engine=engine)
+
+
+# ---- preallocated outputs ----------------------------------------------------------------------
+
+
+def zarr_target(shape, store=None, fill=7, **layout):
+    return zarr.create_array(
+        MemoryStore() if store is None else store,
+        shape=shape,
+        dtype="f4",
+        fill_value=fill,
+        **{"chunks": (4, 16, 16), **layout},
+    )
+
+
+@pytest.mark.parametrize("extra", [0, 3])
+@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+def test_targets_are_filled_and_their_tails_left(tmp_path, extra, scheduler):
+    stack = counts((6, 40, 30))
+    lazy = da.from_array(stack, chunks=((1, 4, 1), (9, 31), 30))
+    shape = (6 + extra, 40, 30)
+    targets = [
+        np.full(shape, 7, np.float32),
+        zarr_target(shape),
+        zarr_target(shape, tmp_path / "a.zarr"),
+        zarr_target(shape, tmp_path / "b.zarr", chunks=(2, 8, 8), shards=(4, 16, 32)),
+        zarr_target(shape, tmp_path / "c.zarr", zarr_format=2),
+    ]
+    expected = background(stack).compute()
+    with dask.config.set(scheduler=scheduler, num_workers=2):
+        bkgds, _, _ = bkgd_spatial_mean([lazy] * len(targets), bkgds=targets)
+    for bkgd, target in zip(bkgds, targets, strict=True):
+        assert isinstance(bkgd, da.Array)
+        assert bkgd.shape == stack.shape
+        assert bkgd.dtype == np.float32
+        assert target[:6].tobytes() == expected.tobytes()
+        assert (target[6:] == 7).all()
+        assert bkgd.compute().tobytes() == expected.tobytes()
+
+
+def test_returned_arrays_read_the_target():
+    target = np.zeros((8, 20, 24), np.float32)
+    (bkgd,), _, _ = bkgd_spatial_mean([counts()], bkgds=[target])
+    target[:] = 5
+    assert (bkgd.compute() == 5).all()
+
+
+def test_no_frames_leave_the_target_alone():
+    target = np.full((2, 20, 24), 7, np.float32)
+    (bkgd,), _, _ = bkgd_spatial_mean([counts((0, 20, 24))], bkgds=[target])
+    assert bkgd.compute().shape == (0, 20, 24)
+    assert (target == 7).all()
+
+
+def test_large_results_are_written_in_batches(monkeypatch):
+    monkeypatch.setattr("smlmlp_dask.background.BATCH_BYTES", 4 * 20 * 24 * 3)
+    lazy = da.from_array(counts((11, 20, 24)), chunks=(2, -1, -1))
+    target = np.zeros((11, 20, 24), np.float32)
+    bkgd_spatial_mean([lazy], bkgds=[target])
+    assert target.tobytes() == background(lazy).compute().tobytes()
+
+
+def frozen(shape):
+    target = np.zeros(shape, np.float32)
+    target.flags.writeable = False
+    return target
+
+
+ONE = counts((3, 9, 8)).astype(np.float32)
+BUFFER = np.zeros((5, 9, 8), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("channels", "targets", "error", "message"),
+    [
+        ([ONE], [], ValueError, "bkgds has 0 arrays for 1 channel"),
+        ([ONE], [BUFFER, BUFFER], ValueError, "bkgds has 2 arrays for 1 channel"),
+        ([ONE], BUFFER, TypeError, "bkgds is a ndarray"),
+        ([ONE], {0: BUFFER}, TypeError, "bkgds is a dict"),
+        ([ONE], [None], TypeError, r"bkgds\[0\] is a NoneType"),
+        ([ONE], [da.zeros(ONE.shape, dtype="f4")], TypeError, r"bkgds\[0\] is a Array"),
+        ([ONE], [np.zeros(ONE.shape)], ValueError, "has dtype float64"),
+        ([ONE], [np.zeros(ONE.shape, ">f4")], ValueError, "has dtype >f4"),
+        ([ONE], [np.zeros((3, 9, 9), "f4")], ValueError, r"shape \(3, 9, 9\) for a channel"),
+        ([ONE], [np.zeros((3, 72), "f4")], ValueError, r"shape \(3, 72\) for a channel"),
+        ([ONE], [np.zeros((2, 9, 8), "f4")], ValueError, "2 frames for a channel of 3"),
+        ([ONE], [frozen((3, 9, 8))], ValueError, "read-only"),
+        ([ONE], [ONE], ValueError, r"bkgds\[0\] shares its memory or storage with channels\[0\]"),
+        ([ONE, ONE], [BUFFER, BUFFER[1:]], ValueError, r"bkgds\[0\] and bkgds\[1\] share"),
+    ],
+)
+def test_wrong_targets(channels, targets, error, message):
+    noise = [1.0] * len(channels)
+    before = (ONE.tobytes(), BUFFER.tobytes())
+    with pytest.raises(error, match=message):
+        bkgd_spatial_mean(channels, bkgds=targets, noise_corrections=noise)
+    assert (ONE.tobytes(), BUFFER.tobytes()) == before
+    assert noise == [1.0] * len(channels)
+
+
+def test_a_zarr_target_must_not_be_its_own_channel_or_read_only(tmp_path):
+    stored = zarr_target((3, 9, 8), tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="would be overwritten while it is read"):
+        bkgd_spatial_mean([zarr.open_array(tmp_path / "a.zarr")], bkgds=[stored])
+    with pytest.raises(ValueError, match="read-only"):
+        bkgd_spatial_mean([ONE], bkgds=[zarr.open_array(tmp_path / "a.zarr", mode="r")])
+
+
+def test_interleaved_views_do_not_count_as_shared():
+    buffer = np.zeros((3, 9, 16), np.float32)
+    bkgd_spatial_mean([ONE, ONE], bkgds=[buffer[..., ::2], buffer[..., 1::2]])
+    assert buffer[..., ::2].tobytes() == buffer[..., 1::2].tobytes()
+
+
+def test_nothing_changes_when_reading_fails():
+    def fail(block):
+        raise OSError("the disk is gone")
+
+    broken = da.map_blocks(fail, da.zeros((3, 9, 8)), dtype="u2", meta=np.empty((0, 0, 0), "u2"))
+    noise = [1.0]
+    with pytest.raises(OSError, match="the disk is gone"):
+        bkgd_spatial_mean([broken], bkgds=[np.zeros((3, 9, 8), "f4")], noise_corrections=noise)
+    assert noise == [1.0]

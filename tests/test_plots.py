@@ -1,0 +1,196 @@
+"""The picture of raw frames and backgrounds: what it shows, on which scale, and that it draws."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from smlmlp_dask.plots import plot_channels
+
+
+def make_frame(height=30, width=40, seed=0):
+    rng = np.random.default_rng(seed)
+    background = np.linspace(100, 200, width, dtype=np.float32) + np.zeros((height, 1), np.float32)
+    return rng.poisson(background).astype(np.uint16), background
+
+
+def panels(figure):
+    """Images of each row: raw, background, difference."""
+    return [[axes.images[0] for axes in row.axes[:3]] for row in figure.subfigs]
+
+
+def headings(figure):
+    return [row.get_suptitle() for row in figure.subfigs]
+
+
+def draw(figure):
+    """Rendering is where Matplotlib would warn."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())
+
+
+def test_panels_hold_raw_background_and_difference():
+    frames = [make_frame(30, 40), make_frame(25, 60, seed=1)]
+    figure = plot_channels([raw for raw, _ in frames], [background for _, background in frames])
+    for (raw, background), images in zip(frames, panels(figure), strict=True):
+        shown = [image.get_array() for image in images]
+        np.testing.assert_array_equal(shown[0], raw)
+        np.testing.assert_array_equal(shown[1], background)
+        np.testing.assert_array_equal(shown[2], raw.astype(float) - background)
+        assert [image.axes.get_title() for image in images] == [
+            "raw",
+            "background",
+            "raw \N{MINUS SIGN} background",
+        ]
+        for image in images:
+            assert image.axes.get_aspect() == 1
+            assert image.axes.get_xlim() == (-0.5, raw.shape[1] - 0.5)
+            assert image.axes.get_ylim() == (raw.shape[0] - 0.5, -0.5)
+            assert image.axes.get_xlabel() == "x (px)"
+        assert images[0].axes.get_ylabel() == "y (px)"
+    assert headings(figure) == ["Channel 0", "Channel 1"]
+    assert draw(figure).std() > 0
+
+
+def test_colour_scales():
+    raw, background = make_frame()
+    ((shown_raw, shown_background, shown_difference),) = panels(plot_channels([raw], [background]))
+    limits = tuple(np.percentile(raw, (0.5, 99.8)))
+    assert shown_raw.get_clim() == shown_background.get_clim() == limits
+    assert shown_raw.get_cmap().name == shown_background.get_cmap().name == "viridis"
+    largest = np.percentile(np.abs(raw - background.astype(float)), 99.8)
+    assert shown_difference.get_clim() == (-largest, largest)
+    assert shown_difference.get_cmap().name == "PuOr_r"
+    assert shown_raw.colorbar is None
+    for image in (shown_background, shown_difference):
+        assert image.colorbar.ax.get_ylabel() == "camera counts"
+
+
+def test_headings_name_frame_titles_and_radii():
+    raw, background = make_frame()
+    figure = plot_channels(
+        [raw, raw], [background, background],
+        titles=["a$b_c", "far red"], radii_pix=[(7, 7), np.array([6, 10.5])], frame=12,
+    )  # fmt: skip
+    assert headings(figure) == ["a$b_c, frame 12", "far red, frame 12"]
+    assert [images[1].axes.get_title() for images in panels(figure)] == [
+        "background, radius 7 px",
+        "background, radius y 6 px, x 10.5 px",
+    ]
+    draw(figure)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i2"])
+@pytest.mark.parametrize(
+    ("pixels", "heading"),
+    [
+        (0, "Channel 0"),
+        (1, "Channel 0 (1 saturated pixel)"),
+        (3, "Channel 0 (3 saturated pixels)"),
+    ],
+)
+def test_saturated_pixels_are_announced(dtype, pixels, heading):
+    raw = np.full((5, 6), 20, dtype)
+    raw[0, :pixels] = np.iinfo(dtype).max
+    figure = plot_channels([raw], [np.full(raw.shape, 20, np.float32)])
+    assert headings(figure) == [heading]
+
+
+def test_floating_counts_are_never_saturated():
+    raw = np.full((5, 6), 65535, np.float32)
+    assert headings(plot_channels([raw], [raw])) == ["Channel 0"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        np.full((1, 1), 7, np.uint16),
+        np.full((5, 6), 7, np.uint16),
+        np.zeros((5, 6), np.uint16),
+        np.full((5, 6), 1e12),
+        np.full((5, 6), np.nan),
+        np.full((5, 6), np.inf),
+        np.where(np.eye(6) > 0, np.nan, 3.0),
+        np.where(np.eye(6) > 0, -np.inf, np.arange(6.0)),
+        np.eye(6) > 0,
+        np.ones((2, 900)) * np.arange(900),
+        np.ones((900, 2)) * np.arange(2),
+    ],
+    ids=["pixel", "constant", "dark", "huge", "nan", "inf", "some-nan", "some-inf", "bool",
+         "wide", "tall"],
+)  # fmt: skip
+def test_degenerate_frames_draw_without_a_warning(raw):
+    figure = plot_channels([raw], [raw])
+    ((shown, _, difference),) = panels(figure)
+    low, high = shown.get_clim()
+    assert np.isfinite([low, high]).all()
+    assert low < high
+    assert difference.get_clim() == (-1, 1)
+    draw(figure)
+    # Ticks stand on pixels, which have whole numbers.
+    for ticks in (shown.axes.get_xticks(), shown.axes.get_yticks()):
+        np.testing.assert_array_equal(ticks, np.rint(ticks))
+
+
+def test_narrow_strips_fill_their_panel():
+    strip = np.ones((2, 900)) * np.arange(900)
+    ((shown, _, _),) = panels(plot_channels([strip], [strip]))
+    assert shown.axes.get_aspect() == "auto"
+
+
+def test_writes_a_png_from_any_thread(tmp_path):
+    frame = make_frame()
+
+    def write(name):
+        figure = plot_channels([frame[0]], [frame[1]])
+        figure.savefig(tmp_path / name, dpi=50)
+        return (tmp_path / name).read_bytes()
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(write, ["a.png", "b.png"])
+    assert first.startswith(b"\x89PNG")
+    assert len(first) > 5000
+    assert first == second
+
+
+def test_matplotlib_is_loaded_when_drawing_and_pyplot_never():
+    code = (
+        "import sys, smlmlp_dask.plots as plots\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "plots.plot_channels([[[1, 2]]], [[[1, 2]]]).canvas.draw()\n"
+        "assert 'matplotlib.figure' in sys.modules\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+FRAME = np.ones((3, 4))
+
+
+@pytest.mark.parametrize(
+    ("raws", "backgrounds", "options", "error", "message"),
+    [
+        ([], [], {}, ValueError, "no frame to draw: pass one raw frame"),
+        ([FRAME], [], {}, ValueError, "0 backgrounds for 1 raw frames: pass 1"),
+        ([FRAME], [FRAME], {"titles": ["a", "b"]}, ValueError, "2 titles for 1 raw frames"),
+        ([FRAME], [FRAME], {"radii_pix": []}, ValueError, "0 radii_pix for 1 raw frames"),
+        ([FRAME], [FRAME], {"radii_pix": [7]}, ValueError, r"radii_pix\[0\] is 7: pass a pair"),
+        ([FRAME[0]], [FRAME[0]], {}, ValueError, r"raws\[0\] has the shape \(4,\): pass one frame"),
+        ([FRAME[:0]], [FRAME[:0]], {}, ValueError, r"raws\[0\] has the shape \(0, 4\)"),
+        (
+            [FRAME],
+            [FRAME.T],
+            {},
+            ValueError,
+            r"backgrounds\[0\] is \(4, 3\) and raws\[0\] \(3, 4\)",
+        ),
+        ([FRAME], [FRAME * 1j], {}, TypeError, r"backgrounds\[0\] is of complex128: pass a frame"),
+    ],
+)
+def test_refuses(raws, backgrounds, options, error, message):
+    with pytest.raises(error, match=message):
+        plot_channels(raws, backgrounds, **options)
