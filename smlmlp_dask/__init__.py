@@ -2,7 +2,19 @@
 
 from .background import bkgd_spatial_mean
 from .kernels import gaussian_kernel, noise_correction
+from .pipeline import run_spatial_mean
+from .simulate import simulate_movie
+from .sources import open_channels
+from .store import open_backgrounds
 
 __version__ = "0.1.0"
 
-__all__ = ["bkgd_spatial_mean", "gaussian_kernel", "noise_correction"]
+__all__ = [
+    "bkgd_spatial_mean",
+    "gaussian_kernel",
+    "noise_correction",
+    "open_backgrounds",
+    "open_channels",
+    "run_spatial_mean",
+    "simulate_movie",
+]

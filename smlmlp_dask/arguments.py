@@ -268,7 +268,7 @@ def check_parallel(parallel: Any) -> int:
     """Return the threads a block may use: 1 for False, 0 (all of the worker's) for True, or n."""
     if isinstance(parallel, bool | np.bool_):
         return 0 if parallel else 1
-    if isinstance(parallel, numbers.Integral) and parallel >= 1:
+    if isinstance(parallel, numbers.Integral) and int(parallel) >= 1:
         return int(parallel)
     raise ValueError(
         f"parallel is {reprlib.repr(parallel)}: pass True, False, or a number of threads from 1"
@@ -303,7 +303,8 @@ def _lazy_zarr(array: "zarr.Array[Any]") -> da.Array:
         chunks.split(height, unit[1]),
         chunks.split(width, unit[2]),
     )
-    return da.from_array(array, chunks=blocks, name=False, inline_array=True)
+    lazy: da.Array = da.from_array(array, chunks=blocks, name=False, inline_array=True)
+    return lazy
 
 
 def view_stack(array: Any) -> da.Array:
@@ -361,7 +362,7 @@ def _pair(entries: list[Any]) -> Pair:
 def _overlap(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         try:
-            return np.shares_memory(one, other, max_work=100_000)
+            return np.shares_memory(one, other, max_work=100_000)  # type: ignore[call-overload, arg-type, unused-ignore]
         except np.exceptions.TooHardError:
             return True
     if isinstance(one, zarr.Array) and isinstance(other, zarr.Array):

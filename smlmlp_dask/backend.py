@@ -47,7 +47,8 @@ def to_device(stack: da.Array) -> da.Array:
         return stack
     dtype = stack.dtype.newbyteorder("=")  # devices know no other
     meta = _cupy().empty((0,) * stack.ndim, dtype=dtype)
-    return stack.map_blocks(_chunk_to_device, dtype=dtype, meta=meta)
+    moved: da.Array = da.map_blocks(_chunk_to_device, stack, dtype=dtype, meta=meta)
+    return moved
 
 
 def to_host(stack: da.Array) -> da.Array:
@@ -55,7 +56,8 @@ def to_host(stack: da.Array) -> da.Array:
     if on_host(stack):
         return stack
     meta = np.empty((0,) * stack.ndim, dtype=stack.dtype)
-    return stack.map_blocks(_chunk_to_host, dtype=stack.dtype, meta=meta)
+    moved: da.Array = da.map_blocks(_chunk_to_host, stack, dtype=stack.dtype, meta=meta)
+    return moved
 
 
 def like(stack: da.Array, array: np.ndarray[Any, Any]) -> Any:

@@ -1,6 +1,7 @@
 """`bkgd_spatial_mean`: the local Gaussian mean of lazy stacks, and the noise factors."""
 
 import math
+import sys
 from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -13,6 +14,7 @@ from dask_image import ndfilters
 from zarr.storage import FsspecStore, LocalStore
 
 from . import arguments, backend, chunks
+from .fused import correlate_frames
 from .kernels import (
     Kernel,
     fold,
@@ -191,7 +193,10 @@ def filter_stack(stack: da.Array, mean: SpatialMean, *, engine: Engine, threads:
     planned = chunks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     if planned != stack.chunks:
         stack = _merge_tiles(stack).rechunk(planned)
-    return _correlate_dask_image(stack, mean.folded(stack.shape[1:]), threads)
+    kernels = mean.folded(stack.shape[1:])
+    if _is_fused(engine, stack):
+        return _correlate_fused(stack, kernels, threads)
+    return _correlate_dask_image(stack, kernels, threads)
 
 
 def filter_chunk(
@@ -199,6 +204,8 @@ def filter_chunk(
 ) -> np.ndarray[Any, Any]:
     """Return the float32 background of frames in memory, at once; as `filter_stack` otherwise."""
     stack = arguments.view_stack(frames)
+    if not cuda and _is_fused(engine, stack):
+        return _fused_chunk(frames, mean.folded(frames.shape[1:]), threads)
     if cuda:
         stack = backend.to_device(stack)
     background = filter_stack(stack, mean, engine=engine, threads=threads)
@@ -208,7 +215,7 @@ def filter_chunk(
 
 def _merge_tiles(stack: da.Array) -> da.Array:
     """Put whole frames together; `rechunk` would build one task per tile at once."""
-    return da.blockwise(
+    merged: da.Array = da.blockwise(
         _identity,
         "tyx",
         stack,
@@ -218,10 +225,47 @@ def _merge_tiles(stack: da.Array) -> da.Array:
         dtype=stack.dtype,
         meta=stack._meta,
     )
+    return merged
 
 
 def _identity(chunk: Any) -> Any:
     return chunk
+
+
+def _is_fused(engine: Engine, stack: da.Array) -> bool:
+    return engine == "fused" or (engine == "auto" and backend.on_host(stack))
+
+
+def _correlate_fused(stack: da.Array, kernels: tuple[Kernel, Kernel], threads: int) -> da.Array:
+    kernel_y, kernel_x = kernels
+    tiled = len(stack.chunks[1]) > 1 or len(stack.chunks[2]) > 1
+    # At the movie's edges there is no halo, and the filter repeats the nearest pixel.
+    correlated: da.Array = da.map_overlap(
+        _fused_chunk,
+        stack,
+        depth=(0, len(kernel_y) // 2, len(kernel_x) // 2) if tiled else 0,
+        boundary="none",
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+        kernels=kernels,
+        threads=threads,
+    )
+    return correlated
+
+
+def _fused_chunk(
+    chunk: np.ndarray[Any, Any], kernels: tuple[Kernel, Kernel], threads: int
+) -> np.ndarray[Any, Any]:
+    return correlate_frames(chunk, *kernels, threads=threads or _worker_threads())
+
+
+def _worker_threads() -> int:
+    """Return the threads of the distributed worker that runs this task, else the CPU count."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return int(distributed.get_worker().state.nthreads) if distributed else CPU_COUNT
+    except ValueError:  # not in a worker
+        return CPU_COUNT
 
 
 def _correlate_dask_image(stack: da.Array, kernels: tuple[Kernel, ...], threads: int) -> da.Array:
@@ -235,7 +279,8 @@ def _correlate_dask_image(stack: da.Array, kernels: tuple[Kernel, ...], threads:
     for axis, kernel in zip((1, 2), kernels, strict=True):
         weights = kernel.reshape([-1 if i == axis else 1 for i in range(3)])
         result = ndfilters.correlate(result, backend.like(result, weights), mode="nearest")
-    return result.rechunk({0: stack.chunks[0]})
+    whole: da.Array = result.rechunk({0: stack.chunks[0]})
+    return whole
 
 
 def check_engine(engine: Any, *, on_host: bool) -> Engine:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import accumulate, product
+from itertools import product
 from math import prod
 from typing import TypeAlias
 
@@ -114,15 +114,6 @@ def write_chunks(
         if sizes[axis] < shape[axis]:
             break
     return tuple(split(length, size) for length, size in zip(shape, sizes, strict=True))
-
-
-def is_aligned(chunks: Chunks, unit: Sequence[int]) -> bool:
-    """Say whether every block begins at a multiple of `unit` on every axis."""
-    return all(
-        start % size == 0
-        for runs, size in zip(chunks, unit, strict=True)
-        for start in accumulate(runs[:-1], initial=0)
-    )
 
 
 def join(runs: Sequence[int], most: int) -> Iterator[int]:
@@ -240,12 +231,11 @@ def plan_blocks(
     frames, height, width = shape
     together = max(1, min(unit[0], frames))
     step = frames_per_block(height * width, together, block_bytes)
-    fitting = max(1, block_bytes // (4 * height * width))
-    chunk = step if step <= fitting else _divisor(together, fitting)
     tile = (height, width)
     if itemsize * step * height * width > memory_bytes:
         tile = _tile(tile, unit[1:], halo, memory_bytes // (itemsize * step))
-    chunk = min(chunk, max(1, frames))
+    fitting = max(1, block_bytes // (4 * prod(tile)))
+    chunk = min(step if step <= fitting else _divisor(step, fitting), max(1, frames))
     return BlockPlan(shape, itemsize, unit, (chunk, *tile), (step, *tile), halo)
 
 

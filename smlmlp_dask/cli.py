@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,66 +77,54 @@ verbose_option = click.option(
 )
 
 
-class RadiusType(click.ParamType):
-    """One radius, or ry,rx."""
+class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A value that a function parses; what it says in a `ValueError` is shown."""
 
-    name = "R|RY,RX"
+    def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
+        self.name = metavar
+        self.parse = parse
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        """Turn the text into one or two numbers; their range is checked by the library."""
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Turn the text into the value."""
         try:
-            radii = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            radii = ()
-        if len(radii) not in (1, 2):
-            self.fail(f"{value!r} is neither a radius like 7 nor a pair like 6,10 (pixels)")
-        return radii
+            return self.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-class BoxType(click.ParamType):
-    """A source's index and a box in its frames."""
-
-    name = "SOURCE:X0,Y0,X1,Y1"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, tuple[int, ...]]:
-        """Turn the text into the index and four numbers."""
-        match = re.fullmatch(r"(\d+):(-?\d+),(-?\d+),(-?\d+),(-?\d+)", value)
-        if not match:
-            self.fail(
-                f"{value!r} is not SOURCE_INDEX:x0,y0,x1,y1, such as 0:0,0,256,512 for the left "
-                "half of the first source"
-            )
-        index, *box = map(int, match.groups())
-        return index, tuple(box)
+def _parse_radius(text: str) -> tuple[float, ...]:
+    parts = text.split(",")
+    try:
+        radii = tuple(map(float, parts))
+    except ValueError:
+        radii = ()
+    if len(radii) not in (1, 2):
+        raise ValueError(f"{text!r} is neither a radius like 7 nor a pair like 6,10 (pixels)")
+    return radii
 
 
-class FramesType(click.ParamType):
-    """A range of frames, as a Python slice."""
-
-    name = "START:STOP[:STEP]"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> slice:
-        """Turn the text into a slice."""
-        match = re.fullmatch(r"(-?\d*):(-?\d*)(?::(-?\d+))?", value)
-        try:
-            parts = [int(part) if part else None for part in match.groups()] if match else []
-        except ValueError:
-            parts = []
-        if not parts:
-            self.fail(f"{value!r} is not a range of frames like 0:1000, 500: or 0:1000:10")
-        return slice(*parts)
+def _parse_box(text: str) -> tuple[int, tuple[int, ...]]:
+    match = re.fullmatch(r"(\d+):(-?\d+),(-?\d+),(-?\d+),(-?\d+)", text)
+    if not match:
+        raise ValueError(
+            f"{text!r} is not SOURCE_INDEX:x0,y0,x1,y1, such as 0:0,0,256,512 for the left half of "
+            "the first source"
+        )
+    index, *corners = map(int, match.groups())
+    return index, tuple(corners)
 
 
-class ShapeType(click.ParamType):
-    """The shape of a raw movie."""
+def _parse_frames(text: str) -> slice:
+    match = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::(-?\d+))?", text)
+    if not match:
+        raise ValueError(f"{text!r} is not a range of frames like 0:1000, 500: or 0:1000:10")
+    return slice(*(int(part) if part else None for part in match.groups()))
 
-    name = "T,Y,X"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        """Turn the text into three numbers."""
-        if not re.fullmatch(r"\d+,\d+,\d+", value):
-            self.fail(f"{value!r} is not frames,height,width like 100,30,30")
-        return tuple(map(int, value.split(",")))
+def _parse_shape(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+,\d+,\d+", text):
+        raise ValueError(f"{text!r} is not frames,height,width like 100,30,30")
+    return tuple(map(int, text.split(",")))
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -162,7 +151,7 @@ def smlmlp() -> None:
 @click.option(
     "--radius",
     "radii",
-    type=RadiusType(),
+    type=Parsed("R|RY,RX", _parse_radius),
     multiple=True,
     help="Averaging radius in pixels, 7 by default. Once: for all channels; "
     "repeated: one per channel, in order.",
@@ -170,7 +159,7 @@ def smlmlp() -> None:
 @click.option(
     "--bbox",
     "boxes",
-    type=BoxType(),
+    type=Parsed("SOURCE:X0,Y0,X1,Y1", _parse_box),
     multiple=True,
     help="Take only this box of a source (counted from 0) as a channel; repeatable.",
 )
@@ -181,8 +170,14 @@ def smlmlp() -> None:
     multiple=True,
     help="Mirror a channel: once per channel, in order.",
 )
-@click.option("--frames", type=FramesType(), help="Frames to take, such as 0:1000.")
-@click.option("--raw-shape", type=ShapeType(), help="Shape of headerless raw movies.")
+@click.option(
+    "--frames",
+    type=Parsed("START:STOP[:STEP]", _parse_frames),
+    help="Frames to take, such as 0:1000.",
+)
+@click.option(
+    "--raw-shape", type=Parsed("T,Y,X", _parse_shape), help="Shape of headerless raw movies."
+)
 @click.option(
     "--raw-dtype",
     metavar="DTYPE",
@@ -223,7 +218,7 @@ def run(
 
     \b
     smlmlp-dask run movie.tif -o background.zarr --radius 7
-    smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512 --flip none --flip x
+    smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
     """
     _log(verbose)
@@ -312,7 +307,8 @@ def main() -> None:
 
 
 def _log(verbose: bool) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
+    # Libraries log what they then raise; one line is enough unless more is asked for.
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
 
 
 def _radii(radii: tuple[tuple[float, ...], ...]) -> Any:

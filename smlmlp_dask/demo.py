@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 import zarr
+from dask.base import compute
 from zarr.codecs import BloscCodec
 
 from .pipeline import run_spatial_mean
@@ -88,7 +89,7 @@ def run_demo(folder: Path, frames: int, *, progress: bool) -> DemoReport:
         for bkgd, channel in zip(result.bkgds, simulated, strict=True)
     ]
     middle = frames // 2
-    raws, bkgds = dask.compute(
+    raws, bkgds = compute(
         [channel.movie[middle] for channel in simulated], [bkgd[middle] for bkgd in result.bkgds]
     )
     picture = folder / "demo.png"
@@ -100,11 +101,11 @@ def run_demo(folder: Path, frames: int, *, progress: bool) -> DemoReport:
 
 def _store_movies(path: Path, simulated: list[SimulatedMovie]) -> list[Path]:
     group = zarr.create_group(path, zarr_format=3)
-    targets = [
+    targets: list[Any] = [
         group.create_array(
             f"camera_{i}",
             shape=channel.movie.shape,
-            chunks=channel.movie.chunksize,
+            chunks=tuple(map(int, channel.movie.chunksize)),
             dtype=channel.movie.dtype,
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
             dimension_names=("t", "y", "x"),
@@ -119,5 +120,5 @@ def _check(estimate: da.Array, known: da.Array) -> Check:
     chosen = np.unique(np.linspace(0, len(known) - 1, CHECKED_FRAMES).astype(int))
     known = known[chosen]
     difference = estimate[chosen] - known
-    mean, square, bias = dask.compute(known.mean(), (difference**2).mean(), difference.mean())
+    mean, square, bias = compute(known.mean(), (difference**2).mean(), difference.mean())
     return Check(float(mean), float(np.sqrt(square)), float(bias))

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, TypeVar
 
-import dask
+from dask.base import compute
 from dask.callbacks import Callback
+from dask.delayed import delayed
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def run_tasks(
 def _run_region(
     function: Callable[[T], None], region: list[T], on_done: Callable[[T], None]
 ) -> None:
-    call = dask.delayed(function, pure=False, traverse=False)
+    call = delayed(function, pure=False, traverse=False)
     tasks = [call(argument) for argument in region]
     waiting = {task.key: argument for task, argument in zip(tasks, region, strict=True)}
 
@@ -50,7 +51,7 @@ def _run_region(
             on_done(waiting.pop(key))
 
     with Callback(posttask=after):
-        dask.compute(*tasks, optimize_graph=False)
+        compute(*tasks, optimize_graph=False)
     # Only Dask's local schedulers call back; for the others the region ends as a whole.
     for argument in waiting.values():
         on_done(argument)

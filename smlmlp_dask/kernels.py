@@ -59,7 +59,7 @@ def gaussian_kernel(sigma: float) -> Kernel:
         lower = erf((pixels - 0.5) / np.sqrt(2) / sigma)
     weights = (upper - lower) / 2
     weights[(pixels / sigma) ** 2 > 2 * erfinv(MASS_KEPT) ** 2] = 0
-    kernel = weights.astype(np.float32)
+    kernel: Kernel = weights.astype(np.float32)
     kernel /= np.sum(kernel)
     return kernel
 
@@ -123,11 +123,6 @@ def without_zero_ends(kernel: Kernel) -> Kernel:
     """Cut the zero taps off both ends of a symmetric kernel: they carry no weight."""
     first = int(np.flatnonzero(kernel)[0])
     return kernel[first : len(kernel) - first]
-
-
-def halo(kernel: Kernel) -> int:
-    """Return how many pixels to each side a kernel reaches: the distance of its last tap."""
-    return len(without_zero_ends(kernel)) // 2
 
 
 def fold(kernel: Kernel, length: int) -> Kernel:

@@ -7,18 +7,21 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from . import arguments, backend, chunks
 from .background import Engine, SpatialMean, check_engine, filter_chunk
 from .jobs import run_tasks
 from .kernels import noise_correction, residual_kernel
 from .progress import progress_bar
-from .sources import Stack, open_stacks, source_roots
+from .sources import open_stacks, source_roots
+from .stack import Stack
 from .store import ChannelSpec, SpatialMeanResult, check_destination, new_store, open_backgrounds
+
+if TYPE_CHECKING:
+    import zarr
 
 Source = str | os.PathLike[str]
 

@@ -23,7 +23,7 @@ class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text(
-            f"{speed / 1e6:,.0f} Mpx/s" if speed else "– Mpx/s", style="progress.data.speed"
+            f"{speed / 1e6:,.0f} Mpx/s" if speed else "? Mpx/s", style="progress.data.speed"
         )
 
 

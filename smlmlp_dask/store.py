@@ -109,6 +109,11 @@ def new_store(
         If the folder cannot be made or written. Whatever the error, nothing is left behind.
     """
     new_parents = [parent for parent in path.parents if not parent.exists()]
+    above = path.parents[len(new_parents)]
+    if not above.is_dir():
+        raise NotADirectoryError(
+            f"the destination {path} cannot be written: {above} is a file; choose another folder"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()  # fails where another run was quicker: what is there is not ours
@@ -159,7 +164,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     try:
         n_channels = len(attributes["noise_corrections"])
         group = zarr.open_group(path, mode="r")
-        arrays = [group[f"channel_{i}/0"] for i in range(n_channels)]
+        arrays: list[Any] = [group[f"channel_{i}/0"] for i in range(n_channels)]
         info: dict[str, list[Any]] = {
             "channels_mean_radii_pix": [tuple(p) for p in attributes["channels_mean_radii_pix"]],
             "spatial_mean_sigmas": [tuple(p) for p in attributes["spatial_mean_sigmas"]],
@@ -241,7 +246,7 @@ def _create(
 
 def _image(paths: Mapping[str, str]) -> Any:
     """Describe channels by name and path; neither frame interval nor pixel size is known here."""
-    axes = [v05.TimeAxis(name="t"), v05.SpaceAxis(name="y"), v05.SpaceAxis(name="x")]
+    axes: list[Any] = [v05.TimeAxis(name="t"), v05.SpaceAxis(name="y"), v05.SpaceAxis(name="x")]
     scale = v05.ScaleTransformation(scale=[1.0, 1.0, 1.0])
     image = v05.Image(
         multiscales=[
@@ -258,5 +263,5 @@ def _image(paths: Mapping[str, str]) -> Any:
 
 def _finish(path: Path) -> None:
     root = zarr.open_group(path, mode="r+")
-    attributes = root.attrs[ATTRIBUTE]
+    attributes: Any = root.attrs[ATTRIBUTE]
     root.attrs[ATTRIBUTE] = {**attributes, "finished": True}

@@ -1,5 +1,7 @@
 """Hypothesis strategies: stacks, radii and chunkings."""
 
+from itertools import pairwise
+
 import dask.array as da
 import numpy as np
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def runs(draw, length):
         return (0,)
     cuts = draw(st.sets(st.integers(1, length), max_size=5))
     edges = [0, *sorted(cuts - {length}), length]
-    return tuple(b - a for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(b - a for a, b in pairwise(edges))
 
 
 @st.composite

@@ -16,7 +16,7 @@ from smlmlp_dask import bkgd_spatial_mean, chunks, gaussian_kernel, noise_correc
 
 from . import reference, strategies
 
-ENGINES = ["dask-image"]
+ENGINES = ["fused", "dask-image"]
 
 
 def counts(shape=(6, 20, 24), dtype=np.uint16, seed=0):

@@ -1,0 +1,238 @@
+"""Movies in Zarr arrays and OME-Zarr images."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.storage import LocalStore
+
+from .stack import SourceReadError, as_rising, named, one_line
+
+_ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ZarrMovie:
+    """A movie in a Zarr array."""
+
+    path: str
+    array: zarr.Array[Any]
+    axes: tuple[int, int, int]  # of frame, y, x; all others are 1 long
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Frames, rows and columns."""
+        return self._along(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Native byte order."""
+        return np.dtype(self.array.dtype).newbyteorder("=")
+
+    @property
+    def unit(self) -> tuple[int, int, int]:
+        """Shape of a chunk, or of a shard where there are shards."""
+        return self._along(self.array.shards or self.array.chunks)
+
+    def _along(self, lengths: Sequence[int]) -> tuple[int, int, int]:
+        frame, y, x = (int(lengths[axis]) for axis in self.axes)
+        return (frame, y, x)
+
+    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
+        """Return itself: the place of a chunk follows from its number."""
+        return self
+
+    def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a box of the frames with these numbers, in their order.
+
+        Raises
+        ------
+        SourceReadError
+            If a chunk cannot be decoded.
+        """
+        try:
+            pixels = self._read(as_rising(frames), rows, columns)
+        except Exception as error:
+            raise SourceReadError(self._diagnosis(frames, rows, columns, error)) from error
+        return pixels if frames.step > 0 else pixels[::-1]
+
+    def _read(self, *box: slice) -> NDArray[Any]:
+        selection: list[int | slice] = [0] * self.array.ndim
+        for axis, part in zip(self.axes, box, strict=True):
+            selection[axis] = part
+        return np.asarray(self.array[tuple(selection)]).astype(self.dtype, copy=False)
+
+    def _diagnosis(self, frames: range, rows: slice, columns: slice, error: Exception) -> str:
+        """Read the box again, chunk by chunk, to name the one that fails."""
+        box = (slice(min(frames), max(frames) + 1), rows, columns)
+        touched = (
+            range(part.start // unit, -(-part.stop // unit))
+            for part, unit in zip(box, self.unit, strict=True)
+        )
+        what, reason = named(frames), error
+        for place in product(*touched):
+            chunk = [
+                slice(at * unit, min((at + 1) * unit, length))
+                for at, unit, length in zip(place, self.unit, self.shape, strict=True)
+            ]
+            try:
+                self._read(*chunk)
+            except Exception as failure:
+                coordinates = [0] * self.array.ndim
+                for axis, at in zip(self.axes, place, strict=True):
+                    coordinates[axis] = at
+                key = self.array.metadata.encode_chunk_key(tuple(coordinates))
+                what = f"chunk {key} ({named(range(chunk[0].start, chunk[0].stop))})"
+                reason = failure
+                break
+        return (
+            f"{self.path}: {what} cannot be read: {one_line(reason)}; restore the file from a "
+            "copy, or leave these frames out with frames="
+        )
+
+
+def open_zarr(path: Path) -> ZarrMovie:
+    """Open an array, an OME-Zarr image, or a group with exactly one 3-D array."""
+    if _is_array(path):
+        array = _zarr_array(path)
+        names = None
+        if array.ndim != 3:
+            parent = _ome_image(path.parent) if is_node(path.parent) else None
+            names = parent[1] if parent else _dimension_names(array)
+        return ZarrMovie(path=str(path), array=array, axes=_axes(path, array.shape, names))
+    image = _ome_image(path)
+    if image is not None:
+        dataset, names = image
+        array = _zarr_array(path / dataset)
+        return ZarrMovie(
+            path=str(path / dataset), array=array, axes=_axes(path, array.shape, names)
+        )
+    arrays = [(found, _zarr_array(found)) for found in _arrays_in(path)]
+    movies = [(found, array) for found, array in arrays if array.ndim == 3]
+    if len(movies) != 1:
+        raise ValueError(
+            f"{path} is a Zarr group with {len(movies)} arrays of shape (frame, y, x), not one: "
+            f"{arrays_hint(path)}"
+        )
+    found, array = movies[0]
+    return ZarrMovie(path=str(found), array=array, axes=(0, 1, 2))
+
+
+def is_node(folder: Path) -> bool:
+    """Tell whether a folder is a Zarr array or group."""
+    return any((folder / name).is_file() for name in _ZARR_METADATA)
+
+
+def _is_array(node: Path) -> bool:
+    """Tell whether a folder is a Zarr array; one with damaged metadata fails when opened."""
+    document = node / "zarr.json"
+    if not document.is_file():
+        return (node / ".zarray").is_file()
+    try:
+        return bool(json.loads(document.read_bytes())["node_type"] != "group")
+    except (ValueError, TypeError, KeyError):
+        return True
+
+
+def store_of(path: Path) -> Path | None:
+    """Return the outermost Zarr group around a path."""
+    stores = [parent for parent in path.absolute().parents if is_node(parent)]
+    return stores[-1] if stores else None
+
+
+def _arrays_in(folder: Path) -> Iterator[Path]:
+    """Find the arrays below a group, also in groups that have no metadata of their own."""
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir():
+            continue
+        if _is_array(child):
+            yield child
+        elif not child.is_symlink():
+            yield from _arrays_in(child)
+
+
+def arrays_hint(store: Path) -> str:
+    """Return what an error message says of the arrays that a store does have."""
+    shapes = {found: _zarr_array(found).shape for found in _arrays_in(store)}
+    if not shapes:
+        return f"{store} has no arrays; pass another path"
+    listed = [f"{found.relative_to(store).as_posix()} {shape}" for found, shape in shapes.items()]
+    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return f"pass one array, such as {next(iter(shapes))}; it has {', '.join(listed[:10])}{more}"
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, ValueError):
+            raise
+        # damaged metadata fail in zarr as KeyError, TypeError, its own NodeNotFoundError ...
+        raise ValueError(
+            f"{path} has damaged Zarr metadata: {one_line(error)}; restore it from a copy"
+        ) from error
+
+
+def _zarr_array(path: Path) -> zarr.Array[Any]:
+    with _parsing(path):
+        return zarr.open_array(LocalStore(path, read_only=True), mode="r")
+
+
+def _ome_image(group: Path) -> tuple[str, list[str]] | None:
+    """Return path and axes of the full resolution where a group is an OME-Zarr image.
+
+    Only these two fields are looked at: a validator would refuse movies that can be read.
+    """
+    with _parsing(group):
+        store = LocalStore(group, read_only=True)
+        attributes = zarr.open_group(store, mode="r", use_consolidated=False).attrs.asdict()
+        image: Any = attributes.get("ome", attributes)
+        if "multiscales" not in image:
+            return None
+        multiscale = image["multiscales"][0]
+        axes = multiscale.get("axes", list("tczyx"))  # the fixed axes of OME-Zarr 0.1 and 0.2
+        names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
+        dataset = multiscale["datasets"][0]["path"]
+        parts = PurePosixPath(dataset).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\\" in dataset:
+        raise ValueError(
+            f"{group} names {dataset!r} as its full-resolution array, which lies outside: pass "
+            "the array's own path if you trust it"
+        )
+    if not _is_array(group / dataset):
+        raise ValueError(
+            f"{group} names {dataset!r} as its full-resolution array, which is no Zarr array: "
+            f"{arrays_hint(group)}"
+        )
+    return dataset, [str(name).lower() for name in names]
+
+
+def _dimension_names(array: zarr.Array[Any]) -> list[str] | None:
+    names = getattr(array.metadata, "dimension_names", None)  # format 2 has none
+    return [str(name).lower() for name in names] if names else None
+
+
+def _axes(path: Path, shape: tuple[int, ...], names: Sequence[str] | None) -> tuple[int, int, int]:
+    """Return which axes are frame, y and x; all others are 1 long."""
+    ndim = len(shape)
+    if names is None:
+        names = ("t", "y", "x") if ndim == 3 else ("unnamed",)
+    called = "".join(names) if all(len(name) == 1 for name in names) else ", ".join(names)
+    leading = range(ndim - 2)
+    long = [axis for axis in leading if shape[axis] != 1]
+    if list(names[-2:]) != ["y", "x"] or len(names) != ndim or not leading or len(long) > 1:
+        raise ValueError(
+            f"{path} has shape {shape} (axes {called}), not (frame, y, x): save each channel or "
+            "slice as a movie of its own"
+        )
+    if long:
+        return (long[0], ndim - 2, ndim - 1)
+    return (names.index("t") if "t" in names else ndim - 3, ndim - 2, ndim - 1)

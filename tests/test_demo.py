@@ -1,0 +1,40 @@
+import matplotlib.image
+import pytest
+from click.testing import CliRunner
+
+from smlmlp_dask import open_backgrounds
+from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.demo import run_demo
+
+
+def test_the_estimate_is_near_the_known_background(tmp_path):
+    report = run_demo(tmp_path / "demo", 24, progress=False)
+    for check in report.checks:
+        assert 100 < check.known < 400
+        # noise of 186 counts averaged over the kernel, and some light of the molecules
+        assert abs(check.bias) < 0.02 * check.known
+        assert abs(check.bias) < check.rms < 0.05 * check.known
+    assert report.rate > 0
+    assert [bkgd.shape for bkgd in open_backgrounds(report.result.path).bkgds] == [
+        (24, 256, 256),
+        (24, 192, 320),
+    ]
+    picture = matplotlib.image.imread(report.picture)
+    assert picture.shape[0] > 400
+    assert picture.std() > 0.05
+
+
+def test_what_it_prints(tmp_path):
+    result = CliRunner().invoke(
+        smlmlp, ["demo", "-o", str(tmp_path / "demo"), "--frames", "3"], env={"COLUMNS": "80"}
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.count("0.852681") == 2
+    assert "Mpx/s" in result.output
+    assert "demo.png" in result.output
+    assert max(map(len, result.output.splitlines())) <= max(80, len(str(tmp_path)) + 40)
+
+
+def test_it_overwrites_nothing(tmp_path):
+    with pytest.raises(FileExistsError, match="exists: delete it, or choose another"):
+        run_demo(tmp_path, 3, progress=False)

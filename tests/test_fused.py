@@ -1,0 +1,480 @@
+"""The compiled filter: its accuracy, and that its bits depend on nothing but the data."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from smlmlp_dask import fused
+from smlmlp_dask.fused import correlate_frames
+from smlmlp_dask.kernels import fold, gaussian_kernel, without_zero_ends
+
+from . import reference, strategies
+
+ROOT = Path(__file__).parents[1]
+COUNTS = np.random.default_rng(7).integers(90, 4000, (3, 70, 300), dtype=np.uint16)
+
+
+def kernels(*radii):
+    return tuple(gaussian_kernel(radius / 2) for radius in radii)
+
+
+def halo(kernel):
+    return without_zero_ends(kernel).size // 2
+
+
+def exact(frames, kernel_y, kernel_x):
+    """Sum in float64 and store each pass as float32, as SPEC says."""
+    result = frames.astype(np.float32)
+    for axis, kernel in ((1, kernel_y), (2, kernel_x)):
+        # Folded in float64: it spares SciPy the 25 000 taps of large radii on small frames.
+        weights = without_zero_ends(kernel).astype(np.float64)
+        excess = weights.size // 2 - (frames.shape[axis] - 1)
+        if excess > 0:
+            end = weights[: excess + 1].sum()
+            weights = weights[excess : weights.size - excess]
+            weights[0] = weights[-1] = end
+        summed = ndimage.correlate1d(result.astype(np.float64), weights, axis, mode="nearest")
+        result = summed.astype(np.float32)
+    return result
+
+
+def repeated_edges(kernel, length):
+    """Return the matrix that correlates an axis of `length`: every tap reads a pixel of it."""
+    pixels, offsets = np.arange(length)[:, None], np.arange(kernel.size) - kernel.size // 2
+    matrix = np.zeros((length, length))
+    np.add.at(matrix, (pixels, np.clip(pixels + offsets, 0, length - 1)), kernel)
+    return matrix
+
+
+def assert_same_bits(actual, expected):
+    __tracebackhide__ = True
+    assert actual.dtype == expected.dtype == np.float32
+    np.testing.assert_array_equal(actual.view(np.uint32), expected.view(np.uint32))
+
+
+def plain_python(frames, kernel_y, kernel_x):
+    """Run the code that is compiled as the plain Python it also is."""
+    out = np.empty(frames.shape, np.float32)
+    taps = [fused._taps(k, n) for k, n in zip((kernel_y, kernel_x), frames.shape[1:], strict=True)]
+    fused._filter_frames(frames, *taps, out.reshape(-1))
+    return out
+
+
+# Accuracy
+
+
+@settings(max_examples=40, deadline=None)
+@given(frames=strategies.stacks(), radii=strategies.radius_pairs)
+def test_any_stack_agrees_with_the_slow_reference(frames, radii):
+    actual = correlate_frames(frames, *kernels(*radii))
+    expected = reference.background(frames, *(radius / 2 for radius in radii))
+    assert actual.dtype == np.float32
+    assert actual.flags.c_contiguous
+    limit = reference.tolerance(*radii) * np.abs(frames.astype(np.float64)).max(initial=0)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize(
+    ("shape", "radii"),
+    [
+        ((1, 64, 64), (1, 7, 20, 21, 50, 200, 1000, 2000, 5000, 10_000)),
+        ((1, 512, 700), (7, 20, 200, 1000, 10_000)),
+        ((1, 40, 2048), (200, 500, 1000, 2000, 10_000)),
+        ((1, 2, 27_000), (2000, 10_000)),  # not folded: 12 900 pairs of taps
+    ],
+)
+def test_long_kernels_stay_accurate(shape, radii):
+    rng = np.random.default_rng(3)
+    ramp = np.linspace(100, 5000, shape[2], dtype=np.float32) * np.ones(shape, np.float32)
+    stacks = {
+        "counts": rng.integers(100, 4000, shape).astype(np.float32),
+        "constant": np.full(shape, np.float32(1.37)),  # rounds the same way again and again
+        "ramp": ramp,
+        "signed": rng.normal(0, 1, shape).astype(np.float32),
+        "spots": np.where(rng.random(shape) < 0.003, 5000, 100).astype(np.float32),
+    }
+    for radius in radii:
+        limit = 1e-6 if radius <= 20 else 4e-6
+        kernel = gaussian_kernel(radius / 2)
+        for name, stack in stacks.items():
+            error = np.abs(
+                correlate_frames(stack, kernel, kernel) - exact(stack, kernel, kernel)
+            ).max()
+            assert error <= limit * np.abs(stack).max(), (radius, name)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1), (1, 1, 40), (1, 40, 1), (3, 2, 17), (1, 5, 15)])
+@pytest.mark.parametrize("radius", [0.01, 1, 7, 300, 10_000])
+def test_kernels_longer_than_an_axis_see_the_edge_pixel_repeated(shape, radius):
+    stack = np.random.default_rng(1).integers(0, 1000, shape, dtype=np.uint16)
+    kernel = gaussian_kernel(radius / 2)
+    columns, rows = (repeated_edges(kernel, length) for length in shape[1:])
+    expected = columns @ stack.astype(np.float64) @ rows.T
+    limit = 1e-6 if radius <= 20 else 4e-6
+    actual = correlate_frames(stack, kernel, kernel)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=limit * 1000)
+
+
+@pytest.mark.parametrize("radius", [0.01, 1, 7, 20])
+def test_a_constant_stays_itself(radius):
+    stack = np.full((2, 37, 53), 117, np.uint16)
+    kernel = gaussian_kernel(radius / 2)
+    np.testing.assert_allclose(correlate_frames(stack, kernel, kernel), 117, rtol=1e-6)
+
+
+@pytest.mark.parametrize("radii", [(1, 1), (7, 7), (3, 12), (60, 40)])
+def test_an_impulse_gives_the_kernels(radii):
+    kernel_y, kernel_x = (without_zero_ends(kernel) for kernel in kernels(*radii))
+    stack = np.zeros((1, kernel_y.size + 4, kernel_x.size + 7), np.uint8)
+    stack[0, kernel_y.size // 2 + 2, kernel_x.size // 2 + 3] = 1
+    expected = np.zeros(stack.shape, np.float32)
+    expected[0, 2:-2, 3:-4] = kernel_y[:, None] * kernel_x
+    np.testing.assert_array_equal(correlate_frames(stack, kernel_y, kernel_x), expected)
+
+
+def test_no_frames_give_no_frames():
+    assert correlate_frames(COUNTS[:0], *kernels(7, 7)).shape == (0, 70, 300)
+
+
+# The same bits
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    frames=strategies.stacks(dtypes=["u1", "u2", "f4"], max_frames=2, max_side=70),
+    radii=strategies.radius_pairs,
+)
+def test_compiled_code_has_the_bits_of_its_definition(frames, radii):
+    assert_same_bits(
+        correlate_frames(frames, *kernels(*radii)), plain_python(frames, *kernels(*radii))
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), radii=st.tuples(st.floats(0.3, 45), st.floats(0.3, 45)))
+def test_a_tile_with_its_halo_has_the_bits_of_the_whole(data, radii):
+    kernel_y, kernel_x = kernels(*radii)
+    whole = correlate_frames(COUNTS, kernel_y, kernel_x)
+    cut, inner, result = [], [], []
+    for kernel, length in ((kernel_y, 70), (kernel_x, 300)):
+        reach = halo(kernel)
+        start = data.draw(st.integers(0, length - 1))
+        stop = data.draw(st.integers(start + 1, length))
+        if reach >= length - 1:  # folded: such an axis is never tiled
+            start, stop = 0, length
+        low, high = max(start - reach, 0), min(stop + reach, length)
+        cut.append(slice(low, high))
+        inner.append(slice(start - low, stop - low))
+        result.append(slice(start, stop))
+    tile = correlate_frames(COUNTS[:, *cut], kernel_y, kernel_x)
+    assert_same_bits(tile[:, *inner].copy(), whole[:, *result].copy())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 9])
+def test_threads_share_the_frames(threads):
+    kernel_y, kernel_x = kernels(7, 30)
+    expected = correlate_frames(COUNTS, kernel_y, kernel_x)
+    assert_same_bits(correlate_frames(COUNTS, kernel_y, kernel_x, threads=threads), expected)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
+)
+def test_dtypes_byte_orders_and_strides(dtype):
+    kernel_y, kernel_x = kernels(3, 7)
+    counts = (COUNTS % 120).astype(dtype)
+    expected = correlate_frames(counts.astype(np.float32), kernel_y, kernel_x)
+    read_only = counts.copy()
+    read_only.flags.writeable = False
+    wide = np.zeros((3, 140, 600), dtype)
+    wide[:, ::2, ::2] = counts
+    unaligned = np.frombuffer(b"!" + counts.tobytes(), dtype, offset=1).reshape(counts.shape)
+    layouts = {
+        "native": counts,
+        "read only": read_only,
+        "big endian": counts.astype(np.dtype(dtype).newbyteorder(">")),
+        "every other pixel": wide[:, ::2, ::2],
+        "reversed": np.ascontiguousarray(counts[:, ::-1, ::-1])[:, ::-1, ::-1],
+        "x before y": np.asfortranarray(counts),
+        "broadcast": np.broadcast_to(counts[:1], counts.shape),
+        "unaligned": unaligned,
+    }
+    for name, stack in layouts.items():
+        actual = correlate_frames(stack, kernel_y, kernel_x, threads=2)
+        wanted = expected if name != "broadcast" else expected[[0, 0, 0]]
+        np.testing.assert_array_equal(actual, wanted, name)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
+)
+def test_casts_are_those_of_numpy(dtype):
+    dtype = np.dtype(dtype)
+    rng = np.random.default_rng(5)
+    values = np.frombuffer(rng.bytes(40 * 50 * dtype.itemsize), dtype).copy()
+    if dtype.kind == "f":
+        values[:6] = [0.0, -0.0, np.inf, -np.inf, np.nan, 1 / 3]
+        if dtype.itemsize == 8:
+            values[6:10] = [3.5e38, -3.5e38, 1e-46, 16777217.0]
+    else:
+        ends = np.iinfo(dtype)
+        ties = [2**24 + 1, 2**24 + 3, 2**40 + 2**16, 2**62 + 2**38, 2**63 + 2**39, 2**53 + 1]
+        edges = [ends.min, ends.max, ends.max - 1] + [tie for tie in ties if tie <= ends.max]
+        values[: len(edges)] = edges
+    stack = values.reshape(1, 40, 50)
+    one = np.ones(1, np.float32)
+    actual = correlate_frames(stack, one, one)
+    with np.errstate(all="ignore"):
+        expected = stack.astype(np.float32)
+    np.testing.assert_array_equal(actual, expected)
+    number = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(actual[number]), np.signbit(expected[number]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("radii", [(1, 1), (7, 3), (12, 40)])
+@pytest.mark.parametrize("place", [(35, 150), (0, 0), (69, 299), (33, 15)])
+def test_bad_pixels_stay_in_their_neighbourhood(bad, radii, place):
+    kernel_y, kernel_x = kernels(*radii)
+    stack = COUNTS[:2].astype(np.float32)
+    clean = correlate_frames(stack, kernel_y, kernel_x)
+    stack[0][place] = bad
+    actual = correlate_frames(stack, kernel_y, kernel_x)
+    y, x = place
+    touched = np.zeros(stack.shape, bool)
+    touched[
+        0,
+        max(y - halo(kernel_y), 0) : y + halo(kernel_y) + 1,
+        max(x - halo(kernel_x), 0) : x + halo(kernel_x) + 1,
+    ] = True
+    np.testing.assert_array_equal(np.isfinite(actual), ~touched)
+    np.testing.assert_array_equal(actual[touched], np.float32(bad))
+    assert_same_bits(actual[~touched], clean[~touched])
+
+
+def test_out_is_filled_and_returned():
+    out = np.full(COUNTS.shape, np.nan, np.float32)
+    assert correlate_frames(COUNTS, *kernels(7, 7), out=out) is out
+    assert_same_bits(out, correlate_frames(COUNTS, *kernels(7, 7)))
+
+
+def test_byte_swapped_stacks_are_not_copied_whole():
+    stack = np.zeros((64, 256, 256), ">u2")
+    out = np.empty(stack.shape, np.float32)
+    kernel = gaussian_kernel(3.5)
+    correlate_frames(stack[:1], kernel, kernel, out=out[:1])
+    tracemalloc.start()
+    try:
+        correlate_frames(stack, kernel, kernel, out=out)
+        assert tracemalloc.get_traced_memory()[1] < stack.nbytes / 4
+    finally:
+        tracemalloc.stop()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"frames": COUNTS[0]}, ValueError, "frames have 2 axes: pass 3"),
+        ({"frames": COUNTS > 5}, TypeError, "frames are bool: pass real"),
+        ({"frames": COUNTS.astype(complex)}, TypeError, "frames are complex128: pass real"),
+        ({"kernel_y": np.ones(3)}, TypeError, "kernel_y is float64: pass float32"),
+        ({"kernel_x": np.ones(4, np.float32)}, ValueError, r"kernel_x has shape \(4,\): pass one"),
+        ({"kernel_x": np.ones((3, 3), np.float32)}, ValueError, r"kernel_x has shape \(3, 3\)"),
+        ({"kernel_y": np.arange(3, dtype=np.float32)}, ValueError, "kernel_y is not its own"),
+        ({"kernel_y": np.zeros(3, np.float32)}, ValueError, "kernel_y is 0 throughout"),
+        ({"threads": 0}, ValueError, "threads is 0: pass at least 1"),
+        ({"out": np.empty(COUNTS.shape)}, TypeError, "out is float64: pass float32"),
+        ({"out": np.empty((3, 70, 301), np.float32)}, ValueError, r"out has shape \(3, 70, 301\)"),
+        (
+            {"out": np.empty((300, 70, 3), np.float32).T},
+            ValueError,
+            "out is not C-contiguous",
+        ),
+    ],
+)
+def test_bad_arguments(change, error, message):
+    kernel = gaussian_kernel(1)
+    arguments = {"frames": COUNTS, "kernel_y": kernel, "kernel_x": kernel} | change
+    with pytest.raises(error, match=message) as raised:
+        correlate_frames(**arguments)
+    assert "\n" not in str(raised.value)
+
+
+def test_out_must_not_be_the_input():
+    stack = COUNTS.astype(np.float32)
+    with pytest.raises(ValueError, match="out overlaps the frames"):
+        correlate_frames(stack, *kernels(1, 1), out=stack)
+
+
+# Compilation: each case in a process of its own, with a cache folder of its own
+
+PROGRAM = """
+import hashlib, json, sys
+import numpy as np
+from smlmlp_dask import fused
+from smlmlp_dask.kernels import gaussian_kernel
+{before}
+assert "numba" not in sys.modules or {patched}
+digest = hashlib.sha256()
+rng = np.random.default_rng(7)
+for radius in (1, 7, 20, 60):
+    for dtype in ("u2", "f4"):
+        stack = rng.integers(90, 4000, (2, 70, 90)).astype(dtype)
+        kernel = gaussian_kernel(radius / 2)
+        digest.update(fused.correlate_frames(stack, kernel, kernel).tobytes())
+stats = [fused._compiled(name).stats for name in ("uint16", "float32")]
+print(json.dumps(dict(
+    digest=digest.hexdigest(),
+    hits=sum(sum(s.cache_hits.values()) for s in stats),
+    misses=sum(sum(s.cache_misses.values()) for s in stats),
+)))
+"""
+
+
+def start(cache, before="", **environment):
+    program = PROGRAM.format(before=textwrap.dedent(before), patched=bool(before))
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return json.loads(printed)
+
+
+@pytest.fixture(scope="module")
+def first_process(tmp_path_factory):
+    """Two processes that fill one empty cache at the same time."""
+    cache = tmp_path_factory.mktemp("numba")
+    processes = [start(cache), start(cache)]
+    results = [finish(process) for process in processes]
+    assert results[0]["digest"] == results[1]["digest"]
+    return cache, results[0]
+
+
+def test_a_second_process_compiles_nothing(first_process):
+    cache, first = first_process
+    second = finish(start(cache))
+    assert (second["hits"], second["misses"]) == (2, 0)
+    assert second["digest"] == first["digest"]
+
+
+def test_any_cpu_gives_the_same_bits(first_process, tmp_path):
+    _, first = first_process
+    generic = finish(start(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=""))
+    assert generic["misses"] == 2
+    assert generic["digest"] == first["digest"]
+
+
+def test_no_multiplication_is_fused_with_an_addition(monkeypatch, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    kernel = fused._compiled.__wrapped__("uint16")
+    (code,) = kernel.inspect_asm().values()
+    assert "mulps" in code
+    assert not re.search(r"\bv?fn?m(add|sub)|\bfml", code)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        """
+        # No folder can be written: Numba raises where the function is decorated.
+        from numba.core import caching
+        def refuse(self):
+            raise PermissionError(13, "read-only")
+        caching._CacheLocator.ensure_cache_path = refuse
+        """,
+        """
+        # The folder is there, but the disk is full: Numba raises after compiling.
+        from numba.core import caching
+        def refuse(self, key, data):
+            raise OSError(28, "no space left on device")
+        caching.IndexDataCacheFile.save = refuse
+        """,
+    ],
+    ids=["read only", "disk full"],
+)
+def test_without_a_cache_folder_each_process_compiles(first_process, tmp_path, before):
+    result = finish(start(tmp_path, before))
+    assert result["hits"] == 0
+    assert result["digest"] == first_process[1]["digest"]
+    assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_unusual_homes_do_not_matter(first_process):
+    result = finish(start("/proc/nowhere", HOME="/proc/nonexistent", XDG_CACHE_HOME="/proc/none"))
+    assert result["digest"] == first_process[1]["digest"]
+
+
+def test_torn_cache_files_are_not_trusted(first_process, tmp_path):
+    cache, first = first_process
+    for path in cache.rglob("*.nb*"):
+        copy = tmp_path / path.relative_to(cache)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes()[: 100 if path.suffix == ".nbc" else None])
+    assert finish(start(tmp_path))["digest"] == first["digest"]
+
+
+def test_many_threads_compile_once(tmp_path):
+    before = """
+        import numba
+        from concurrent.futures import ThreadPoolExecutor
+        kernel, stack = gaussian_kernel(3.5), np.ones((1, 20, 20), np.uint16)
+        def call(_):
+            return fused.correlate_frames(stack, kernel, kernel)
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(call, range(8)))
+        assert all(np.array_equal(result, results[0]) for result in results)
+        assert fused._compiled.cache_info().misses == 1
+        """
+    assert finish(start(tmp_path, before))["misses"] == 2
+
+
+def test_threads_of_a_scheduler_may_overlap():
+    kernel_y, kernel_x = kernels(7, 3)
+    expected = correlate_frames(COUNTS, kernel_y, kernel_x)
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(
+            lambda _: correlate_frames(COUNTS, kernel_y, kernel_x, threads=2), range(12)
+        ):
+            assert_same_bits(result, expected)
+
+
+def test_without_jit_the_definition_runs():
+    program = """
+import numpy as np
+from smlmlp_dask import fused
+stack, kernel = np.full((1, 5, 5), 3, np.uint8), np.array([0.25, 0.5, 0.25], np.float32)
+assert (fused.correlate_frames(stack, kernel, kernel) == 3).all()
+assert fused._compiled("uint8").__code__ is fused._filter_frames.__code__
+"""
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+
+
+def test_taps_follow_the_shared_fold():
+    kernel = gaussian_kernel(30)
+    folded = fold(without_zero_ends(kernel), 9)
+    np.testing.assert_array_equal(fused._taps(kernel, 9), folded[folded.size // 2 :])

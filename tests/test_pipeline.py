@@ -1,0 +1,240 @@
+import contextlib
+import json
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from dask.distributed import Client
+from scipy.ndimage import correlate1d
+
+from smlmlp_dask import (
+    bkgd_spatial_mean,
+    chunks,
+    gaussian_kernel,
+    noise_correction,
+    open_backgrounds,
+    pipeline,
+    run_spatial_mean,
+)
+
+from . import reference
+
+RNG = np.random.default_rng(5)
+MOVIE = RNG.poisson(200, (23, 40, 36)).astype(np.uint16)
+
+
+def by_hand(stack, ry, rx):
+    """Correlate with SciPy, as one would to check a result."""
+    result = stack.astype(np.float32)
+    result = correlate1d(result, gaussian_kernel(ry / 2), 1, mode="nearest")
+    return correlate1d(result, gaussian_kernel(rx / 2), 2, mode="nearest")
+
+
+def assert_agrees(bkgd, stack, ry=7.0, rx=7.0):
+    limit = reference.tolerance(ry, rx) * np.abs(stack).max()
+    assert np.abs(bkgd - by_hand(stack, ry, rx)).max() <= limit
+
+
+@pytest.fixture
+def tif(tmp_path):
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, MOVIE, byteorder=">", photometric="minisblack")
+    return path
+
+
+def test_from_path_to_path(tif, tmp_path):
+    result = run_spatial_mean(tif, tmp_path / "out.zarr", (6.0, 10.0))
+    assert result.path == tmp_path / "out.zarr"
+    (bkgd,) = result.bkgds
+    assert (bkgd.shape, bkgd.dtype) == (MOVIE.shape, np.float32)
+    assert_agrees(bkgd.compute(), MOVIE, 6.0, 10.0)
+    assert result.noise_corrections == [noise_correction(3.0, 5.0)]
+    expected, _, info = bkgd_spatial_mean([MOVIE], (6.0, 10.0))
+    assert bkgd.compute().tobytes() == expected[0].compute().tobytes()
+    assert result.info.keys() == info.keys()
+    assert result.info["spatial_mean_sigmas"] == info["spatial_mean_sigmas"]
+    for axis in "yx":
+        key = f"spatial_mean_kernels_{axis}"
+        assert result.info[key][0].tobytes() == info[key][0].tobytes()
+
+
+def test_what_the_store_says_of_itself(tif, tmp_path):
+    out = tmp_path / "out.zarr"
+    run_spatial_mean([tif], out, 4, noise_corrections=(0.5,), frames=slice(3, None, 2))
+    attributes = json.loads((out / "zarr.json").read_text())["attributes"]["smlmlp_dask"]
+    assert attributes["finished"] is True
+    assert attributes["sources"] == [str(tif)]
+    assert attributes["engine"] == "auto"
+    assert attributes["frames"] == [3, None, 2]
+    assert attributes["channels_mean_radii_pix"] == [[4.0, 4.0]]
+    assert attributes["spatial_mean_sigmas"] == [[2.0, 2.0]]
+    assert attributes["noise_corrections"] == [float(noise_correction(2.0, 2.0) * np.float32(0.5))]
+    assert len(attributes["spatial_mean_kernels_y"][0]) == 13
+    assert {"python", "numpy", "zarr", "dask", "smlmlp-dask"} <= attributes["versions"].keys()
+
+
+def test_channels_from_boxes_flips_and_sources(tif, tmp_path):
+    raw = tmp_path / "movie.raw"
+    MOVIE.astype(">u2").tofile(raw)
+    noise = [1.0, 2.0, 3.0]
+    result = run_spatial_mean(
+        [tif, raw],
+        tmp_path / "out.zarr",
+        [(3, 3), (5, 7), (2, 2)],
+        noise_corrections=noise,
+        bboxes=[[(0, 0, 18, 40), (18, 0, 36, 40)], None],
+        flips=[None, (False, True), (True, True)],
+        frames=slice(2, 20),
+        raw_shape=MOVIE.shape,
+        raw_dtype=">u2",
+    )
+    part = MOVIE[2:20]
+    expected = [part[:, :, :18], part[:, :, 18:][:, :, ::-1], part[:, ::-1, ::-1]]
+    for bkgd, stack, radii in zip(
+        result.bkgds, expected, result.info["channels_mean_radii_pix"], strict=True
+    ):
+        assert_agrees(bkgd.compute(), stack, *radii)
+    assert noise == [1.0, 2.0, 3.0]
+    assert result.noise_corrections[1] == np.float32(2) * noise_correction(2.5, 3.5)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"chunks": (1, 40, 36)},
+        {"chunks": (8, 40, 36)},
+        {"chunks": (8, 16, 16)},
+        {"chunks": (23, 5, 7)},
+        {"chunks": (2, 8, 12), "shards": (4, 16, 36)},
+        {"chunks": (8, 16, 16), "zarr_format": 2},
+    ],
+)
+@pytest.mark.parametrize("memory", ["plenty", "scarce"])
+@pytest.mark.parametrize("frames", [None, slice(5, 20)])
+def test_every_layout_gives_the_same_bits(layout, memory, frames, tmp_path, monkeypatch):
+    if memory == "scarce":  # frames are tiled, with a halo; chunks hold a few frames
+        monkeypatch.setattr(
+            chunks.plan_blocks, "__kwdefaults__", {"memory_bytes": 9000, "block_bytes": 12_000}
+        )
+    stored = zarr.create_array(tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", **layout)
+    stored[:] = MOVIE
+    result = run_spatial_mean(tmp_path / "m.zarr", tmp_path / "out.zarr", frames=frames)
+    expected = bkgd_spatial_mean([MOVIE[frames or slice(None)]])[0][0].compute()
+    assert result.bkgds[0].compute().tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("engine", ["fused", "dask-image"])
+@pytest.mark.parametrize("parallel", [False, True, 2])
+def test_engines_and_threads(tif, tmp_path, engine, parallel):
+    result = run_spatial_mean(tif, tmp_path / "o.zarr", engine=engine, parallel=parallel)
+    assert_agrees(result.bkgds[0].compute(), MOVIE)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_under_a_client(tif, tmp_path, processes):
+    with Client(n_workers=2, threads_per_worker=1, processes=processes, dashboard_address=None):
+        result = run_spatial_mean(tif, tmp_path / "o.zarr", parallel=True)
+        computed = result.bkgds[0].compute()
+    assert computed.tobytes() == bkgd_spatial_mean([MOVIE])[0][0].compute().tobytes()
+
+
+def test_the_bar_counts_every_pixel(tif, tmp_path, monkeypatch, capsys):
+    counted = []
+
+    @contextlib.contextmanager
+    def bar(total, *, shown):
+        assert shown
+        yield counted.append
+        assert sum(counted) == total
+
+    monkeypatch.setattr(pipeline, "progress_bar", bar)
+    run_spatial_mean(tif, tmp_path / "o.zarr", progress=True)
+    assert sum(counted) == MOVIE.size
+
+
+def test_the_bar_goes_to_stderr(tif, tmp_path, capsys):
+    run_spatial_mean(tif, tmp_path / "a.zarr")
+    assert capsys.readouterr() == ("", "")
+    run_spatial_mean(tif, tmp_path / "b.zarr", progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "100%" in shown.err
+    assert "Mpx/s" in shown.err
+
+
+def test_no_frames_give_an_empty_store(tmp_path):
+    zarr.create_array(tmp_path / "m.zarr", shape=(0, 4, 5), chunks=(1, 4, 5), dtype="u2")
+    result = run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
+    assert result.bkgds[0].compute().shape == (0, 4, 5)
+    assert open_backgrounds(tmp_path / "o.zarr").noise_corrections == result.noise_corrections
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"channels_mean_radii_pix": 0}, ValueError, "holds 0"),
+        ({"channels_mean_radii_pix": [(7, 7), (7, 7)]}, ValueError, "2 pairs for 1 channel:"),
+        ({"noise_corrections": [1.0, 1.0]}, ValueError, "2 entries for 1 channel:"),
+        ({"noise_corrections": [-1.0]}, ValueError, r"noise_corrections\[0\] is -1.0"),
+        ({"engine": "scipy"}, ValueError, "engine is 'scipy'"),
+        ({"parallel": -1}, ValueError, "parallel is -1"),
+        ({"frames": slice(50, 60)}, ValueError, "23 frames"),
+        ({"bboxes": [[(0, 0, 99, 9)]]}, ValueError, r"box \(0, 0, 99, 9\)"),
+        ({"flips": [None, None]}, ValueError, "flips"),
+        ({"sources": []}, ValueError, "no source given"),
+        ({"sources": "gone.tif"}, FileNotFoundError, "gone.tif does not exist"),
+        ({"destination": "movie.tif"}, ValueError, "is the input"),
+        ({"destination": "movie.tif/o.zarr"}, ValueError, "lies inside it"),
+        ({"destination": "there"}, FileExistsError, "there exists"),
+    ],
+)
+def test_wrong_arguments_write_nothing(tif, tmp_path, monkeypatch, change, error, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    options = {"sources": tif, "destination": "o.zarr", **change}
+    with pytest.raises(error, match=message):
+        run_spatial_mean(options.pop("sources"), options.pop("destination"), **options)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_corrupt_chunk_is_named_and_nothing_is_left(tmp_path):
+    stored = zarr.create_array(
+        tmp_path / "m.zarr", shape=MOVIE.shape, chunks=(4, 40, 36), dtype="u2"
+    )
+    stored[:] = MOVIE
+    (tmp_path / "m.zarr/c/2/0/0").write_bytes(b"garbage")
+    with pytest.raises(OSError, match=r"m\.zarr.*c/2/0/0.*frames 8"):
+        run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
+    assert not (tmp_path / "o.zarr").exists()
+
+
+def test_the_result_is_lazy(tif, tmp_path):
+    (bkgd,) = run_spatial_mean(tif, tmp_path / "o.zarr").bkgds
+    assert isinstance(bkgd, da.Array)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "read"),
+    [
+        ("stuck_particles.tif", {}, tifffile.imread),
+        (
+            "deepstorm3d_tetrapod",
+            {},
+            lambda folder: np.stack([tifffile.imread(p) for p in sorted(folder.glob("*.tif"))]),
+        ),
+        (
+            "dnapaint_3C_30px.ome.raw",
+            {"raw_shape": (100, 30, 30), "raw_dtype": ">u2"},
+            lambda path: np.fromfile(path, ">u2").reshape(100, 30, 30),
+        ),
+    ],
+)
+def test_real_movies(real_data, tmp_path, name, options, read):
+    result = run_spatial_mean(real_data / name, tmp_path / "o.zarr", **options)
+    stack = read(real_data / name)
+    (bkgd,) = result.bkgds
+    assert bkgd.shape == stack.shape
+    assert_agrees(bkgd.compute(), stack)
