@@ -17,6 +17,9 @@ Larger fresh arrays are handed out by the C library as new pages, which cost the
 fault in; far smaller blocks pay for scheduling instead.
 """
 
+SMALLEST_BYTES = 2**18
+"""Float32 bytes under which chunks are too many files rather than handy ones."""
+
 SLAB_BYTES = 2**30
 """Most bytes of a tiled stack that may be held at once to put whole frames together."""
 
@@ -165,6 +168,8 @@ class BlockPlan:
         Shape of one block, a multiple of `chunks` on each axis that it does not span.
     halo : tuple of int
         Pixels (y, x) that a block of tiled frames reads beyond its own.
+    origin : tuple of int
+        Where in a unit of the source the channel begins, on each axis.
     """
 
     shape: tuple[int, int, int]
@@ -173,6 +178,7 @@ class BlockPlan:
     chunks: tuple[int, int, int]
     block: tuple[int, int, int]
     halo: tuple[int, int]
+    origin: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def n_blocks(self) -> int:
@@ -181,11 +187,29 @@ class BlockPlan:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that one task holds at most: what it reads, and one chunk of float32 twice."""
-        frames, *tile = self.block
-        sides = zip(tile, self.halo, self.shape[1:], strict=True)
-        read = [min(length + 2 * margin, whole) for length, margin, whole in sides]
-        return self.itemsize * frames * prod(read) + 8 * prod(self.chunks)
+        """Bytes that one task holds at most: see `_held`."""
+        return _held(self.itemsize, self.unit, self.chunks, self._read_shape)
+
+    @property
+    def read_amplification(self) -> float:
+        """How many times a pixel of the source is decoded, on average; 1 is once."""
+        decoded = needed = 1
+        for axis, (length, unit, start) in enumerate(
+            zip(self.shape, self.unit, self.origin, strict=True)
+        ):
+            margin = self.halo[axis - 1] if axis else 0
+            decoded *= sum(
+                -(-(start + stop) // unit) - (start + first) // unit
+                for first, stop in _reach(length, self.block[axis], margin)
+            )
+            needed *= -(-(start + length) // unit) - start // unit
+        return decoded / needed if needed else 1.0
+
+    @property
+    def _read_shape(self) -> tuple[int, ...]:
+        margins = (0, *self.halo)
+        sides = zip(self.block, margins, self.shape, strict=True)
+        return tuple(min(length + 2 * margin, max(1, whole)) for length, margin, whole in sides)
 
     def blocks(self) -> Iterator[Block]:
         """Go through the blocks in the order of the stack's frames."""
@@ -205,6 +229,7 @@ def plan_blocks(
     unit: tuple[int, int, int],
     halo: tuple[int, int],
     *,
+    origin: tuple[int, int, int] = (0, 0, 0),
     memory_bytes: int = SLAB_BYTES,
     block_bytes: int = BLOCK_BYTES,
 ) -> BlockPlan:
@@ -223,6 +248,8 @@ def plan_blocks(
         What the source stores together, (frame, y, x): its chunk or shard; one frame of a TIFF.
     halo : tuple of int
         Reach of the kernels along (y, x), in pixels.
+    origin : tuple of int
+        Where in a unit of the source the channel begins, on each axis.
     memory_bytes : int
         What one block may hold.
     block_bytes : int
@@ -231,18 +258,44 @@ def plan_blocks(
     frames, height, width = shape
     together = max(1, min(unit[0], frames))
     step = frames_per_block(height * width, together, block_bytes)
-    tile = (height, width)
-    if itemsize * step * height * width > memory_bytes:
-        tile = _tile(tile, unit[1:], halo, memory_bytes // (itemsize * step))
-    fitting = max(1, block_bytes // (4 * prod(tile)))
-    chunk = min(step if step <= fitting else _divisor(step, fitting), max(1, frames))
-    return BlockPlan(shape, itemsize, unit, (chunk, *tile), (step, *tile), halo)
+
+    def plan(tile: tuple[int, int]) -> BlockPlan:
+        fitting = max(1, block_bytes // (4 * prod(tile)))
+        chunk = step if step <= fitting else _divisor(step, fitting)
+        if 4 * chunk * prod(tile) < min(SMALLEST_BYTES, block_bytes // 4):
+            chunk = step  # it has no better divisor: large chunks rather than tiny ones
+        chunk = min(chunk, max(1, frames))
+        return BlockPlan(
+            shape, itemsize, unit, (chunk, *tile), (min(step, max(1, frames)), *tile), halo, origin
+        )
+
+    whole = plan((height, width))
+    if whole.block_bytes <= memory_bytes:
+        return whole
+    kept = whole.block_bytes - itemsize * step * height * width
+    pixels = max(0, memory_bytes - kept) // (itemsize * step)
+    return plan(_tile((height, width), unit[1:], halo, pixels))
+
+
+def _held(itemsize: int, unit: Sequence[int], chunk: Sequence[int], read: Sequence[int]) -> int:
+    """Return the bytes that a task holds at most.
+
+    The frames it read, one storage unit while that is decoded, and three times a chunk of
+    float32: filtered, as Zarr passes it to the codec, and compressed.
+    """
+    decoded = prod(min(u, r) for u, r in zip(unit, read, strict=True))
+    return itemsize * (prod(read) + decoded) + 3 * 4 * prod(chunk)
+
+
+def _reach(length: int, block: int, margin: int) -> Iterator[tuple[int, int]]:
+    """Go through the (first, stop) that blocks read along one axis."""
+    for start in range(0, length, block):
+        yield max(0, start - margin), min(length, start + block + margin)
 
 
 def _divisor(number: int, most: int) -> int:
-    """Return the largest divisor up to `most`, or `number` if that one would be far smaller."""
-    best = max(d for d in range(1, most + 1) if number % d == 0)
-    return best if 4 * best >= most else number
+    """Return the largest divisor of `number` up to `most`."""
+    return max(d for d in range(1, most + 1) if number % d == 0)
 
 
 def _tile(

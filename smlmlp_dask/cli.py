@@ -3,93 +3,26 @@
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
+from dask.utils import format_bytes
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from . import __version__
 from .background import Engine
-from .pipeline import run_spatial_mean
+from .commands import Group, Parsed
+from .pipeline import JobPlan, plan_spatial_mean, run_spatial_mean
+from .storage import Codec
 from .store import SpatialMeanResult, open_backgrounds, read_attributes
-
-USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
-"""What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
-
-
-class OneLineError(click.ClickException):
-    """An error as one line on stderr, with exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        """Print the message on a line of its own, whatever line breaks it had."""
-        click.echo(f"Error: {' '.join(self.message.split())}", file=file, err=True)
-
-
-class Command(click.Command):
-    """A command whose errors are one line, unless ``--verbose`` asks for the traceback."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, and say what is wrong in one line."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run, and say what went wrong in one line."""
-        verbose = bool(ctx.params.get("verbose"))
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
-        except USER_ERRORS as error:
-            if verbose:
-                Console(stderr=True).print_exception()
-            _fail(str(error) or type(error).__name__, error)
-
-
-class Group(click.Group):
-    """A group whose errors are one line."""
-
-    command_class = Command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command, or say in one line which ones there are."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            names = ", ".join(self.list_commands(ctx))
-            _fail(f"{error.format_message()} Commands: {names}.", error)
-
-
-def _fail(message: str, cause: Exception) -> NoReturn:
-    raise OneLineError(message) from cause
-
 
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Log more, and show tracebacks of errors."
 )
-
-
-class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A value that a function parses; what it says in a `ValueError` is shown."""
-
-    def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
-        self.name = metavar
-        self.parse = parse
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Turn the text into the value."""
-        try:
-            return self.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _parse_radius(text: str) -> tuple[float, ...]:
@@ -193,6 +126,23 @@ def smlmlp() -> None:
 @click.option("--cuda", is_flag=True, help="Filter on the GPU.")
 @click.option("--parallel", is_flag=True, help="Split each block's frames over threads, too.")
 @click.option(
+    "--codec",
+    type=click.Choice(["fast", "small", "none"]),
+    default="fast",
+    show_default=True,
+    help="How the store is compressed, without loss.",
+)
+@click.option(
+    "--keep-bits",
+    type=int,
+    metavar="BITS",
+    help="Round to this many mantissa bits of 23: 12 halves the store, within 0.012 %.",
+)
+@click.option(
+    "--memory-limit", metavar="SIZE", help="What all tasks may use, such as 4GB (default: all)."
+)
+@click.option("--dry-run", is_flag=True, help="Show the plan: blocks, memory, sizes; do nothing.")
+@click.option(
     "--progress/--no-progress", default=None, help="Progress bar (default: on a terminal)."
 )
 @verbose_option
@@ -208,6 +158,10 @@ def run(
     engine: Engine,
     cuda: bool,
     parallel: bool,
+    codec: Codec,
+    keep_bits: int | None,
+    memory_limit: str | None,
+    dry_run: bool,
     progress: bool | None,
     verbose: bool,
 ) -> None:
@@ -222,18 +176,27 @@ def run(
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
     """
     _log(verbose)
+    which: dict[str, Any] = {
+        "bboxes": _bboxes(boxes, len(sources)),
+        "flips": [("y" in flip, "x" in flip) for flip in flips] or None,
+        "frames": frames,
+        "raw_shape": raw_shape,
+        "raw_dtype": raw_dtype,
+        "memory_limit": memory_limit,
+    }
+    if dry_run:
+        _print_plan(plan_spatial_mean(list(sources), _radii(radii), **which))
+        return
     result = run_spatial_mean(
         list(sources),
         output,
         _radii(radii),
-        bboxes=_bboxes(boxes, len(sources)),
-        flips=[("y" in flip, "x" in flip) for flip in flips] or None,
-        frames=frames,
-        raw_shape=raw_shape,
-        raw_dtype=raw_dtype,
+        **which,
         cuda=cuda,
         parallel=parallel,
         engine=engine,
+        codec=codec,
+        keep_bits=keep_bits,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
     Console().print(_summary(result))
@@ -334,15 +297,49 @@ def _bboxes(boxes: tuple[tuple[int, tuple[int, ...]], ...], n_sources: int) -> A
 
 def _summary(result: SpatialMeanResult) -> Table:
     table = Table(
-        "channel", "frames × y × x", "chunks", "radius (y, x)", "noise correction", box=box.SIMPLE
+        "channel", "frames×y×x", "chunks", "radius (y, x)", "noise correction", box=box.SIMPLE
     )
     radii = result.info["channels_mean_radii_pix"]
     for i, (bkgd, factor) in enumerate(zip(result.bkgds, result.noise_corrections, strict=True)):
         table.add_row(
             str(i),
-            " × ".join(map(str, bkgd.shape)),
-            " × ".join(map(str, bkgd.chunksize)),
+            _times(bkgd.shape),
+            _times(bkgd.chunksize),
             "{:g}, {:g} px".format(*radii[i]),
             f"{factor:.6f}",
         )
     return table
+
+
+def _print_plan(plan: JobPlan) -> None:
+    table = Table(
+        "channel",
+        "frames×y×x",
+        "block",
+        "blocks",
+        "chunk",
+        "decoded",
+        "task holds",
+        box=box.SIMPLE,
+    )
+    for i, channel in enumerate(plan.channels):
+        table.add_row(
+            str(i),
+            _times(channel.shape),
+            _times(channel.block),
+            f"{channel.n_blocks:,}",
+            _times(channel.chunks),
+            f"{channel.read_amplification:.2f}×",
+            format_bytes(channel.block_bytes),
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"tasks: {plan.n_blocks:,}, {plan.threads} at a time")
+    console.print(
+        f"memory: {format_bytes(plan.projected_bytes)} of {format_bytes(plan.memory_limit_bytes)}"
+    )
+    console.print(f"output: {format_bytes(plan.output_bytes)} before compression")
+
+
+def _times(shape: Sequence[float]) -> str:
+    return "×".join(map(str, shape))

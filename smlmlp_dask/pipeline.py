@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -10,20 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dask.utils import format_bytes, parse_bytes
 
 from . import arguments, backend, chunks
 from .background import Engine, SpatialMean, check_engine, filter_chunk
+from .cluster import Workers, active_workers
 from .jobs import run_tasks
 from .kernels import noise_correction, residual_kernel
 from .progress import progress_bar
 from .sources import open_stacks, source_roots
 from .stack import Stack
+from .storage import Codec, Storage
 from .store import ChannelSpec, SpatialMeanResult, check_destination, new_store, open_backgrounds
 
 if TYPE_CHECKING:
     import zarr
 
 Source = str | os.PathLike[str]
+
+BASE_BYTES = 250 * 2**20
+"""What Python and the libraries take before the first block."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a job: where its frames come from, how they are cut, how filtered."""
+
+    source: Stack
+    plan: chunks.BlockPlan
+    mean: SpatialMean
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,41 @@ class Task:
         return prod(part.stop - part.start for part in self.block.inner)
 
 
+@dataclass(frozen=True)
+class JobPlan:
+    """What a job is going to do, known before anything runs.
+
+    Attributes
+    ----------
+    channels : list of BlockPlan
+        How each channel is cut into blocks, one task each.
+    threads : int
+        Tasks that run side by side.
+    memory_limit_bytes : int
+        Memory that they may use together.
+    """
+
+    channels: list[chunks.BlockPlan]
+    threads: int
+    memory_limit_bytes: int
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks, and of tasks."""
+        return sum(plan.n_blocks for plan in self.channels)
+
+    @property
+    def projected_bytes(self) -> int:
+        """Peak memory of all tasks together, the libraries' own included."""
+        largest = max(plan.block_bytes for plan in self.channels)
+        return BASE_BYTES + min(self.threads, max(1, self.n_blocks)) * largest
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of the backgrounds before they are compressed."""
+        return sum(4 * prod(plan.shape) for plan in self.channels)
+
+
 def run_spatial_mean(
     sources: Source | Sequence[Source],
     destination: Source,
@@ -55,6 +105,9 @@ def run_spatial_mean(
     cuda: bool = False,
     parallel: bool | int = False,
     engine: Engine = "auto",
+    codec: Codec = "fast",
+    keep_bits: int | None = None,
+    memory_limit: int | str | None = None,
     progress: bool = False,
 ) -> SpatialMeanResult:
     """Estimate the background of movies on disk and store it as OME-Zarr.
@@ -75,6 +128,15 @@ def run_spatial_mean(
     cuda, parallel, engine
         How blocks are filtered, as in `bkgd_spatial_mean`. With `cuda`, the store is written from
         host memory.
+    codec : {"fast", "small", "none"}, default "fast"
+        How chunks are compressed, without loss: Blosc with LZ4, Blosc with Zstandard (smaller,
+        several times slower to write), or not at all.
+    keep_bits : int, optional
+        Round the backgrounds to this many of float32's 23 mantissa bits, so that they compress
+        better; the relative error is at most 2**-(keep_bits + 1), and noted in the store.
+    memory_limit : int or str, optional
+        Bytes, or text such as "4GB", that all tasks may use together; by default what the machine
+        (or its control group, or the cluster's workers) allows.
     progress : bool, default False
         Show a bar on stderr.
 
@@ -87,7 +149,8 @@ def run_spatial_mean(
     Raises
     ------
     ValueError, TypeError
-        If an argument or a source is wrong; nothing has been written then.
+        If an argument or a source is wrong, or a block cannot be made to fit the memory limit;
+        nothing has been written then.
     FileExistsError
         If the destination exists.
     OSError
@@ -102,45 +165,42 @@ def run_spatial_mean(
     ``smlmlp_dask`` holds the rest, and says ``finished: true`` only when all pixels are written.
 
     The job runs under Dask's active scheduler: an active `distributed.Client`, else local threads.
-    Blocks go from source to store inside the tasks.
+    Blocks go from source to store inside the tasks, one task a block: `plan_spatial_mean` tells
+    how many there will be and what memory they take.
     """
-    paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    paths = _paths(sources)
     destination = Path(destination)
-    stacks = open_stacks(
-        *paths,
+    channels = _channels(
+        paths,
+        channels_mean_radii_pix,
         bboxes=bboxes,
         flips=flips,
         frames=frames,
         raw_shape=raw_shape,
         raw_dtype=raw_dtype,
+        memory_limit=memory_limit,
     )
-    radii = arguments.as_radii(channels_mean_radii_pix, len(stacks))
     given = None if noise_corrections is None else tuple(noise_corrections)
-    corrections = arguments.check_corrections(given, len(stacks))
+    corrections = arguments.check_corrections(given, len(channels))
     threads = arguments.check_parallel(parallel)
     engine = check_engine(engine, on_host=not cuda)
+    storage = Storage.checked(codec, keep_bits)
     if cuda:
         backend.require_device()
     check_destination(destination, [root for path in paths for root in source_roots(path)])
 
-    means = [SpatialMean.from_radii(pair) for pair in radii]
-    plans = [
-        chunks.plan_blocks(
-            stack.shape, stack.dtype.itemsize, stack.unit, mean.halo(stack.shape[1:])
-        )
-        for stack, mean in zip(stacks, means, strict=True)
-    ]
+    means = [channel.mean for channel in channels]
     factors = [
         np.float32(factor) * noise_correction(*mean.sigmas)
         for factor, mean in zip(corrections, means, strict=True)
     ]
     attributes = {
-        "channels_mean_radii_pix": radii,
+        "channels_mean_radii_pix": [mean.radii for mean in means],
         "spatial_mean_sigmas": [mean.sigmas for mean in means],
         "spatial_mean_kernels_y": [residual_kernel(mean.kernel_y).tolist() for mean in means],
         "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x).tolist() for mean in means],
         "noise_corrections": [float(factor) for factor in factors],
-        "engine": "dask-image" if cuda else engine,
+        "engine": _engine_used(engine, cuda=cuda),
         "cuda": bool(cuda),
         "sources": [os.path.abspath(path) for path in paths],  # noqa: PTH100 - globs stay globs
         "bboxes": bboxes,
@@ -148,22 +208,134 @@ def run_spatial_mean(
         "frames": None if frames is None else [frames.start, frames.stop, frames.step],
         "raw_shape": raw_shape,
         "raw_dtype": None if raw_dtype is None else np.dtype(raw_dtype).str,
+        "codec": storage.codec,
+        "keep_bits": storage.keep_bits,
+        "relative_error_of_rounding": storage.relative_error,
     }
+    plans = [channel.plan for channel in channels]
     specs = [ChannelSpec(plan.shape, plan.chunks) for plan in plans]
     with (
-        new_store(destination, specs, attributes) as targets,
+        new_store(destination, specs, attributes, storage) as targets,
         progress_bar(sum(prod(plan.shape) for plan in plans), shown=progress) as advance,
     ):
         tasks = (
-            Task(stacks[i].part(block.read), targets[i], block, means[i])
+            Task(channels[i].source.part(block.read), targets[i], block, means[i])
             for i, block in chunks.interleave(plans)
         )
-        work = partial(_filter_and_store, engine=engine, threads=threads, cuda=cuda)
+        work = partial(
+            _filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage
+        )
         run_tasks(work, tasks, lambda task: advance(task.pixels))
     return open_backgrounds(destination)
 
 
-def _filter_and_store(task: Task, *, engine: Engine, threads: int, cuda: bool) -> None:
+def plan_spatial_mean(
+    sources: Source | Sequence[Source],
+    channels_mean_radii_pix: Any = 7.0,
+    *,
+    bboxes: Any = None,
+    flips: Any = None,
+    frames: slice | None = None,
+    raw_shape: Sequence[int] | None = None,
+    raw_dtype: Any = None,
+    memory_limit: int | str | None = None,
+) -> JobPlan:
+    """Tell what `run_spatial_mean` would do with the same arguments, without doing it.
+
+    Parameters
+    ----------
+    sources, channels_mean_radii_pix, bboxes, flips, frames, raw_shape, raw_dtype, memory_limit
+        As in `run_spatial_mean`.
+
+    Returns
+    -------
+    JobPlan
+        Blocks of each channel, tasks, read amplification, projected memory.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        As `run_spatial_mean` would.
+    """
+    channels = _channels(
+        _paths(sources),
+        channels_mean_radii_pix,
+        bboxes=bboxes,
+        flips=flips,
+        frames=frames,
+        raw_shape=raw_shape,
+        raw_dtype=raw_dtype,
+        memory_limit=memory_limit,
+    )
+    workers = _workers(memory_limit)
+    plans = [channel.plan for channel in channels]
+    return JobPlan(plans, workers.threads, workers.memory_bytes)
+
+
+def _paths(sources: Source | Sequence[Source]) -> list[Source]:
+    return [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+
+
+def _workers(memory_limit: int | str | None) -> Workers:
+    workers = active_workers()
+    if memory_limit is None:
+        return workers
+    try:
+        limit = parse_bytes(memory_limit)
+    except ValueError:
+        raise ValueError(
+            f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
+        ) from None
+    if limit <= BASE_BYTES:
+        raise ValueError(
+            f"memory_limit is {memory_limit}: pass more than {format_bytes(BASE_BYTES)}, which "
+            "Python and the libraries take"
+        )
+    return replace(workers, memory_bytes=limit)
+
+
+def _channels(
+    paths: Sequence[Source],
+    radii: Any,
+    *,
+    memory_limit: int | str | None,
+    **which: Any,
+) -> list[Channel]:
+    """Open the sources and plan their blocks so that they keep the memory limit."""
+    stacks = open_stacks(*paths, **which)
+    means = [SpatialMean.from_radii(pair) for pair in arguments.as_radii(radii, len(stacks))]
+    workers = _workers(memory_limit)
+    share = (workers.memory_bytes - BASE_BYTES) // workers.threads
+    channels = []
+    for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):
+        plan = chunks.plan_blocks(
+            stack.shape,
+            stack.dtype.itemsize,
+            stack.unit,
+            mean.halo(stack.shape[1:]),
+            origin=stack.origin,
+            memory_bytes=min(share, chunks.SLAB_BYTES),
+        )
+        if plan.block_bytes > share:
+            raise ValueError(
+                f"channel {i} is stored in units of {' x '.join(map(str, stack.unit))} pixels, a "
+                f"block of which takes {format_bytes(plan.block_bytes)}; {workers.threads} at a "
+                f"time exceed {format_bytes(workers.memory_bytes)}: raise memory_limit "
+                "(--memory-limit), use fewer workers, or rechunk the movie"
+            )
+        channels.append(Channel(stack, plan, mean))
+    return channels
+
+
+def _engine_used(engine: Engine, *, cuda: bool) -> Engine:
+    if engine == "auto":
+        return "dask-image" if cuda else "fused"
+    return engine
+
+
+def _filter_and_store(
+    task: Task, *, engine: Engine, threads: int, cuda: bool, storage: Storage
+) -> None:
     """Read a block, filter and write it one output chunk at a time."""
     inner = task.block.inner
     own = (slice(None), *_trim(task.block)[1:])
@@ -171,7 +343,7 @@ def _filter_and_store(task: Task, *, engine: Engine, threads: int, cuda: bool) -
     for first, stop in pairwise(_steps(inner[0], task.target.chunks[0])):
         frames = raw[first - inner[0].start : stop - inner[0].start]
         background = filter_chunk(frames, task.mean, engine=engine, threads=threads, cuda=cuda)
-        task.target[slice(first, stop), inner[1], inner[2]] = background[own]
+        task.target[slice(first, stop), inner[1], inner[2]] = storage.rounded(background[own])
 
 
 def _trim(block: chunks.Block) -> tuple[slice, ...]:

@@ -123,6 +123,17 @@ class Stack:
             min(columns, max(1, len(self.columns))),
         )
 
+    @property
+    def origin(self) -> tuple[int, int, int]:
+        """Where in a unit of the movie the channel begins, on each axis."""
+        frame, row, column = (
+            (min(part) if part.step > 0 else -1 - max(part)) % unit if part else 0
+            for part, unit in zip(
+                (self.frames, self.rows, self.columns), self.movie.unit, strict=True
+            )
+        )
+        return (frame // abs(self.frames.step), row, column)
+
     def part(self, box: tuple[slice, slice, slice]) -> Self:
         """Return a part, small to pickle: it holds only the places of its own frames."""
         frames, rows, columns = self.frames[box[0]], self.rows[box[1]], self.columns[box[2]]

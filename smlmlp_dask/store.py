@@ -14,8 +14,9 @@ import dask.array as da
 import numpy as np
 import zarr
 from yaozarrs import v05
-from zarr.codecs import BloscCodec
 from zarr.errors import NodeNotFoundError
+
+from .storage import Storage
 
 ATTRIBUTE = "smlmlp_dask"
 """The root group's attribute that holds everything but the pixels."""
@@ -85,7 +86,7 @@ def check_destination(path: Path, inputs: Sequence[Path]) -> None:
 
 @contextmanager
 def new_store(
-    path: Path, channels: Sequence[ChannelSpec], attributes: Mapping[str, Any]
+    path: Path, channels: Sequence[ChannelSpec], attributes: Mapping[str, Any], storage: Storage
 ) -> Iterator[list["zarr.Array[Any]"]]:
     """Create a store to be filled inside the ``with`` block; finished only if that succeeds.
 
@@ -97,6 +98,8 @@ def new_store(
         One per channel.
     attributes : mapping
         What goes into the root group's attribute, next to ``finished`` and ``versions``.
+    storage : Storage
+        How chunks are compressed.
 
     Yields
     ------
@@ -121,7 +124,7 @@ def new_store(
         raise _unwritable(path, error) from error
     try:
         try:
-            arrays = _create(path, channels, {**attributes, "versions": versions()})
+            arrays = _create(path, channels, {**attributes, "versions": versions()}, storage)
         except OSError as error:
             raise _unwritable(path, error) from error
         yield arrays
@@ -219,7 +222,7 @@ def _unwritable(path: Path, error: OSError) -> OSError:
 
 
 def _create(
-    path: Path, channels: Sequence[ChannelSpec], attributes: Mapping[str, Any]
+    path: Path, channels: Sequence[ChannelSpec], attributes: Mapping[str, Any], storage: Storage
 ) -> list["zarr.Array[Any]"]:
     names = [f"channel_{i}" for i in range(len(channels))]
     # The root lists every channel too, so that a viewer pointed at it finds something to show.
@@ -235,7 +238,7 @@ def _create(
             shape=spec.shape,
             chunks=spec.chunks,
             dtype="float32",
-            compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
+            compressors=storage.compressor,
             fill_value=float("nan"),
             dimension_names=("t", "y", "x"),
             config={"write_empty_chunks": True},

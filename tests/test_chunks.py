@@ -135,6 +135,8 @@ def test_plan_against_brute_force(shape, itemsize, unit, halo, memory_bytes, blo
     for block in blocks:
         held = itemsize * prod(part.stop - part.start for part in block.read)
         assert held + 8 * prod(plan.chunks) <= plan.block_bytes
+    if not tiled:
+        assert plan.block_bytes <= memory_bytes or plan.unit[1] >= shape[1]
 
 
 @pytest.mark.parametrize(
@@ -144,10 +146,11 @@ def test_plan_against_brute_force(shape, itemsize, unit, halo, memory_bytes, blo
         ((4096, 512, 512), (32, 512, 512), (16, 512, 512), (32, 512, 512), "half a source chunk"),
         ((4096, 512, 512), (8, 128, 128), (16, 512, 512), (16, 512, 512), "two slabs of tiles"),
         ((4096, 512, 512), (1000, 64, 64), (10, 512, 512), (1000, 512, 512), "a divisor of 1000"),
-        ((4096, 512, 512), (997, 64, 64), (997, 512, 512), (997, 512, 512), "a prime: not split"),
+        ((4096, 512, 512), (997, 64, 64), (1, 512, 512), (997, 512, 512), "a prime: single frames"),
+        ((4096, 128, 128), (997, 64, 64), (997, 128, 128), (997, 128, 128), "tiny frames: whole"),
         ((10, 512, 512), (32, 512, 512), (10, 512, 512), (10, 512, 512), "a short movie"),
-        ((0, 512, 512), (32, 512, 512), (1, 512, 512), (16, 512, 512), "an empty movie"),
-        ((4000, 2048, 2048), (1000, 256, 256), (8, 256, 1792), (1000, 256, 1792), "too large"),
+        ((0, 512, 512), (32, 512, 512), (1, 512, 512), (1, 512, 512), "an empty movie"),
+        ((4000, 2048, 2048), (1000, 256, 256), (10, 256, 1536), (1000, 256, 1536), "too large"),
     ],
 )
 def test_plans(shape, unit, expected_chunks, expected_block, reason):

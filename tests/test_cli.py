@@ -40,6 +40,9 @@ DEFAULTS = {
     "cuda": False,
     "parallel": False,
     "engine": "auto",
+    "codec": "fast",
+    "keep_bits": None,
+    "memory_limit": None,
     "progress": False,
 }
 
@@ -67,6 +70,8 @@ class Called(Exception):
          {"raw_shape": (100, 30, 30), "raw_dtype": ">u2"}),
         ("--engine dask-image --cuda --parallel --progress", 7.0,
          {"engine": "dask-image", "cuda": True, "parallel": True, "progress": True}),
+        ("--codec small --keep-bits 12 --memory-limit 4GB", 7.0,
+         {"codec": "small", "keep_bits": 12, "memory_limit": "4GB"}),
     ],
 )  # fmt: skip
 def test_run_passes_its_options_on(monkeypatch, options, radii, changed):
@@ -93,7 +98,7 @@ def test_run_and_info(folder):
     result = call("run", "movie.tif", "movie.zarr", "-o", "out.zarr", "--radius", "6,10")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    assert "11 × 20 × 24" in result.stdout
+    assert "11×20×24" in result.stdout
     assert "0.861458" in result.stdout
     one, two = open_backgrounds("out.zarr").bkgds
     assert one.compute().tobytes() == two.compute().tobytes()
@@ -103,6 +108,16 @@ def test_run_and_info(folder):
     assert "6, 10 px" in shown.stdout
     assert f"sources: {folder / 'movie.tif'}, {folder / 'movie.zarr'}" in shown.stdout
     assert "smlmlp-dask" in shown.stdout
+
+
+def test_dry_run_shows_the_plan_and_writes_nothing(folder):
+    result = call("run", "movie.zarr", "movie.tif", "-o", "out.zarr", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "1.00×" in result.stdout
+    assert "tasks: 2" in result.stdout
+    assert "memory: " in result.stdout
+    assert "output: 41.25 kiB before compression" in result.stdout
+    assert not Path("out.zarr").exists()
 
 
 @pytest.mark.parametrize(
@@ -193,6 +208,11 @@ BAD = [
     ("run movie.tif -o movie.raw/out.zarr", "movie.raw is a file"),
     ("run movie.tif -o out.zarr --engine scipy", "'scipy' is not one of"),
     ("run movie.tif -o out.zarr --cuda --engine fused", "NumPy chunks only"),
+    ("run movie.tif -o out.zarr --codec gzip", "'gzip' is not one of"),
+    ("run movie.tif -o out.zarr --keep-bits 24", "keep_bits is 24: pass 1 to 23"),
+    ("run movie.tif -o out.zarr --memory-limit much", "memory_limit is 'much'"),
+    ("run movie.tif -o out.zarr --memory-limit 1MB", "memory_limit is 1MB: pass more than 250"),
+    ("run gone.tif -o out.zarr --dry-run", "gone.tif does not exist"),
     ("info gone.zarr", "gone.zarr does not exist"),
     ("info movie.tif", "not a store of backgrounds"),
     ("info movie.zarr", "not a store of backgrounds"),

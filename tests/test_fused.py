@@ -243,6 +243,12 @@ def test_casts_are_those_of_numpy(dtype):
     np.testing.assert_array_equal(np.signbit(actual[number]), np.signbit(expected[number]))
 
 
+def test_long_doubles_too_large_for_float32_are_infinite():
+    stack = np.full((1, 4, 16), np.longdouble(3e38) * 10)
+    one = np.ones(1, np.float32)
+    np.testing.assert_array_equal(correlate_frames(stack, one, one), np.inf)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("radii", [(1, 1), (7, 3), (12, 40)])
 @pytest.mark.parametrize("place", [(35, 150), (0, 0), (69, 299), (33, 15)])

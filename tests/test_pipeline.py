@@ -66,7 +66,7 @@ def test_what_the_store_says_of_itself(tif, tmp_path):
     attributes = json.loads((out / "zarr.json").read_text())["attributes"]["smlmlp_dask"]
     assert attributes["finished"] is True
     assert attributes["sources"] == [str(tif)]
-    assert attributes["engine"] == "auto"
+    assert attributes["engine"] == "fused"
     assert attributes["frames"] == [3, None, 2]
     assert attributes["channels_mean_radii_pix"] == [[4.0, 4.0]]
     assert attributes["spatial_mean_sigmas"] == [[2.0, 2.0]]

@@ -10,9 +10,11 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import Image
 
 from smlmlp_dask import open_backgrounds
+from smlmlp_dask.storage import Storage
 from smlmlp_dask.store import ATTRIBUTE, ChannelSpec, check_destination, new_store
 
 SPECS = [ChannelSpec((5, 6, 7), (2, 6, 7)), ChannelSpec((0, 3, 4), (1, 3, 4))]
+STORAGE = Storage("fast", None)
 ATTRIBUTES = {
     "channels_mean_radii_pix": [[1.0, 2.0], [3.0, 3.0]],
     "spatial_mean_sigmas": [[0.5, 1.0], [1.5, 1.5]],
@@ -25,7 +27,7 @@ ATTRIBUTES = {
 @pytest.fixture
 def store(tmp_path):
     path = tmp_path / "out.zarr"
-    with new_store(path, SPECS, ATTRIBUTES) as arrays:
+    with new_store(path, SPECS, ATTRIBUTES, STORAGE) as arrays:
         arrays[0][:] = np.arange(5 * 6 * 7).reshape(5, 6, 7)
     return path
 
@@ -65,7 +67,7 @@ def test_plain_zarr_and_dask_read_it(store):
 
 
 def test_a_chunk_of_one_value_is_written_too(tmp_path):
-    with new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES) as arrays:
+    with new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES, STORAGE) as arrays:
         arrays[0][:2] = np.nan  # the fill value
     assert (tmp_path / "out.zarr/channel_0/0/c/0/0/0").exists()
 
@@ -78,7 +80,7 @@ def is_unfinished(path):
 
 def test_unfinished_until_the_end(tmp_path):
     path = tmp_path / "out.zarr"
-    with new_store(path, SPECS, ATTRIBUTES):
+    with new_store(path, SPECS, ATTRIBUTES, STORAGE):
         assert is_unfinished(path)
     assert open_backgrounds(path).path == path
 
@@ -86,7 +88,7 @@ def test_unfinished_until_the_end(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_leaves_nothing_behind(tmp_path, error):
     def fail():
-        with new_store(tmp_path / "a/b/out.zarr", SPECS, ATTRIBUTES) as arrays:
+        with new_store(tmp_path / "a/b/out.zarr", SPECS, ATTRIBUTES, STORAGE) as arrays:
             arrays[0][:] = 1
             raise error
 
@@ -97,7 +99,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, error):
 
 def test_folders_that_others_use_by_now_stay(tmp_path):
     def fail():
-        with new_store(tmp_path / "a/b/out.zarr", SPECS, ATTRIBUTES):
+        with new_store(tmp_path / "a/b/out.zarr", SPECS, ATTRIBUTES, STORAGE):
             (tmp_path / "a/other").touch()
             raise ValueError
 
@@ -110,21 +112,21 @@ def test_a_quicker_run_is_not_touched(tmp_path):
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr/precious").touch()
     with pytest.raises(FileExistsError, match=r"out\.zarr cannot be written"):
-        new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES).__enter__()
+        new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES, STORAGE).__enter__()
     assert (tmp_path / "out.zarr/precious").exists()
 
 
 def test_a_destination_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="cannot be written: .*file is a file"):
-        new_store(tmp_path / "file/out.zarr", SPECS, ATTRIBUTES).__enter__()
+        new_store(tmp_path / "file/out.zarr", SPECS, ATTRIBUTES, STORAGE).__enter__()
 
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(zarr, "create_group", refuse)
     with pytest.raises(PermissionError, match=r"out\.zarr cannot be written \(Permission denied\)"):
-        new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES).__enter__()
+        new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES, STORAGE).__enter__()
     assert not (tmp_path / "out.zarr").exists()
 
 

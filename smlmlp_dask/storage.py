@@ -1,0 +1,76 @@
+"""How backgrounds are kept: the codec of their chunks, and how many bits of them."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias, get_args
+
+import numpy as np
+from numcodecs import BitRound
+from zarr.codecs import BloscCodec
+
+Codec: TypeAlias = Literal["fast", "small", "none"]
+
+MANTISSA_BITS = 23
+"""Of float32."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How backgrounds are kept.
+
+    Attributes
+    ----------
+    codec : {"fast", "small", "none"}
+        How chunks are compressed.
+    keep_bits : int or None
+        Mantissa bits that are kept; None keeps all 23.
+    """
+
+    codec: Codec
+    keep_bits: int | None
+
+    @classmethod
+    def checked(cls, codec: Any, keep_bits: Any) -> Self:
+        """Return the storage, if there is such a codec and so many bits."""
+        if codec not in get_args(Codec):
+            raise ValueError(f"codec is {codec!r}: pass one of {', '.join(get_args(Codec))}")
+        if keep_bits is not None and (
+            not isinstance(keep_bits, int | np.integer)
+            or isinstance(keep_bits, bool)
+            or not 1 <= keep_bits <= MANTISSA_BITS
+        ):
+            raise ValueError(
+                f"keep_bits is {keep_bits!r}: pass 1 to {MANTISSA_BITS} mantissa bits, or None "
+                "to keep the backgrounds as they are"
+            )
+        return cls(codec, None if keep_bits is None else int(keep_bits))
+
+    @property
+    def relative_error(self) -> float:
+        """Largest relative error of rounding: half a step of the last bit that is kept."""
+        if self.keep_bits in (None, MANTISSA_BITS):
+            return 0.0
+        return float(2.0 ** -(self.keep_bits + 1))
+
+    @property
+    def compressor(self) -> BloscCodec | None:
+        """The Zarr codec of the chunks.
+
+        Measured on float32 backgrounds of camera counts: LZ4 with byte shuffle is as fast to
+        write as with bit shuffle, smaller, and twice as fast to read.
+        """
+        match self.codec:
+            case "fast":
+                return BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+            case "small":
+                return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+            case _:
+                return None
+
+    def rounded(self, background: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the background with its mantissa rounded to nearest, ties to even."""
+        if self.keep_bits in (None, MANTISSA_BITS):
+            return background
+        codec = BitRound(keepbits=self.keep_bits)
+        rounded: np.ndarray[Any, Any] = codec.decode(codec.encode(background))
+        rounded[np.isnan(background)] = np.nan  # its mantissa is no number, and could overflow
+        return rounded
