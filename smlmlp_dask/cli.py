@@ -312,33 +312,19 @@ def _summary(result: SpatialMeanResult) -> Table:
 
 
 def _print_plan(plan: JobPlan) -> None:
-    table = Table(
-        "channel",
-        "frames×y×x",
-        "block",
-        "blocks",
-        "chunk",
-        "decoded",
-        "task holds",
-        box=box.SIMPLE,
-    )
+    console = Console(highlight=False)
     for i, channel in enumerate(plan.channels):
-        table.add_row(
-            str(i),
-            _times(channel.shape),
-            _times(channel.block),
-            f"{channel.n_blocks:,}",
-            _times(channel.chunks),
-            f"{channel.read_amplification:.2f}×",
-            format_bytes(channel.block_bytes),
-        )
-    console = Console()
-    console.print(table)
-    console.print(f"tasks: {plan.n_blocks:,}, {plan.threads} at a time")
+        console.print(f"channel {i}: {_times(channel.shape)} (frames×y×x)")
+        console.print(f"  blocks: {channel.n_blocks:,} of {_times(channel.block)}, one task each")
+        console.print(f"  read:   every pixel is decoded {channel.read_amplification:.2f} times")
+        console.print(f"  write:  float32 chunks of {_times(channel.chunks)}")
+        console.print(f"  a task holds up to {format_bytes(channel.block_bytes)}")
+    console.print(f"tasks:  {plan.n_blocks:,}, {plan.threads} at a time")
     console.print(
         f"memory: {format_bytes(plan.projected_bytes)} of {format_bytes(plan.memory_limit_bytes)}"
     )
     console.print(f"output: {format_bytes(plan.output_bytes)} before compression")
+    console.print("nothing was run (--dry-run)")
 
 
 def _times(shape: Sequence[float]) -> str:

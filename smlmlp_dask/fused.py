@@ -1,10 +1,10 @@
 """The compiled filter: both passes of the separable correlation, block by block.
 
-One compiled loop serves every radius. It works on tiles of 4 rows by 16 columns, whose sums stay
-in registers while the taps go by: 3 taps or 10 000, a tap costs about the same. LLVM does not make
-that loop of plain code (it does not vectorise a loop over taps inside one over pixels, and
-unrolled taps overflow the registers past some 20 a side), therefore `_lower_tile` spells it
-out in vectors; `_filter_tile` is the same in NumPy, to be read.
+One compiled loop serves every radius. It works on tiles of 4 x 16 or 1 x 64 pixels, whose sums
+stay in registers while the taps go by: 3 taps or 10 000, a tap costs about the same. LLVM does not
+make that loop of plain code (it does not vectorise a loop over taps inside one over pixels, and
+unrolled taps overflow the registers past some 20 a side), therefore `_lower_tile` spells it out in
+vectors; `_filter_tile` is the same in NumPy, to be read.
 
 Every pixel sees the same float32 operations in the same order, wherever it stands in its frame or
 tile: edges are repeated into the buffers, never special-cased, and nothing may be contracted or
@@ -29,6 +29,7 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 # 4 x 16 float32 sums fill half of AVX2's registers, enough to hide the latency of its additions.
 _ROWS = 4
 _LANES = 16
+_RUN = _ROWS * _LANES
 # Pairs of taps in a partial sum; 12 900 pairs in one go were off by 5e-6. A power of two.
 _GROUP = 32
 # Rows and columns filtered at a time: both buffers then fit a 512 KiB cache at radius 7. From
@@ -200,22 +201,6 @@ def _filter_tile(
         out[target : target + _LANES] = total
 
 
-def _filter_tiles(
-    out: Floats, out_at: int, out_step: int,
-    source: Floats, at: int, step: int, tap_step: int, taps: Floats,
-    rows: int, columns: int,
-) -> None:  # fmt: skip
-    """Cover `rows` x `columns` with tiles; the last ones overlap, and write the same bits again."""
-    for column in range(0, columns, _LANES):
-        x = min(column, columns - _LANES)
-        for row in range(0, rows, _ROWS):
-            y = min(row, rows - _ROWS)
-            _filter_tile(
-                out, out_at + y * out_step + x, out_step,
-                source, at + y * step + x, step, tap_step, taps,
-            )  # fmt: skip
-
-
 def _cast_panel(
     panel: Floats, frame: npt.NDArray[Any], top: int, rows: int, left: int, columns: int
 ) -> None:
@@ -232,46 +217,51 @@ def _cast_panel(
 
 
 def _filter_frames(frames: npt.NDArray[Any], taps_y: Floats, taps_x: Floats, out: Floats) -> None:
-    """Filter frames into the flat `out`: panel after panel along y into a band, then along x."""
+    """Filter frames into the flat `out`: panel after panel along y into a band, then along x.
+
+    The last tiles of an axis overlap those before, and write the same bits once more.
+    """
     count, height, width = frames.shape
     halo_y, halo_x = len(taps_y) - 1, len(taps_x) - 1
-    # A frame smaller than a tile is grown to one by repeating its edges, and cropped at the end.
-    tall, wide = max(height, _ROWS), max(width, _LANES)
-    grown = tall > height or wide > width
-    result = np.empty(tall * wide, np.float32) if grown else out
+    # Frames smaller than a tile are filled up with repeated edges, and cropped at the end.
+    tall, wide = max(height, _ROWS), max(width, _RUN)
+    narrow = wide > width
+    target = np.empty(_RUN, np.float32) if narrow else out
     padded = -(-width // _LANES) * _LANES
     margin = -(-halo_x // _LANES) * _LANES
-    pitch = margin + padded + margin
+    pitch = margin + max(padded, wide) + margin
     band = np.empty(min(_BAND, tall) * pitch, np.float32)
     panel = np.empty((min(_BAND, tall) + 2 * halo_y) * _PITCH, np.float32)
     for index in range(count):
-        origin = 0 if grown else index * height * width
         for top in range(0, tall, _BAND):
             y = min(top, tall - _ROWS)
             rows = min(_BAND, tall - y)
-            for x in range(0, padded, _PANEL):
-                columns = min(_PANEL, padded - x)
-                _cast_panel(panel, frames[index], y - halo_y, rows + 2 * halo_y, x, columns)
-                _filter_tiles(
-                    band, margin + x, pitch,
-                    panel, halo_y * _PITCH, _PITCH, _PITCH, taps_y, rows, columns,
-                )  # fmt: skip
-            for row in range(rows):
+            for left in range(0, padded, _PANEL):
+                columns = min(_PANEL, padded - left)
+                _cast_panel(panel, frames[index], y - halo_y, rows + 2 * halo_y, left, columns)
+                for x in range(0, columns, _LANES):
+                    for tile in range(0, rows, _ROWS):
+                        row = min(tile, rows - _ROWS)
+                        _filter_tile(
+                            band, row * pitch + margin + left + x, pitch,
+                            panel, (row + halo_y) * _PITCH + x, _PITCH, _PITCH, taps_y,
+                        )  # fmt: skip
+            for row in range(min(rows, height - y)):
                 start = row * pitch + margin
                 stop = start + width
                 band[start - halo_x : start] = band[start]
                 band[stop : start + wide + halo_x] = band[stop - 1]
-            for row in range(0, rows, _ROWS):  # so that the result is written in order
-                r = min(row, rows - _ROWS)
-                _filter_tiles(
-                    result, origin + (y + r) * wide, wide,
-                    band, r * pitch + margin, pitch, 1, taps_x, _ROWS, wide,
-                )  # fmt: skip
-        if grown:
-            for row in range(height):
-                start = (index * height + row) * width
-                for x in range(width):
-                    out[start + x] = result[row * wide + x]
+                line = (index * height + y + row) * width
+                # A tile of one row, 64 pixels long, writes in order: 10 % faster than 4 x 16.
+                for tile in range(0, wide, _RUN):
+                    x = min(tile, wide - _RUN)
+                    _filter_tile(
+                        target, 0 if narrow else line + x, _LANES,
+                        band, start + x, _LANES, 1, taps_x,
+                    )  # fmt: skip
+                if narrow:
+                    for x in range(width):
+                        out[line + x] = target[x]
 
 
 @functools.cache
@@ -312,7 +302,7 @@ def _compiled(dtype: str) -> Callable[..., None]:
 def _teach_numba() -> None:
     """Tell Numba how to compile the functions that `_filter_frames` calls."""
     from numba import types
-    from numba.extending import lower_builtin, overload, type_callable
+    from numba.extending import lower_builtin, register_jitable, type_callable
 
     def tile_type(_context: Any) -> Any:
         def typer(
@@ -325,9 +315,7 @@ def _teach_numba() -> None:
 
     type_callable(_filter_tile)(tile_type)
     lower_builtin(_filter_tile, types.VarArg(types.Any))(_lower_tile)
-    # Literal steps, known to be 1 or `_PITCH`, make the loops 6 % faster than passed ones.
-    for function in (_filter_tiles, _cast_panel):
-        overload(function, strict=False, prefer_literal=True)(lambda *_, f=function: f)
+    register_jitable(_cast_panel)
 
 
 def _lower_tile(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

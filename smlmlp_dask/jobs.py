@@ -1,6 +1,7 @@
 """Run many independent tasks under whatever Dask scheduler is active, and tell as they end."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -42,8 +43,8 @@ def run_tasks(
 def _run_region(
     function: Callable[[T], None], region: list[T], on_done: Callable[[T], None]
 ) -> None:
-    call = delayed(function, pure=False, traverse=False)
-    tasks = [call(argument) for argument in region]
+    # A partial hides the argument from Dask, which would search it for collections.
+    tasks = [delayed(partial(function, arg), pure=False, traverse=False)() for arg in region]
     waiting = {task.key: argument for task, argument in zip(tasks, region, strict=True)}
 
     def after(key: Any, *_: Any) -> None:
