@@ -2,7 +2,7 @@
 
 from .background import bkgd_spatial_mean
 from .kernels import gaussian_kernel, noise_correction
-from .pipeline import run_spatial_mean
+from .pipeline import plan_spatial_mean, run_spatial_mean
 from .simulate import simulate_movie
 from .sources import open_channels
 from .store import open_backgrounds
@@ -15,6 +15,7 @@ __all__ = [
     "noise_correction",
     "open_backgrounds",
     "open_channels",
+    "plan_spatial_mean",
     "run_spatial_mean",
     "simulate_movie",
 ]

@@ -29,7 +29,7 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
     channel : dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
         Shape (frame, y, x), any real integer or floating dtype. A dask array keeps its chunks;
         the others are cut into blocks of whole frames near 16 MiB of float32, a Zarr array at
-        multiples of its chunks (or shards). Nothing is read or copied.
+        multiples of its chunks. Nothing is read or copied.
     name : str
         What error messages call it.
 
@@ -295,7 +295,7 @@ def _shape(array: Any) -> tuple[Any, ...]:
 
 
 def _lazy_zarr(array: "zarr.Array[Any]") -> da.Array:
-    unit = array.shards or array.chunks
+    unit = array.chunks
     frames, height, width = array.shape
     step = chunks.frames_per_block(height * width, unit[0])
     blocks = (

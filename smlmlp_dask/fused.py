@@ -324,7 +324,7 @@ def _lower_tile(context: Any, builder: Any, signature: Any, arguments: Any) -> A
     LLVM contracts and reorders no float operation but those marked `fast`, and none is. Wider or
     narrower registers than 16 lanes change how many instructions that takes, not the result.
     """
-    from llvmlite import ir  # type: ignore[import-untyped]
+    from llvmlite import ir
     from numba.core import cgutils
 
     vector = ir.VectorType(ir.FloatType(), _LANES)

@@ -70,7 +70,7 @@ def open_channels(
     list of dask.array.Array
         Stacks (frame, y, x) with the source's dtype in native byte order. Blocks are whole
         frames, or storage tiles where a Zarr array is tiled in y or x; along frames they hold
-        near 16 MiB of float32 and end where storage chunks (or shards) end, so that no chunk is
+        near 16 MiB of float32 and end where storage chunks end, so that no chunk is
         decoded by two blocks. Channels cut from one source share its reading tasks.
 
     Raises

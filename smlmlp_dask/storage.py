@@ -1,16 +1,35 @@
 """How backgrounds are kept: the codec of their chunks, and how many bits of them."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
+import zarr
+import zarr.core.codec_pipeline
 from numcodecs import BitRound
 from zarr.codecs import BloscCodec
 
 Codec: TypeAlias = Literal["fast", "small", "none"]
 
+FUSED_PIPELINE = "FusedCodecPipeline"
+"""Of zarr 3.4 and later: decodes the chunks of a read without a coroutine for each."""
+
 MANTISSA_BITS = 23
 """Of float32."""
+
+
+def bulk_codecs() -> AbstractContextManager[Any]:
+    """Let arrays that are opened in the ``with`` block use zarr's faster codec pipeline.
+
+    On 2 cores, tiled chunks were read 1.3 times as fast. Arrays keep the pipeline they were opened
+    with, so that the setting need not last.
+    """
+    if not hasattr(zarr.core.codec_pipeline, FUSED_PIPELINE):
+        return nullcontext()
+    chosen = {"codec_pipeline.path": f"zarr.core.codec_pipeline.{FUSED_PIPELINE}"}
+    setting: AbstractContextManager[Any] = zarr.config.set(chosen)
+    return setting
 
 
 @dataclass(frozen=True)

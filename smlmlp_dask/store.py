@@ -16,7 +16,7 @@ import zarr
 from yaozarrs import v05
 from zarr.errors import NodeNotFoundError
 
-from .storage import Storage
+from .storage import Storage, bulk_codecs
 
 ATTRIBUTE = "smlmlp_dask"
 """The root group's attribute that holds everything but the pixels."""
@@ -124,7 +124,8 @@ def new_store(
         raise _unwritable(path, error) from error
     try:
         try:
-            arrays = _create(path, channels, {**attributes, "versions": versions()}, storage)
+            with bulk_codecs():
+                arrays = _create(path, channels, {**attributes, "versions": versions()}, storage)
         except OSError as error:
             raise _unwritable(path, error) from error
         yield arrays
@@ -166,8 +167,9 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         )
     try:
         n_channels = len(attributes["noise_corrections"])
-        group = zarr.open_group(path, mode="r")
-        arrays: list[Any] = [group[f"channel_{i}/0"] for i in range(n_channels)]
+        with bulk_codecs():
+            group = zarr.open_group(path, mode="r")
+            arrays: list[Any] = [group[f"channel_{i}/0"] for i in range(n_channels)]
         info: dict[str, list[Any]] = {
             "channels_mean_radii_pix": [tuple(p) for p in attributes["channels_mean_radii_pix"]],
             "spatial_mean_sigmas": [tuple(p) for p in attributes["spatial_mean_sigmas"]],

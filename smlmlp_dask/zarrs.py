@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from .stack import SourceReadError, as_rising, named, one_line
+from .storage import bulk_codecs
 
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 
@@ -38,8 +39,8 @@ class ZarrMovie:
 
     @property
     def unit(self) -> tuple[int, int, int]:
-        """Shape of a chunk, or of a shard where there are shards."""
-        return self._along(self.array.shards or self.array.chunks)
+        """Shape of a chunk: within a shard, too, each is decoded for itself."""
+        return self._along(self.array.chunks)
 
     def _along(self, lengths: Sequence[int]) -> tuple[int, int, int]:
         frame, y, x = (int(lengths[axis]) for axis in self.axes)
@@ -71,16 +72,17 @@ class ZarrMovie:
 
     def _diagnosis(self, frames: range, rows: slice, columns: slice, error: Exception) -> str:
         """Read the box again, chunk by chunk, to name the one that fails."""
+        stored = self._along(self.array.shards or self.array.chunks)  # what is a file
         box = (slice(min(frames), max(frames) + 1), rows, columns)
         touched = (
             range(part.start // unit, -(-part.stop // unit))
-            for part, unit in zip(box, self.unit, strict=True)
+            for part, unit in zip(box, stored, strict=True)
         )
         what, reason = named(frames), error
         for place in product(*touched):
             chunk = [
                 slice(at * unit, min((at + 1) * unit, length))
-                for at, unit, length in zip(place, self.unit, self.shape, strict=True)
+                for at, unit, length in zip(place, stored, self.shape, strict=True)
             ]
             try:
                 self._read(*chunk)
@@ -182,7 +184,7 @@ def _parsing(path: Path) -> Iterator[None]:
 
 
 def _zarr_array(path: Path) -> zarr.Array[Any]:
-    with _parsing(path):
+    with _parsing(path), bulk_codecs():
         return zarr.open_array(LocalStore(path, read_only=True), mode="r")
 
 

@@ -90,9 +90,9 @@ def test_any_stack_agrees_with_the_slow_reference(frames, radii):
     ("shape", "radii"),
     [
         ((1, 64, 64), (1, 7, 20, 21, 50, 200, 1000, 2000, 5000, 10_000)),
-        ((1, 512, 700), (7, 20, 200, 1000, 10_000)),
+        ((1, 512, 700), (20, 200, 10_000)),
         ((1, 40, 2048), (200, 500, 1000, 2000, 10_000)),
-        ((1, 2, 27_000), (2000, 10_000)),  # not folded: 12 900 pairs of taps
+        ((1, 2, 27_000), (10_000,)),  # not folded: 12 900 pairs of taps
     ],
 )
 def test_long_kernels_stay_accurate(shape, radii):
@@ -115,7 +115,7 @@ def test_long_kernels_stay_accurate(shape, radii):
             assert error <= limit * np.abs(stack).max(), (radius, name)
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 1), (1, 1, 40), (1, 40, 1), (3, 2, 17), (1, 5, 15)])
+@pytest.mark.parametrize("shape", [(2, 1, 1), (1, 1, 40), (1, 40, 1), (3, 2, 17), (1, 5, 65)])
 @pytest.mark.parametrize("radius", [0.01, 1, 7, 300, 10_000])
 def test_kernels_longer_than_an_axis_see_the_edge_pixel_repeated(shape, radius):
     stack = np.random.default_rng(1).integers(0, 1000, shape, dtype=np.uint16)

@@ -1,6 +1,12 @@
 import contextlib
 import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -8,6 +14,8 @@ import tifffile
 import zarr
 from dask.distributed import Client
 from scipy.ndimage import correlate1d
+from zarr.abc.codec import BytesBytesCodec
+from zarr.registry import register_codec
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
@@ -16,8 +24,10 @@ from smlmlp_dask import (
     noise_correction,
     open_backgrounds,
     pipeline,
+    plan_spatial_mean,
     run_spatial_mean,
 )
+from smlmlp_dask.storage import Storage
 
 from . import reference
 
@@ -123,6 +133,163 @@ def test_every_layout_gives_the_same_bits(layout, memory, frames, tmp_path, monk
     result = run_spatial_mean(tmp_path / "m.zarr", tmp_path / "out.zarr", frames=frames)
     expected = bkgd_spatial_mean([MOVIE[frames or slice(None)]])[0][0].compute()
     assert result.bkgds[0].compute().tobytes() == expected.tobytes()
+
+
+@dataclass(frozen=True)
+class CountingCodec(BytesBytesCodec):
+    """Passes chunks through and counts how many were decoded."""
+
+    is_fixed_size = True
+    decoded: ClassVar[int] = 0
+
+    @classmethod
+    def from_dict(cls, data):
+        return cls()
+
+    def to_dict(self):
+        return {"name": "counting"}
+
+    def compute_encoded_size(self, size, spec):
+        return size
+
+    async def _decode_single(self, chunk, spec):
+        CountingCodec.decoded += 1
+        return chunk
+
+    async def _encode_single(self, chunk, spec):
+        return chunk
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"chunks": (1, 40, 36)},
+        {"chunks": (7, 40, 36)},
+        {"chunks": (7, 9, 10)},
+        {"chunks": (23, 8, 8)},
+        {"chunks": (4, 10, 12), "shards": (8, 40, 36)},
+    ],
+)
+def test_every_storage_chunk_is_decoded_once(layout, tmp_path, monkeypatch):
+    register_codec("counting", CountingCodec)
+    monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * 40 * 36 * 3)
+    stored = zarr.create_array(
+        tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", compressors=CountingCodec(), **layout
+    )
+    stored[:] = MOVIE
+    CountingCodec.decoded = 0
+    run_spatial_mean(tmp_path / "m.zarr", tmp_path / "out.zarr")
+    n_chunks = prod(-(-n // c) for n, c in zip(MOVIE.shape, layout["chunks"], strict=True))
+    assert CountingCodec.decoded == n_chunks
+    plan = plan_spatial_mean(tmp_path / "m.zarr")
+    assert [channel.read_amplification for channel in plan.channels] == [1.0]
+
+
+@pytest.mark.parametrize("codec", ["fast", "small", "none"])
+@pytest.mark.parametrize("keep_bits", [None, 12, np.int64(1), 23])
+def test_codecs_and_rounding(tif, tmp_path, codec, keep_bits):
+    exact = bkgd_spatial_mean([MOVIE])[0][0].compute()
+    result = run_spatial_mean(tif, tmp_path / "o.zarr", codec=codec, keep_bits=keep_bits)
+    rounded = result.bkgds[0].compute()
+    attributes = zarr.open_group(result.path, mode="r").attrs["smlmlp_dask"]
+    bound = attributes["relative_error_of_rounding"]
+    assert bound == (0 if keep_bits in (None, 23) else 2.0 ** -(keep_bits + 1))
+    assert (np.abs(rounded - exact) <= bound * exact).all()
+    if bound:
+        mask = np.uint32((1 << (23 - int(keep_bits))) - 1)
+        assert not (rounded.view(np.uint32) & mask).any()
+        assert (rounded != exact).any()
+
+
+def test_rounding_leaves_nan_and_infinity_alone():
+    values = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1.5], np.float32)
+    values[0] = np.uint32(0x7FFFFFFF).view(np.float32)  # all mantissa bits set
+    rounded = Storage("none", 5).rounded(values)
+    np.testing.assert_array_equal(rounded, values)
+
+
+@pytest.mark.parametrize("keep_bits", [0, 24, 1.5, "12", True])
+def test_wrong_keep_bits(keep_bits):
+    with pytest.raises(ValueError, match="keep_bits is .*: pass 1 to 23 mantissa bits"):
+        Storage.checked("fast", keep_bits)
+
+
+def test_wrong_codec():
+    with pytest.raises(ValueError, match="codec is 'gzip': pass one of fast, small, none"):
+        Storage.checked("gzip", None)
+
+
+# ---- the plan ----------------------------------------------------------------------------------
+
+
+def test_the_plan_of_a_job(tif, tmp_path):
+    stored = zarr.create_array(
+        tmp_path / "m.zarr", shape=(64, 512, 512), chunks=(32, 64, 64), dtype="u2"
+    )
+    stored.attrs["empty"] = True
+    plan = plan_spatial_mean([tif, tmp_path / "m.zarr"], memory_limit="2GB")
+    assert [channel.shape for channel in plan.channels] == [(23, 40, 36), (64, 512, 512)]
+    assert [channel.n_blocks for channel in plan.channels] == [1, 2]
+    assert plan.n_blocks == 3
+    assert plan.memory_limit_bytes == 2_000_000_000
+    assert plan.output_bytes == 4 * (MOVIE.size + 64 * 512 * 512)
+    raw, unit, chunk = 2 * 32 * 512 * 512, 2 * 32 * 64 * 64, 4 * 16 * 512 * 512
+    assert plan.projected_bytes == pipeline.BASE_BYTES + plan.threads * (raw + unit + 3 * chunk)
+
+
+def test_frames_that_begin_within_a_unit_are_told(tmp_path):
+    zarr.create_array(tmp_path / "m.zarr", shape=(64, 512, 512), chunks=(32, 512, 512), dtype="u2")
+    (channel,) = plan_spatial_mean(tmp_path / "m.zarr", frames=slice(16, None)).channels
+    # frames 16-47 and 48-63: the second unit is decoded by both blocks
+    assert channel.read_amplification == 1.5
+
+
+@pytest.mark.parametrize(("scheduler", "threads"), [("synchronous", 1), ("threads", 3)])
+def test_the_plan_knows_the_scheduler(tif, scheduler, threads):
+    with dask.config.set(scheduler=scheduler, num_workers=3):
+        assert plan_spatial_mean(tif).threads == threads
+
+
+def test_the_plan_knows_the_cluster(tif):
+    with Client(
+        n_workers=2,
+        threads_per_worker=3,
+        processes=False,
+        dashboard_address=None,
+        memory_limit="600MB",
+    ):
+        plan = plan_spatial_mean(tif)
+    assert plan.threads == 6
+    assert plan.memory_limit_bytes == pytest.approx(1.2e9)
+
+
+def test_what_cannot_fit_is_refused(tmp_path):
+    zarr.create_array(tmp_path / "m.zarr", shape=(64, 512, 512), chunks=(64, 512, 512), dtype="u2")
+    with pytest.raises(ValueError, match=r"stored in units of 64 x 512 x 512 .*raise memory_limit"):
+        run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr", memory_limit="300MB")
+    assert not (tmp_path / "o.zarr").exists()
+
+
+def test_peak_memory_stays_under_the_plan(tmp_path):
+    stored = zarr.create_array(
+        tmp_path / "m.zarr", shape=(192, 512, 512), chunks=(32, 512, 512), dtype="u2"
+    )
+    stored[:] = np.broadcast_to(RNG.poisson(100, (512, 512)), stored.shape)
+    code = """
+import resource, sys
+from smlmlp_dask import plan_spatial_mean, run_spatial_mean
+run_spatial_mean(sys.argv[1], sys.argv[2])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(peak, plan_spatial_mean(sys.argv[1]).projected_bytes)
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "m.zarr", tmp_path / "o.zarr"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peak, projected = map(int, shown.stdout.split())
+    assert peak <= projected + 250e6
 
 
 @pytest.mark.parametrize("engine", ["fused", "dask-image"])

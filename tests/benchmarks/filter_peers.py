@@ -2,9 +2,9 @@
 
     python tests/benchmarks/filter_peers.py [--radii 1 7 50] [--cores 1|2]
 
-The first table is for radius 7 on 64 x 512 x 512 uint16; the second runs over the radii, to show
-that no kernel length falls off a cliff. Machines are noisy: compare the ratios, which come from
-runs that took turns, not the speeds.
+Needs the package installed. The first table is for radius 7 on 64 x 512 x 512 uint16; the second
+runs over the radii, to show that no kernel length falls off a cliff. Machines are noisy: compare
+the ratios, which come from runs that took turns, not the speeds.
 """
 
 from __future__ import annotations
