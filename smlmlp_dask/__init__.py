@@ -6,6 +6,7 @@ from .pipeline import plan_spatial_mean, run_spatial_mean
 from .simulate import simulate_movie
 from .sources import open_channels
 from .store import open_backgrounds
+from .verify import verify_backgrounds
 
 __version__ = "0.1.0"
 
@@ -18,4 +19,5 @@ __all__ = [
     "plan_spatial_mean",
     "run_spatial_mean",
     "simulate_movie",
+    "verify_backgrounds",
 ]

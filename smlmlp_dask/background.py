@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Literal, TypeAlias, get_args
 
 import dask.array as da
@@ -14,7 +15,7 @@ from dask_image import ndfilters
 from zarr.storage import FsspecStore, LocalStore
 
 from . import arguments, backend, chunks
-from .fused import correlate_frames
+from .fused import FILTER_VERSION, correlate_frames
 from .kernels import (
     Kernel,
     fold,
@@ -174,6 +175,13 @@ def bkgd_spatial_mean(
         "spatial_mean_kernels_x": [residual_x for _, residual_x in residuals],
     }
     return backgrounds, corrections, info
+
+
+def engine_version(engine: Engine) -> str:
+    """Return what, besides the input and the kernels, determines an engine's bits."""
+    if engine == "dask-image":
+        return f"dask-image {version('dask-image')}, scipy {version('scipy')}"
+    return str(FILTER_VERSION)
 
 
 def filter_stack(stack: da.Array, mean: SpatialMean, *, engine: Engine, threads: int) -> da.Array:

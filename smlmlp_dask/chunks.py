@@ -140,12 +140,15 @@ class Block:
 
     Attributes
     ----------
+    number : int
+        Its place in the order of `BlockPlan.blocks`.
     read : Box
         What is read from the source: `inner` and, where frames are tiled, a halo around it.
     inner : Box
         What is computed and written: whole chunks of the output.
     """
 
+    number: int
     read: Box
     inner: Box
 
@@ -211,16 +214,30 @@ class BlockPlan:
         sides = zip(self.block, margins, self.shape, strict=True)
         return tuple(min(length + 2 * margin, max(1, whole)) for length, margin, whole in sides)
 
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Number of the output's chunks on each axis."""
+        frames, rows, columns = (-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
+        return frames, rows, columns
+
+    def chunks_of(self, block: Block) -> list[tuple[int, int, int]]:
+        """Return the places, in the output's chunk grid, of the chunks that a block writes."""
+        frames, rows, columns = (
+            range(part.start // size, -(-part.stop // size))
+            for part, size in zip(block.inner, self.chunks, strict=True)
+        )
+        return list(product(frames, rows, columns))
+
     def blocks(self) -> Iterator[Block]:
         """Go through the blocks in the order of the stack's frames."""
         starts = (range(0, n, b) for n, b in zip(self.shape, self.block, strict=True))
-        for corner in product(*starts):
+        for number, corner in enumerate(product(*starts)):
             ends = [min(c + b, n) for c, b, n in zip(corner, self.block, self.shape, strict=True)]
             margins = (0, *self.halo)
             outer = zip(corner, ends, margins, self.shape, strict=True)
             read = tuple(slice(max(0, c - m), min(e + m, n)) for c, e, m, n in outer)
             inner = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
-            yield Block(read, inner)  # type: ignore[arg-type]
+            yield Block(number, read, inner)  # type: ignore[arg-type]
 
 
 def plan_blocks(
@@ -315,8 +332,8 @@ def interleave(plans: Sequence[BlockPlan]) -> Iterator[tuple[int, Block]]:
     """Go through the blocks of several channels so that all of them advance together."""
 
     def numbered(channel: int, plan: BlockPlan) -> Iterator[tuple[float, int, Block]]:
-        for i, block in enumerate(plan.blocks()):
-            yield (i + 0.5) / plan.n_blocks, channel, block
+        for block in plan.blocks():
+            yield (block.number + 0.5) / plan.n_blocks, channel, block
 
     streams = [numbered(channel, plan) for channel, plan in enumerate(plans)]
     for _, channel, block in merge(*streams, key=lambda entry: entry[:2]):

@@ -15,10 +15,11 @@ from rich.table import Table
 
 from . import __version__
 from .background import Engine
-from .commands import Group, Parsed
+from .commands import Group, Parsed, telling_what_is_kept
 from .pipeline import JobPlan, plan_spatial_mean, run_spatial_mean
 from .storage import Codec
-from .store import SpatialMeanResult, open_backgrounds, read_attributes
+from .store import SpatialMeanResult, open_backgrounds, progress, read_attributes
+from .verify import verify_backgrounds
 
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Log more, and show tracebacks of errors."
@@ -69,6 +70,7 @@ def smlmlp() -> None:
     smlmlp-dask demo                                try it on a simulated movie
     smlmlp-dask run movie.tif -o background.zarr    your own movie
     smlmlp-dask info background.zarr                what is in a result
+    smlmlp-dask verify background.zarr              is it whole?
     """
 
 
@@ -141,9 +143,15 @@ def smlmlp() -> None:
 @click.option(
     "--memory-limit", metavar="SIZE", help="What all tasks may use, such as 4GB (default: all)."
 )
+@click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted run; starts one if there is none."
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan: blocks, memory, sizes; do nothing.")
 @click.option(
-    "--progress/--no-progress", default=None, help="Progress bar (default: on a terminal)."
+    "--progress/--no-progress",
+    "show_progress",
+    default=None,
+    help="Progress bar (default: on a terminal).",
 )
 @verbose_option
 def run(
@@ -161,8 +169,9 @@ def run(
     codec: Codec,
     keep_bits: int | None,
     memory_limit: str | None,
+    resume: bool,
     dry_run: bool,
-    progress: bool | None,
+    show_progress: bool | None,
     verbose: bool,
 ) -> None:
     """Estimate the background of movies and store it.
@@ -187,18 +196,20 @@ def run(
     if dry_run:
         _print_plan(plan_spatial_mean(list(sources), _radii(radii), **which))
         return
-    result = run_spatial_mean(
-        list(sources),
-        output,
-        _radii(radii),
-        **which,
-        cuda=cuda,
-        parallel=parallel,
-        engine=engine,
-        codec=codec,
-        keep_bits=keep_bits,
-        progress=sys.stderr.isatty() if progress is None else progress,
-    )
+    with telling_what_is_kept(output):
+        result = run_spatial_mean(
+            list(sources),
+            output,
+            _radii(radii),
+            **which,
+            cuda=cuda,
+            parallel=parallel,
+            engine=engine,
+            codec=codec,
+            keep_bits=keep_bits,
+            resume=resume,
+            progress=sys.stderr.isatty() if show_progress is None else show_progress,
+        )
     Console().print(_summary(result))
 
 
@@ -214,10 +225,43 @@ def info(path: Path, verbose: bool) -> None:
     _log(verbose)
     attributes = read_attributes(path)
     console = Console()
-    console.print(_summary(open_backgrounds(path)))
+    if attributes["finished"]:
+        console.print(_summary(open_backgrounds(path)))
+    else:
+        state = progress(path)
+        console.print(
+            f"unfinished: {state.done:,} of {state.total:,} blocks "
+            f"({state.done / max(1, state.total):.0%}); run it again with --resume to go on"
+        )
     console.print(f"sources: {', '.join(attributes['sources'])}", soft_wrap=True)
     console.print(f"engine: {attributes['engine']}")
     console.print("versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()))
+
+
+@smlmlp.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--deep", is_flag=True, help="Also compute some blocks again and compare every bit.")
+@click.option(
+    "--sample", type=click.IntRange(1), default=10, show_default=True, help="Blocks for --deep."
+)
+@verbose_option
+def verify(path: Path, deep: bool, sample: int, verbose: bool) -> None:
+    """Check that a store is finished and whole: every chunk against its checksum.
+
+    Names every chunk that is missing or damaged; exits with 0 if there is none, else with 1.
+
+    \b
+    smlmlp-dask verify background.zarr
+    smlmlp-dask verify background.zarr --deep --sample 20
+    """
+    _log(verbose)
+    report = verify_backgrounds(path, sample=sample if deep else 0)
+    for problem in report.problems:
+        click.echo(problem)
+    recomputed = f", {report.recomputed:,} blocks computed again" if deep else ""
+    click.echo(f"{report.chunks:,} chunks checked{recomputed}: {len(report.problems):,} problems")
+    if report.problems:
+        raise SystemExit(1)
 
 
 @smlmlp.command()

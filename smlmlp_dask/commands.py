@@ -1,10 +1,18 @@
 """Click commands whose errors are one line on stderr, with exit code 2."""
 
-from collections.abc import Callable
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from rich.console import Console
+
+from .stack import one_line
+from .store import progress
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
@@ -55,6 +63,58 @@ class Group(click.Group):
         except click.UsageError as error:
             names = ", ".join(self.list_commands(ctx))
             _fail(f"{error.format_message()} Commands: {names}.", error)
+
+
+@contextmanager
+def telling_what_is_kept(store: Path) -> Iterator[None]:
+    """Let SIGTERM end the ``with`` block as Ctrl-C does; add to any error how to go on after it."""
+
+    def interrupt(number: int, _: Any) -> NoReturn:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        name = str(error) or "SIGINT"
+        message = f"interrupted by {name}; {_kept(store)}"
+        raise Interrupted(message, 128 + signal.Signals[name].value) from error
+    except USER_ERRORS as error:
+        kept = _kept(store) if _is_unfinished(store) else ""
+        if not kept or isinstance(error, BlockingIOError | FileExistsError):
+            raise
+        raise RuntimeError(f"{one_line(error)}; {kept}") from error
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _is_unfinished(store: Path) -> bool:
+    try:
+        return progress(store).done < progress(store).total
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _kept(store: Path) -> str:
+    if not _is_unfinished(store):
+        return "nothing was done yet and nothing is kept"
+    state = progress(store)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    command = shlex.join(["smlmlp-dask", *arguments, "--resume"])
+    return f"{state.done:,} of {state.total:,} blocks are kept; to go on: {command}"
+
+
+class Interrupted(click.ClickException):
+    """The end of a command by a signal, with the exit code that shells expect."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.code = exit_code
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """128 and the signal's number."""
+        return self.code
 
 
 def _fail(message: str, cause: Exception) -> NoReturn:

@@ -26,6 +26,9 @@ from .kernels import fold, without_zero_ends
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
+FILTER_VERSION = 1
+"""Goes up whenever a change here changes any bit of any background."""
+
 # 4 x 16 float32 sums fill half of AVX2's registers, enough to hide the latency of its additions.
 _ROWS = 4
 _LANES = 16

@@ -9,7 +9,10 @@ from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
 
+from .cluster import active_client, run_on_cluster
+
 T = TypeVar("T")
+R = TypeVar("R")
 
 REGION_TASKS = 256
 """Tasks submitted at a time: bounds the graph, however long the movie; a worker that waits at the
@@ -17,7 +20,7 @@ end of a region loses half a task in that many."""
 
 
 def run_tasks(
-    function: Callable[[T], None], arguments: Iterable[T], on_done: Callable[[T], None]
+    function: Callable[[T], R], arguments: Iterable[T], on_done: Callable[[T, R], None]
 ) -> None:
     """Call a function for each argument, as Dask tasks.
 
@@ -28,7 +31,8 @@ def run_tasks(
     arguments : iterable
         Taken as they are needed.
     on_done : callable
-        Called in this process with each argument whose task has ended.
+        Called in this process with each argument, and what the function returned for it, as soon
+        as that task has ended.
 
     Raises
     ------
@@ -36,23 +40,24 @@ def run_tasks(
         The first that a task raised; tasks that did not start by then never do.
     """
     remaining = iter(arguments)
+    client = active_client()
+    if client is not None:
+        run_on_cluster(client, function, remaining, on_done)
+        return
     while region := list(islice(remaining, REGION_TASKS)):
         _run_region(function, region, on_done)
 
 
 def _run_region(
-    function: Callable[[T], None], region: list[T], on_done: Callable[[T], None]
+    function: Callable[[T], R], region: list[T], on_done: Callable[[T, R], None]
 ) -> None:
     # A partial hides the argument from Dask, which would search it for collections.
     tasks = [delayed(partial(function, arg), pure=False, traverse=False)() for arg in region]
-    waiting = {task.key: argument for task, argument in zip(tasks, region, strict=True)}
+    arguments = {task.key: argument for task, argument in zip(tasks, region, strict=True)}
 
-    def after(key: Any, *_: Any) -> None:
-        if key in waiting:
-            on_done(waiting.pop(key))
+    def after(key: Any, result: R, *_: Any) -> None:
+        if key in arguments:
+            on_done(arguments[key], result)
 
     with Callback(posttask=after):
         compute(*tasks, optimize_graph=False)
-    # Only Dask's local schedulers call back; for the others the region ends as a whole.
-    for argument in waiting.values():
-        on_done(argument)

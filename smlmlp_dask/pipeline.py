@@ -1,5 +1,7 @@
 """`run_spatial_mean`: the whole job, path to path."""
 
+import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,26 +9,39 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.utils import format_bytes, parse_bytes
 
 from . import arguments, backend, chunks
-from .background import Engine, SpatialMean, check_engine, filter_chunk
+from .background import Engine, SpatialMean, check_engine, engine_version, filter_chunk
 from .cluster import Workers, active_workers
 from .jobs import run_tasks
 from .kernels import noise_correction, residual_kernel
 from .progress import progress_bar
+from .records import chunk_path, source_identity, stored_checksum
 from .sources import open_stacks, source_roots
-from .stack import Stack
+from .stack import SourceReadError, Stack
 from .storage import Codec, Storage
-from .store import ChannelSpec, SpatialMeanResult, check_destination, new_store, open_backgrounds
+from .store import (
+    SpatialMeanResult,
+    check_destination,
+    open_backgrounds,
+    read_attributes,
+    writing,
+)
 
 if TYPE_CHECKING:
     import zarr
 
 Source = str | os.PathLike[str]
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = (0.05, 0.2, 0.5, 1.0)
+"""Pauses after which a block that could not be read is tried again."""
 
 BASE_BYTES = 250 * 2**20
 """What Python and the libraries take before the first block."""
@@ -45,15 +60,11 @@ class Channel:
 class Task:
     """One block of one channel: where its frames come from and where its background goes."""
 
+    channel: int
     source: Stack
     target: "zarr.Array[Any]"
     block: chunks.Block
     mean: SpatialMean
-
-    @property
-    def pixels(self) -> int:
-        """Pixels that the task filters."""
-        return prod(part.stop - part.start for part in self.block.inner)
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,7 @@ def run_spatial_mean(
     codec: Codec = "fast",
     keep_bits: int | None = None,
     memory_limit: int | str | None = None,
+    resume: bool = False,
     progress: bool = False,
 ) -> SpatialMeanResult:
     """Estimate the background of movies on disk and store it as OME-Zarr.
@@ -117,8 +129,8 @@ def run_spatial_mean(
     sources : path or sequence of paths
         Movies, as `open_channels` takes them.
     destination : path
-        The store to be written, a folder whose name usually ends in ``.zarr``. It must not exist,
-        and not lie on or inside a source; missing parent folders are made.
+        The store to be written, a folder whose name usually ends in ``.zarr``. It must not exist
+        (but see `resume`), and not lie on or inside a source; missing parent folders are made.
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radii in pixels, as `bkgd_spatial_mean` takes them.
     noise_corrections : sequence of float, optional
@@ -137,6 +149,10 @@ def run_spatial_mean(
     memory_limit : int or str, optional
         Bytes, or text such as "4GB", that all tasks may use together; by default what the machine
         (or its control group, or the cluster's workers) allows.
+    resume : bool, default False
+        Go on with what an interrupted run left at `destination`: blocks that are there are kept,
+        the others are computed. Refused where a source or a setting has changed. Starts anew
+        where nothing is there; does nothing where all is.
     progress : bool, default False
         Show a bar on stderr.
 
@@ -152,9 +168,12 @@ def run_spatial_mean(
         If an argument or a source is wrong, or a block cannot be made to fit the memory limit;
         nothing has been written then.
     FileExistsError
-        If the destination exists.
+        If the destination exists and `resume` is False.
+    BlockingIOError
+        If another run is writing there.
     OSError
-        If a source cannot be read or the destination cannot be written. Nothing is left behind.
+        If a source cannot be read (after some trials) or the destination cannot be written. Blocks
+        that are done by then are kept for `resume`; where none is, nothing is left behind.
     RuntimeError
         If ``cuda=True`` and there is no usable CuPy or device.
 
@@ -187,9 +206,13 @@ def run_spatial_mean(
     storage = Storage.checked(codec, keep_bits)
     if cuda:
         backend.require_device()
-    check_destination(destination, [root for path in paths for root in source_roots(path)])
+    roots = [root for path in paths for root in source_roots(path)]
+    check_destination(destination, roots, may_exist=resume)
+    if resume:
+        channels = _as_begun(destination, channels)
 
     means = [channel.mean for channel in channels]
+    plans = [channel.plan for channel in channels]
     factors = [
         np.float32(factor) * noise_correction(*mean.sigmas)
         for factor, mean in zip(corrections, means, strict=True)
@@ -201,8 +224,10 @@ def run_spatial_mean(
         "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x).tolist() for mean in means],
         "noise_corrections": [float(factor) for factor in factors],
         "engine": _engine_used(engine, cuda=cuda),
+        "engine_version": engine_version(_engine_used(engine, cuda=cuda)),
         "cuda": bool(cuda),
         "sources": [os.path.abspath(path) for path in paths],  # noqa: PTH100 - globs stay globs
+        "inputs": [source_identity(root) for root in roots],
         "bboxes": bboxes,
         "flips": flips,
         "frames": None if frames is None else [frames.start, frames.stop, frames.step],
@@ -211,21 +236,31 @@ def run_spatial_mean(
         "codec": storage.codec,
         "keep_bits": storage.keep_bits,
         "relative_error_of_rounding": storage.relative_error,
+        "plan": [
+            {"shape": p.shape, "chunks": p.chunks, "block": p.block, "halo": p.halo} for p in plans
+        ],
+        "blocks": sum(plan.n_blocks for plan in plans),
     }
-    plans = [channel.plan for channel in channels]
-    specs = [ChannelSpec(plan.shape, plan.chunks) for plan in plans]
+    plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
+    work = partial(_filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
     with (
-        new_store(destination, specs, attributes, storage) as targets,
+        writing(destination, plans, plain, storage, resume=resume) as store,
         progress_bar(sum(prod(plan.shape) for plan in plans), shown=progress) as advance,
     ):
-        tasks = (
-            Task(channels[i].source.part(block.read), targets[i], block, means[i])
-            for i, block in chunks.interleave(plans)
-        )
-        work = partial(
-            _filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage
-        )
-        run_tasks(work, tasks, lambda task: advance(task.pixels))
+
+        def todo() -> Iterator[Task]:
+            for i, block in chunks.interleave(plans):
+                if (i, block.number) in store.done:
+                    advance(_pixels(block))
+                else:
+                    source = channels[i].source.part(block.read)
+                    yield Task(i, source, store.arrays[i], block, means[i])
+
+        def done(task: Task, checksums: list[int]) -> None:
+            store.add(task.channel, task.block.number, checksums)
+            advance(_pixels(task.block))
+
+        run_tasks(work, todo(), done)
     return open_backgrounds(destination)
 
 
@@ -333,17 +368,58 @@ def _engine_used(engine: Engine, *, cuda: bool) -> Engine:
     return engine
 
 
+def _as_begun(destination: Path, channels: Sequence[Channel]) -> list[Channel]:
+    """Cut the channels as they were cut when the store was begun, whatever memory there was."""
+    if not destination.exists():
+        return list(channels)
+    begun = read_attributes(destination).get("plan", [])
+    if len(begun) != len(channels):
+        return list(channels)  # which is told as a difference
+    return [
+        replace(
+            channel,
+            plan=replace(channel.plan, chunks=tuple(plan["chunks"]), block=tuple(plan["block"])),
+        )
+        for channel, plan in zip(channels, begun, strict=True)
+    ]
+
+
 def _filter_and_store(
     task: Task, *, engine: Engine, threads: int, cuda: bool, storage: Storage
-) -> None:
-    """Read a block, filter and write it one output chunk at a time."""
+) -> list[int]:
+    """Read a block, filter and write it one output chunk at a time; return their checksums."""
     inner = task.block.inner
     own = (slice(None), *_trim(task.block)[1:])
-    raw = task.source.read()
+    raw = _read(task.source)
+    checksums = []
     for first, stop in pairwise(_steps(inner[0], task.target.chunks[0])):
         frames = raw[first - inner[0].start : stop - inner[0].start]
         background = filter_chunk(frames, task.mean, engine=engine, threads=threads, cuda=cuda)
-        task.target[slice(first, stop), inner[1], inner[2]] = storage.rounded(background[own])
+        part = (slice(first, stop), inner[1], inner[2])
+        task.target[part] = storage.rounded(background[own])
+        checksums.append(stored_checksum(_chunk_file(task.target, part)))
+    return checksums
+
+
+def _read(source: Stack) -> np.ndarray[Any, Any]:
+    """Read a block; a disk or a network that fails now may answer in a moment."""
+    for seconds in RETRY_AFTER_SECONDS:
+        try:
+            return source.read()
+        except SourceReadError as error:
+            log.warning("%s; trying again in %g s", error, seconds)
+            sleep(seconds)
+    return source.read()
+
+
+def _chunk_file(target: "zarr.Array[Any]", part: tuple[slice, ...]) -> Path:
+    place = [piece.start // size for piece, size in zip(part, target.chunks, strict=True)]
+    store: Any = target.store
+    return chunk_path(Path(store.root, target.path), place)
+
+
+def _pixels(block: chunks.Block) -> int:
+    return prod(part.stop - part.start for part in block.inner)
 
 
 def _trim(block: chunks.Block) -> tuple[slice, ...]:

@@ -3,10 +3,11 @@
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,21 @@ import zarr
 from yaozarrs import v05
 from zarr.errors import NodeNotFoundError
 
+from .chunks import BlockPlan
+from .records import Journal, differences, sole_writer, still_there
+from .stack import Stack, lazy
 from .storage import Storage, bulk_codecs
+from .zarrs import open_stored
 
 ATTRIBUTE = "smlmlp_dask"
 """The root group's attribute that holds everything but the pixels."""
+
+RECORDS = "records"
+"""The array of checksums, and the folder of what stands beside the pixels."""
+
+WRITE_EVERYTHING = {"array.write_empty_chunks": True}
+"""A chunk of one value is written like any other: what is missing is known to be missing. Zarr
+forgets that when an array is closed."""
 
 KERNEL_KEYS = ("spatial_mean_kernels_y", "spatial_mean_kernels_x")
 
@@ -47,14 +59,33 @@ class SpatialMeanResult:
 
 
 @dataclass(frozen=True)
-class ChannelSpec:
-    """Shape and chunk shape, (frame, y, x), of one channel's background."""
+class StoreWriter:
+    """A store that is being filled.
 
-    shape: tuple[int, int, int]
-    chunks: tuple[int, int, int]
+    Attributes
+    ----------
+    arrays : list of zarr.Array
+        The backgrounds, one per channel.
+    done : container of (int, int)
+        (channel, number of the block) of every block that is there already.
+    add : callable
+        ``add(channel, number, checksums)`` notes that a block is there.
+    """
+
+    arrays: list["zarr.Array[Any]"]
+    done: Mapping[tuple[int, int], list[int]]
+    add: Callable[[int, int, Sequence[int]], None]
 
 
-def check_destination(path: Path, inputs: Sequence[Path]) -> None:
+@dataclass(frozen=True)
+class Progress:
+    """How far a store is: blocks that are there, and blocks in all."""
+
+    done: int
+    total: int
+
+
+def check_destination(path: Path, inputs: Sequence[Path], *, may_exist: bool = False) -> None:
     """Refuse a destination that exists, or that lies on or inside an input.
 
     Parameters
@@ -63,6 +94,8 @@ def check_destination(path: Path, inputs: Sequence[Path]) -> None:
         Where the store is to be written.
     inputs : sequence of pathlib.Path
         Existing files and folders that will be read.
+    may_exist : bool
+        Let something be there: a store to go on with.
 
     Raises
     ------
@@ -78,64 +111,96 @@ def check_destination(path: Path, inputs: Sequence[Path]) -> None:
                     f"the destination {path} is the input {source} or lies inside it: "
                     "write elsewhere"
                 )
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not may_exist:
         raise FileExistsError(
-            f"the destination {path} exists: choose another path, or delete it first"
+            f"the destination {path} exists: choose another path, or go on with an interrupted "
+            "run by resume=True (--resume)"
         )
 
 
 @contextmanager
-def new_store(
-    path: Path, channels: Sequence[ChannelSpec], attributes: Mapping[str, Any], storage: Storage
-) -> Iterator[list["zarr.Array[Any]"]]:
-    """Create a store to be filled inside the ``with`` block; finished only if that succeeds.
+def writing(
+    path: Path,
+    plans: Sequence[BlockPlan],
+    attributes: Mapping[str, Any],
+    storage: Storage,
+    *,
+    resume: bool = False,
+) -> Iterator[StoreWriter]:
+    """Create a store, or go on with one, to be filled inside the ``with`` block.
+
+    It is finished only if all blocks are there at the end. After an error, what is done is kept
+    for another run to go on with; where nothing is done, nothing is left behind.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where; must not exist. Missing parent folders are made.
-    channels : sequence of ChannelSpec
-        One per channel.
+        Where. Missing parent folders are made.
+    plans : sequence of BlockPlan
+        How each channel is cut into blocks.
     attributes : mapping
-        What goes into the root group's attribute, next to ``finished`` and ``versions``.
+        Everything that determines the bits, as JSON; it goes into the root group's attribute,
+        next to ``finished`` and ``versions``.
     storage : Storage
         How chunks are compressed.
-
-    Yields
-    ------
-    list of zarr.Array
-        Empty float32 arrays, one per channel.
+    resume : bool
+        Go on with what is at `path`, if anything is.
 
     Raises
     ------
+    FileExistsError
+        If something is at `path` and `resume` is False.
+    ValueError
+        If what is there was begun with other attributes, or is no such store.
+    BlockingIOError
+        If another run is writing there.
     OSError
-        If the folder cannot be made or written. Whatever the error, nothing is left behind.
+        If it cannot be written.
     """
-    new_parents = [parent for parent in path.parents if not parent.exists()]
-    above = path.parents[len(new_parents)]
-    if not above.is_dir():
-        raise NotADirectoryError(
-            f"the destination {path} cannot be written: {above} is a file; choose another folder"
-        )
+    begun = resume and os.path.lexists(path)
+    if begun:
+        _check_same_job(path, attributes)
+        new_parents = []
+    else:
+        new_parents = _create(path, plans, {**attributes, "versions": versions()}, storage)
+    records = path / RECORDS
+    with sole_writer(records):
+        if read_attributes(path)["finished"]:  # by now
+            yield StoreWriter([], _all_blocks(plans), lambda *_: None)
+        else:
+            with _filling(path, plans, new_parents) as writer:
+                yield writer
+        for name in ("journal", "lock"):
+            (records / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _filling(
+    path: Path, plans: Sequence[BlockPlan], new_parents: Sequence[Path]
+) -> Iterator[StoreWriter]:
+    for partial in path.rglob("*.partial"):  # what a killed run was about to rename
+        partial.unlink(missing_ok=True)
+    arrays = [path / f"channel_{i}" / "0" for i in range(len(plans))]
+    journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()  # fails where another run was quicker: what is there is not ours
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        try:
-            with bulk_codecs():
-                arrays = _create(path, channels, {**attributes, "versions": versions()}, storage)
-        except OSError as error:
-            raise _unwritable(path, error) from error
-        yield arrays
-        _finish(path)
+        with journal.appending() as writer:
+            with bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
+                opened = [zarr.open_array(array, mode="r+") for array in arrays]
+            yield StoreWriter(opened, journal.done, writer.add)
+        _finish(path, plans, journal)
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        for parent in new_parents:
-            with suppress(OSError):  # somebody else may use it by now
-                parent.rmdir()
+        if not journal.done:
+            _remove(path, new_parents)
         raise
+
+
+def progress(path: Path) -> Progress:
+    """Return how far a store is, finished or not; see `read_attributes` for errors."""
+    attributes = read_attributes(path)
+    total = int(attributes["blocks"])
+    if attributes.get("finished") is True:
+        return Progress(total, total)
+    return Progress(len(Journal.read(path / RECORDS / "journal").done), total)
 
 
 def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
@@ -149,8 +214,9 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     Returns
     -------
     SpatialMeanResult
-        As `run_spatial_mean` returned it: lazy backgrounds in the store's chunks, noise
-        corrections and info.
+        As `run_spatial_mean` returned it: lazy backgrounds in blocks of whole chunks near
+        16 MiB, noise corrections and info. Computing them raises `SourceReadError` where a chunk
+        is missing or its checksum does not fit.
 
     Raises
     ------
@@ -163,23 +229,22 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     attributes = read_attributes(path)
     if attributes.get("finished") is not True:
         raise ValueError(
-            f"{path} is not finished: its backgrounds are incomplete; delete it and run again"
+            f"{path} is not finished: its backgrounds are incomplete; go on with it by resume=True "
+            "(smlmlp-dask run ... --resume), or delete it"
         )
     try:
         n_channels = len(attributes["noise_corrections"])
-        with bulk_codecs():
-            group = zarr.open_group(path, mode="r")
-            arrays: list[Any] = [group[f"channel_{i}/0"] for i in range(n_channels)]
+        movies = [open_stored(path / f"channel_{i}" / "0") for i in range(n_channels)]
         info: dict[str, list[Any]] = {
             "channels_mean_radii_pix": [tuple(p) for p in attributes["channels_mean_radii_pix"]],
             "spatial_mean_sigmas": [tuple(p) for p in attributes["spatial_mean_sigmas"]],
             **{key: [np.array(k, np.float32) for k in attributes[key]] for key in KERNEL_KEYS},
         }
         corrections = [np.float32(factor) for factor in attributes["noise_corrections"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error!r}): delete it and run again") from error
     info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
-    stacks = [da.from_array(array, chunks=array.chunks) for array in arrays]
+    stacks = [lazy(Stack.of(movie, range(movie.shape[0]))) for movie in movies]
     return SpatialMeanResult(stacks, corrections, info, path)
 
 
@@ -216,17 +281,60 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _unwritable(path: Path, error: OSError) -> OSError:
-    return type(error)(
-        f"the destination {path} cannot be written ({error.strerror or error}): "
-        "choose a folder that you may write to"
-    )
+def _remove(path: Path, new_parents: Sequence[Path]) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    for parent in new_parents:
+        with suppress(OSError):  # somebody else may use it by now
+            parent.rmdir()
+
+
+def _check_same_job(path: Path, attributes: Mapping[str, Any]) -> None:
+    differing = differences(read_attributes(path), attributes)
+    if differing:
+        raise ValueError(
+            f"{path} was begun differently: {'; '.join(differing)}: run it as it was begun, or "
+            "choose another destination"
+        )
+
+
+def _all_blocks(plans: Sequence[BlockPlan]) -> dict[tuple[int, int], list[int]]:
+    return {(i, n): [] for i, plan in enumerate(plans) for n in range(plan.n_blocks)}
 
 
 def _create(
-    path: Path, channels: Sequence[ChannelSpec], attributes: Mapping[str, Any], storage: Storage
-) -> list["zarr.Array[Any]"]:
-    names = [f"channel_{i}" for i in range(len(channels))]
+    path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
+) -> list[Path]:
+    """Make an empty store; return the parent folders made for it, innermost first."""
+    new_parents = [parent for parent in path.parents if not parent.exists()]
+    above = path.parents[len(new_parents)]
+    if not above.is_dir():
+        raise NotADirectoryError(
+            f"the destination {path} cannot be written: {above} is a file; choose another folder"
+        )
+    # Made under another name and renamed: what is at `path` is a store, whenever we are killed.
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        _write_metadata(draft, plans, attributes, storage)
+        if os.path.lexists(path):
+            raise FileExistsError(f"the destination {path} exists: choose another path")
+        draft.rename(path)
+    except BaseException as error:
+        _remove(draft, new_parents)
+        if isinstance(error, FileExistsError) or not isinstance(error, OSError):
+            raise
+        raise type(error)(
+            f"the destination {path} cannot be written ({error.strerror or error}): "
+            "choose a folder that you may write to"
+        ) from error
+    return new_parents
+
+
+def _write_metadata(
+    path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
+) -> None:
+    names = [f"channel_{i}" for i in range(len(plans))]
     # The root lists every channel too, so that a viewer pointed at it finds something to show.
     everything = _image({name: f"{name}/0" for name in names})
     root = zarr.create_group(
@@ -234,19 +342,27 @@ def _create(
         zarr_format=3,
         attributes={"ome": everything, ATTRIBUTE: {**attributes, "finished": False}},
     )
-    return [
+    for name, plan in zip(names, plans, strict=True):
         root.create_group(name, attributes={"ome": _image({name: "0"})}).create_array(
             "0",
-            shape=spec.shape,
-            chunks=spec.chunks,
+            shape=plan.shape,
+            chunks=plan.chunks,
             dtype="float32",
-            compressors=storage.compressor,
+            compressors=storage.compressors,
             fill_value=float("nan"),
             dimension_names=("t", "y", "x"),
-            config={"write_empty_chunks": True},
         )
-        for name, spec in zip(names, channels, strict=True)
-    ]
+    n_chunks = sum(prod(plan.grid) for plan in plans)
+    root.create_array(
+        RECORDS,
+        shape=(n_chunks,),
+        chunks=(max(1, n_chunks),),
+        dtype="uint32",
+        fill_value=0,
+        attributes={
+            "description": "CRC-32C of every chunk: channel after channel, grid in C order"
+        },
+    )
 
 
 def _image(paths: Mapping[str, str]) -> Any:
@@ -266,7 +382,15 @@ def _image(paths: Mapping[str, str]) -> Any:
     return image.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _finish(path: Path) -> None:
+def _finish(path: Path, plans: Sequence[BlockPlan], journal: Journal) -> None:
     root = zarr.open_group(path, mode="r+")
+    grids = [np.zeros(plan.grid, np.uint32) for plan in plans]
+    for grid, plan, channel in zip(grids, plans, range(len(plans)), strict=True):
+        for block in plan.blocks():
+            checksums = journal.done[channel, block.number]
+            for place, checksum in zip(plan.chunks_of(block), checksums, strict=True):
+                grid[place] = checksum
+    records: Any = root[RECORDS]
+    records[:] = np.concatenate([grid.ravel() for grid in grids])
     attributes: Any = root.attrs[ATTRIBUTE]
     root.attrs[ATTRIBUTE] = {**attributes, "finished": True}

@@ -26,6 +26,7 @@ class ZarrMovie:
     path: str
     array: zarr.Array[Any]
     axes: tuple[int, int, int]  # of frame, y, x; all others are 1 long
+    complete: bool = False  # a missing chunk is an error, and not full of the fill value
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,18 +69,23 @@ class ZarrMovie:
         selection: list[int | slice] = [0] * self.array.ndim
         for axis, part in zip(self.axes, box, strict=True):
             selection[axis] = part
-        return np.asarray(self.array[tuple(selection)]).astype(self.dtype, copy=False)
+        pixels = np.asarray(self.array[tuple(selection)]).astype(self.dtype, copy=False)
+        if self.complete:
+            self._refuse_missing(box)
+        return pixels
+
+    def _refuse_missing(self, box: Sequence[slice]) -> None:
+        for place in product(*_touched(box, self._along(self.array.chunks))):
+            key = self.array.metadata.encode_chunk_key(place)
+            if not Path(self.path, key).is_file():
+                raise FileNotFoundError(f"chunk {key} is missing")
 
     def _diagnosis(self, frames: range, rows: slice, columns: slice, error: Exception) -> str:
         """Read the box again, chunk by chunk, to name the one that fails."""
         stored = self._along(self.array.shards or self.array.chunks)  # what is a file
         box = (slice(min(frames), max(frames) + 1), rows, columns)
-        touched = (
-            range(part.start // unit, -(-part.stop // unit))
-            for part, unit in zip(box, stored, strict=True)
-        )
         what, reason = named(frames), error
-        for place in product(*touched):
+        for place in product(*_touched(box, stored)):
             chunk = [
                 slice(at * unit, min((at + 1) * unit, length))
                 for at, unit, length in zip(place, stored, self.shape, strict=True)
@@ -98,6 +104,19 @@ class ZarrMovie:
             f"{self.path}: {what} cannot be read: {one_line(reason)}; restore the file from a "
             "copy, or leave these frames out with frames="
         )
+
+
+def _touched(box: Sequence[slice], unit: Sequence[int]) -> list[range]:
+    """Return, for each axis, the numbers of the units that a box reaches into."""
+    return [
+        range(part.start // size, -(-part.stop // size))
+        for part, size in zip(box, unit, strict=True)
+    ]
+
+
+def open_stored(path: Path) -> ZarrMovie:
+    """Open an array (frame, y, x) none of whose chunks may be missing."""
+    return ZarrMovie(path=str(path), array=_zarr_array(path), axes=(0, 1, 2), complete=True)
 
 
 def open_zarr(path: Path) -> ZarrMovie:

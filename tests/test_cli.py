@@ -43,6 +43,7 @@ DEFAULTS = {
     "codec": "fast",
     "keep_bits": None,
     "memory_limit": None,
+    "resume": False,
     "progress": False,
 }
 
@@ -72,6 +73,7 @@ class Called(Exception):
          {"engine": "dask-image", "cuda": True, "parallel": True, "progress": True}),
         ("--codec small --keep-bits 12 --memory-limit 4GB", 7.0,
          {"codec": "small", "keep_bits": 12, "memory_limit": "4GB"}),
+        ("--resume", 7.0, {"resume": True}),
     ],
 )  # fmt: skip
 def test_run_passes_its_options_on(monkeypatch, options, radii, changed):
@@ -167,7 +169,7 @@ BAD = [
     ("run", "Missing argument 'SOURCES...'"),
     ("run movie.tif", "Missing option '-o'"),
     ("run movie.tif -o out.zarr --nope", "No such option"),
-    ("nope", "No such command 'nope'. Commands: demo, info, run."),
+    ("nope", "No such command 'nope'. Commands: demo, info, run, verify."),
     ("run gone.tif -o out.zarr", "gone.tif does not exist"),
     ("run empty -o out.zarr", "empty"),
     ("run gone*.tif -o out.zarr", "gone*.tif"),

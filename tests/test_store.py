@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import dask.array as da
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -10,10 +11,16 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import Image
 
 from smlmlp_dask import open_backgrounds
+from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.records import chunk_path, stored_checksum
+from smlmlp_dask.stack import SourceReadError
 from smlmlp_dask.storage import Storage
-from smlmlp_dask.store import ATTRIBUTE, ChannelSpec, check_destination, new_store
+from smlmlp_dask.store import ATTRIBUTE, Progress, check_destination, progress, writing
 
-SPECS = [ChannelSpec((5, 6, 7), (2, 6, 7)), ChannelSpec((0, 3, 4), (1, 3, 4))]
+PLANS = [
+    plan_blocks((5, 6, 7), 2, (2, 6, 7), (1, 1), block_bytes=2 * 6 * 7 * 4),
+    plan_blocks((0, 3, 4), 2, (1, 3, 4), (1, 1)),
+]
 STORAGE = Storage("fast", None)
 ATTRIBUTES = {
     "channels_mean_radii_pix": [[1.0, 2.0], [3.0, 3.0]],
@@ -21,22 +28,40 @@ ATTRIBUTES = {
     "spatial_mean_kernels_y": [[0.1], [0.25]],
     "spatial_mean_kernels_x": [[-0.5, 1.0, -0.5], [0.3]],
     "noise_corrections": [float(np.float32(0.1)), 2.0],
+    "blocks": 3,
 }
+PIXELS = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7)
+
+
+def fill(path, numbers=(0, 1, 2), pixels=PIXELS, **options):
+    """Write some blocks, as a job does."""
+    with writing(path, PLANS, ATTRIBUTES, STORAGE, **options) as writer:
+        for block in PLANS[0].blocks():
+            if block.number in numbers:
+                assert (0, block.number) not in writer.done
+                writer.arrays[0][block.inner] = pixels[block.inner]
+                file = chunk_path(path / "channel_0/0", (block.number, 0, 0))
+                writer.add(0, block.number, [stored_checksum(file)])
+        if len(writer.done) < 3:
+            raise OSError("the disk is full")
+
+
+def fill_in_part(path, numbers, **options):
+    with pytest.raises(OSError, match="the disk is full"):
+        fill(path, numbers, **options)
 
 
 @pytest.fixture
 def store(tmp_path):
-    path = tmp_path / "out.zarr"
-    with new_store(path, SPECS, ATTRIBUTES, STORAGE) as arrays:
-        arrays[0][:] = np.arange(5 * 6 * 7).reshape(5, 6, 7)
-    return path
+    fill(tmp_path / "out.zarr")
+    return tmp_path / "out.zarr"
 
 
 def test_reopened_as_it_was_written(store):
     result = open_backgrounds(store)
     assert result.path == store
     assert [bkgd.shape for bkgd in result.bkgds] == [(5, 6, 7), (0, 3, 4)]
-    assert result.bkgds[0].chunks == ((2, 2, 1), (6,), (7,))
+    assert result.bkgds[0].chunks == ((5,), (6,), (7,))  # 16 MiB would fit
     assert result.bkgds[0].dtype == np.float32
     np.testing.assert_array_equal(result.bkgds[0].compute().ravel(), np.arange(5 * 6 * 7))
     assert result.noise_corrections == [np.float32(0.1), np.float32(2)]
@@ -67,29 +92,122 @@ def test_plain_zarr_and_dask_read_it(store):
 
 
 def test_a_chunk_of_one_value_is_written_too(tmp_path):
-    with new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES, STORAGE) as arrays:
-        arrays[0][:2] = np.nan  # the fill value
-    assert (tmp_path / "out.zarr/channel_0/0/c/0/0/0").exists()
+    fill(tmp_path / "out.zarr", pixels=np.full_like(PIXELS, np.nan))  # the fill value
+    assert np.isnan(open_backgrounds(tmp_path / "out.zarr").bkgds[0].compute()).all()
+    for number in range(3):
+        assert chunk_path(tmp_path / "out.zarr/channel_0/0", (number, 0, 0)).exists()
 
 
-def is_unfinished(path):
-    with pytest.raises(ValueError, match=r"out\.zarr is not finished"):
-        open_backgrounds(path)
-    return True
+def test_a_finished_store_is_tidy(store):
+    names = {str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()}
+    chunks = {f"channel_0/0/c/{number}/0/0" for number in range(3)}
+    nodes = ["", "channel_0/", "channel_0/0/", "channel_1/", "channel_1/0/", "records/"]
+    assert names == chunks | {f"{node}zarr.json" for node in nodes} | {"records/c/0"}
+    assert list(store.parent.iterdir()) == [store]
+
+
+def test_the_records_are_the_checksums_of_the_chunks(store):
+    expected = [
+        google_crc32c.value(path.read_bytes()[:-4])
+        for path in (chunk_path(store / "channel_0/0", (n, 0, 0)) for n in range(3))
+    ]
+    assert zarr.open_array(store / "records", mode="r")[:].tolist() == expected
+
+
+# ---- unfinished --------------------------------------------------------------------------------
 
 
 def test_unfinished_until_the_end(tmp_path):
     path = tmp_path / "out.zarr"
-    with new_store(path, SPECS, ATTRIBUTES, STORAGE):
-        assert is_unfinished(path)
-    assert open_backgrounds(path).path == path
+    fill_in_part(path, [1])
+    with pytest.raises(ValueError, match=r"out\.zarr is not finished.*--resume"):
+        open_backgrounds(path)
+    assert progress(path) == Progress(1, 3)
+    fill(path, [0, 2], resume=True)
+    assert progress(path) == Progress(3, 3)
+    assert open_backgrounds(path).bkgds[0].compute().tobytes() == PIXELS.tobytes()
+
+
+def test_going_on_with_a_finished_store_does_nothing(store):
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    fill(store, [], resume=True)
+    assert {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()} == before
+
+
+def test_going_on_with_nothing_begins(tmp_path):
+    fill(tmp_path / "out.zarr", resume=True)
+    assert open_backgrounds(tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda chunk: chunk.unlink(),
+        lambda chunk: chunk.write_bytes(b""),
+        lambda chunk: chunk.write_bytes(chunk.read_bytes()[:-1]),
+        lambda chunk: chunk.write_bytes(chunk.with_name("0").read_bytes()[:-4] + b"else"),
+    ],
+)
+def test_a_recorded_block_that_is_gone_is_not_done(tmp_path, harm):
+    path = tmp_path / "out.zarr"
+    fill_in_part(path, [0, 1])
+    harm(chunk_path(path / "channel_0/0", (1, 0, 0)))
+    fill(path, [1, 2], resume=True)
+    assert open_backgrounds(path).bkgds[0].compute().tobytes() == PIXELS.tobytes()
+
+
+@pytest.mark.parametrize("tail", ["0 2 17", "0 2", "0", "garbage\n", "0 2\n", "7 7 7\n", "\0\0\0"])
+def test_a_torn_journal_counts_whole_lines_only(tmp_path, tail):
+    path = tmp_path / "out.zarr"
+    fill_in_part(path, [0, 1])
+    with (path / "records/journal").open("a") as journal:
+        journal.write(tail)
+    fill(path, [2], resume=True)
+    assert open_backgrounds(path).bkgds[0].compute().tobytes() == PIXELS.tobytes()
+
+
+def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
+    path = tmp_path / "out.zarr"
+    fill_in_part(path, [0])
+    for name in ("zarr.1.partial", "channel_0/0/c/1.2.partial", "records/zarr.3.partial"):
+        (path / name).touch()
+    (tmp_path / ".out.zarr.new").mkdir()
+    fill(path, [1, 2], resume=True)
+    assert not list(path.rglob("*.partial"))
+    fill(tmp_path / "other.zarr")
+    (tmp_path / ".third.zarr.new").mkdir()
+    (tmp_path / ".third.zarr.new/zarr.json").touch()
+    fill(tmp_path / "third.zarr")
+    assert not (tmp_path / ".third.zarr.new").exists()
+
+
+def test_other_settings_are_refused(tmp_path):
+    path = tmp_path / "out.zarr"
+    fill_in_part(path, [0])
+    other = {**ATTRIBUTES, "noise_corrections": [0.5, 2.0], "blocks": 4}
+    with pytest.raises(
+        ValueError, match=r"noise_corrections was \[.*\] and is \[0.5, 2.0\]; blocks"
+    ):
+        writing(path, PLANS, other, STORAGE, resume=True).__enter__()
+    assert progress(path) == Progress(1, 3)
+
+
+def test_only_one_writes(tmp_path):
+    path = tmp_path / "out.zarr"
+    with writing(path, PLANS, ATTRIBUTES, STORAGE) as writer:
+        with pytest.raises(BlockingIOError, match=r"another run is writing .*\(process \d+ on"):
+            fill(path, resume=True)
+        assert path.exists()
+        for number in range(3):
+            writer.add(0, number, [0])
+    fill(path, [], resume=True)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_leaves_nothing_behind(tmp_path, error):
+def test_an_error_before_the_first_block_leaves_nothing_behind(tmp_path, error):
     def fail():
-        with new_store(tmp_path / "a/b/out.zarr", SPECS, ATTRIBUTES, STORAGE) as arrays:
-            arrays[0][:] = 1
+        with writing(tmp_path / "a/b/out.zarr", PLANS, ATTRIBUTES, STORAGE) as writer:
+            writer.arrays[0][:] = 1
             raise error
 
     with pytest.raises(error):
@@ -99,11 +217,11 @@ def test_an_error_leaves_nothing_behind(tmp_path, error):
 
 def test_folders_that_others_use_by_now_stay(tmp_path):
     def fail():
-        with new_store(tmp_path / "a/b/out.zarr", SPECS, ATTRIBUTES, STORAGE):
+        with writing(tmp_path / "a/b/out.zarr", PLANS, ATTRIBUTES, STORAGE):
             (tmp_path / "a/other").touch()
-            raise ValueError
+            raise ValueError("full")
 
-    with pytest.raises(ValueError):  # noqa: PT011 - it is ours
+    with pytest.raises(ValueError, match="full"):
         fail()
     assert list(tmp_path.rglob("*")) == [tmp_path / "a", tmp_path / "a/other"]
 
@@ -111,23 +229,43 @@ def test_folders_that_others_use_by_now_stay(tmp_path):
 def test_a_quicker_run_is_not_touched(tmp_path):
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr/precious").touch()
-    with pytest.raises(FileExistsError, match=r"out\.zarr cannot be written"):
-        new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES, STORAGE).__enter__()
+    with pytest.raises(FileExistsError, match=r"out\.zarr exists: choose another"):
+        fill(tmp_path / "out.zarr")
     assert (tmp_path / "out.zarr/precious").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
 
 
 def test_a_destination_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="cannot be written: .*file is a file"):
-        new_store(tmp_path / "file/out.zarr", SPECS, ATTRIBUTES, STORAGE).__enter__()
+        fill(tmp_path / "file/out.zarr")
 
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(zarr, "create_group", refuse)
     with pytest.raises(PermissionError, match=r"out\.zarr cannot be written \(Permission denied\)"):
-        new_store(tmp_path / "out.zarr", SPECS, ATTRIBUTES, STORAGE).__enter__()
-    assert not (tmp_path / "out.zarr").exists()
+        fill(tmp_path / "out.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# ---- damage ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda chunk: chunk.unlink(), "is missing"),
+        (lambda chunk: chunk.write_bytes(b""), ""),
+        (lambda chunk: chunk.write_bytes(chunk.read_bytes()[:-9]), ""),
+        (lambda chunk: chunk.write_bytes(b"?" + chunk.read_bytes()[1:]), ""),
+    ],
+)
+def test_damage_is_never_read_as_data(store, harm, reason):
+    harm(chunk_path(store / "channel_0/0", (1, 0, 0)))
+    (bkgd, _) = open_backgrounds(store).bkgds
+    with pytest.raises(SourceReadError, match=rf"chunk c/1/0/0 \(frames 2-3\).*{reason}"):
+        bkgd.compute()
 
 
 # ---- what is no finished store -----------------------------------------------------------------

@@ -1,0 +1,149 @@
+"""Is a store whole? Every chunk against its checksum, and some blocks against the source."""
+
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from dask.system import CPU_COUNT
+
+from .background import SpatialMean, filter_chunk
+from .chunks import Block, BlockPlan
+from .records import chunk_path, is_whole, source_identity
+from .sources import open_stacks, source_roots
+from .storage import Storage
+from .store import RECORDS, open_backgrounds, read_attributes
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was checked and found.
+
+    Attributes
+    ----------
+    chunks : int
+        Chunks whose checksums were compared.
+    recomputed : int
+        Blocks that were computed again from the source.
+    problems : list of str
+        One line for each chunk that is missing or damaged, and each block that differs.
+    """
+
+    chunks: int
+    recomputed: int
+    problems: list[str]
+
+
+def verify_backgrounds(
+    path: str | os.PathLike[str], *, sample: int = 0, seed: int | None = None
+) -> Report:
+    """Check that a store of backgrounds is finished and whole.
+
+    The checksum (CRC-32C) that was recorded when a chunk was written is compared with the one at
+    the end of the chunk, and with one computed from its bytes: a chunk that is missing, cut short,
+    changed or swapped with another is found.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A finished store.
+    sample : int, default 0
+        Number of blocks, chosen at random, to compute again from the source and compare bit for
+        bit. The sources must be as they were.
+    seed : int, optional
+        Makes the choice repeatable.
+
+    Returns
+    -------
+    Report
+        Its ``problems`` are empty if the store is whole.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If it is no such store, an unfinished one, or `sample` is not possible.
+    """
+    path = Path(path)
+    result = open_backgrounds(path)  # refuses what is unfinished
+    attributes = read_attributes(path)
+    plans = [_stored_plan(plan) for plan in attributes["plan"]]
+    files = list(_chunk_files(path, plans))
+    records: Any = zarr.open_array(path / RECORDS, mode="r")
+    checksums = records[:].tolist()
+    if len(checksums) != len(files):
+        return Report(0, 0, [f"{RECORDS}: {len(checksums)} checksums for {len(files)} chunks"])
+    with ThreadPoolExecutor(CPU_COUNT) as pool:
+        whole = list(pool.map(is_whole, files, checksums))
+    problems = [
+        f"{file.relative_to(path)}: {'damaged' if file.exists() else 'missing'}"
+        for file, good in zip(files, whole, strict=True)
+        if not good
+    ]
+    if not sample:
+        return Report(len(files), 0, problems)
+
+    changed = _changed_sources(attributes)
+    if changed:
+        return Report(len(files), 0, [*problems, *changed])
+    blocks = [(i, block) for i, plan in enumerate(plans) for block in plan.blocks()]
+    chosen = random.Random(seed).sample(blocks, min(sample, len(blocks)))
+    for channel, block in chosen:
+        try:
+            stored = result.bkgds[channel][block.inner].compute()
+        except OSError:
+            continue  # a chunk of it is among the problems already
+        if stored.tobytes() != _computed(attributes, channel, block).tobytes():
+            start, stop = block.inner[0].start, block.inner[0].stop
+            problems.append(
+                f"channel_{channel}, frames {start}-{stop - 1}: not what the source gives"
+            )
+    return Report(len(files), len(chosen), problems)
+
+
+def _stored_plan(plan: dict[str, Any]) -> BlockPlan:
+    shape, chunks, block = (tuple(plan[key]) for key in ("shape", "chunks", "block"))
+    return BlockPlan(shape, 4, chunks, chunks, block, tuple(plan["halo"]))
+
+
+def _chunk_files(path: Path, plans: list[BlockPlan]) -> Iterator[Path]:
+    for channel, plan in enumerate(plans):
+        for place in np.ndindex(plan.grid):
+            yield chunk_path(path / f"channel_{channel}" / "0", place)
+
+
+def _changed_sources(attributes: dict[str, Any]) -> list[str]:
+    try:
+        roots = [root for source in attributes["sources"] for root in source_roots(source)]
+        now = [source_identity(root) for root in roots]
+    except OSError as error:
+        return [f"sources cannot be compared: {error}"]
+    return [] if now == attributes["inputs"] else ["sources have changed since: not compared"]
+
+
+def _computed(attributes: dict[str, Any], channel: int, block: Block) -> np.ndarray[Any, Any]:
+    frames = attributes["frames"]
+    stacks = open_stacks(
+        *attributes["sources"],
+        bboxes=attributes["bboxes"],
+        flips=attributes["flips"],
+        frames=None if frames is None else slice(*frames),
+        raw_shape=attributes["raw_shape"],
+        raw_dtype=attributes["raw_dtype"],
+    )
+    raw = stacks[channel].part(block.read).read()
+    mean = SpatialMean.from_radii(tuple(attributes["channels_mean_radii_pix"][channel]))
+    background = filter_chunk(
+        raw, mean, engine=attributes["engine"], threads=1, cuda=attributes["cuda"]
+    )
+    own = tuple(
+        slice(inner.start - read.start, inner.stop - read.start)
+        for inner, read in zip(block.inner, block.read, strict=True)
+    )
+    return Storage.checked(attributes["codec"], attributes["keep_bits"]).rounded(background[own])
