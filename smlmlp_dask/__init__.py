@@ -2,7 +2,8 @@
 
 from .background import bkgd_spatial_mean
 from .kernels import gaussian_kernel, noise_correction
-from .pipeline import plan_spatial_mean, run_spatial_mean
+from .pipeline import run_spatial_mean
+from .planning import plan_spatial_mean
 from .simulate import simulate_movie
 from .sources import open_channels
 from .store import open_backgrounds

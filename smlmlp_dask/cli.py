@@ -16,7 +16,8 @@ from rich.table import Table
 from . import __version__
 from .background import Engine
 from .commands import Group, Parsed, telling_what_is_kept
-from .pipeline import JobPlan, plan_spatial_mean, run_spatial_mean
+from .pipeline import run_spatial_mean
+from .planning import JobPlan, plan_spatial_mean
 from .storage import Codec
 from .store import SpatialMeanResult, open_backgrounds, progress, read_attributes
 from .verify import verify_backgrounds

@@ -213,7 +213,7 @@ BAD = [
     ("run movie.tif -o out.zarr --codec gzip", "'gzip' is not one of"),
     ("run movie.tif -o out.zarr --keep-bits 24", "keep_bits is 24: pass 1 to 23"),
     ("run movie.tif -o out.zarr --memory-limit much", "memory_limit is 'much'"),
-    ("run movie.tif -o out.zarr --memory-limit 1MB", "memory_limit is 1MB: pass more than 250"),
+    ("run movie.tif -o out.zarr --memory-limit 1MB", "memory_limit is 1MB: pass more than 300"),
     ("run gone.tif -o out.zarr --dry-run", "gone.tif does not exist"),
     ("info gone.zarr", "gone.zarr does not exist"),
     ("info movie.tif", "not a store of backgrounds"),
