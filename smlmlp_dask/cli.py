@@ -211,7 +211,9 @@ def run(
             resume=resume,
             progress=sys.stderr.isatty() if show_progress is None else show_progress,
         )
-    Console().print(_summary(result))
+    console = Console()
+    console.print(_summary(result))
+    console.print(f"finished: {result.path}", soft_wrap=True)
 
 
 @smlmlp.command()

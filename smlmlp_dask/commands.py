@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from .stack import one_line
-from .store import progress
+from .stack import one_line, printable
+from .store import progress, read_attributes
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
@@ -25,7 +25,7 @@ class OneLineError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the message on a line of its own, whatever line breaks it had."""
-        click.echo(f"Error: {' '.join(self.message.split())}", file=file, err=True)
+        click.echo(f"Error: {printable(' '.join(self.message.split()))}", file=file, err=True)
 
 
 class Command(click.Command):
@@ -80,24 +80,27 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
         message = f"interrupted by {name}; {_kept(store)}"
         raise Interrupted(message, 128 + signal.Signals[name].value) from error
     except USER_ERRORS as error:
-        kept = _kept(store) if _is_unfinished(store) else ""
-        if not kept or isinstance(error, BlockingIOError | FileExistsError):
+        if _is_finished(store) is not False or isinstance(error, BlockingIOError | FileExistsError):
             raise
-        raise RuntimeError(f"{one_line(error)}; {kept}") from error
+        raise RuntimeError(f"{one_line(error)}; {_kept(store)}") from error
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _is_unfinished(store: Path) -> bool:
+def _is_finished(store: Path) -> bool | None:
+    """Say whether a store is finished; None if there is none."""
     try:
-        return progress(store).done < progress(store).total
+        return bool(read_attributes(store)["finished"])
     except (OSError, ValueError, KeyError):
-        return False
+        return None
 
 
 def _kept(store: Path) -> str:
-    if not _is_unfinished(store):
-        return "nothing was done yet and nothing is kept"
+    match _is_finished(store):
+        case None:
+            return "nothing was done yet and nothing is kept"
+        case True:
+            return f"{store} is finished"
     state = progress(store)
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     command = shlex.join(["smlmlp-dask", *arguments, "--resume"])

@@ -1,13 +1,18 @@
 """Run many independent tasks under whatever Dask scheduler is active, and tell as they end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from dask.base import compute
+import dask.config
+from dask.base import compute, get_scheduler
 from dask.callbacks import Callback
 from dask.delayed import delayed
+from dask.system import CPU_COUNT
+from dask.threaded import get as threaded_get
 
 from .cluster import active_client, run_on_cluster
 
@@ -59,5 +64,18 @@ def _run_region(
         if key in arguments:
             on_done(arguments[key], result)
 
-    with Callback(posttask=after):
-        compute(*tasks, optimize_graph=False)
+    with Callback(posttask=after), _threads() as pool:
+        compute(*tasks, optimize_graph=False, **pool)
+
+
+@contextmanager
+def _threads() -> Iterator[dict[str, Any]]:
+    """Give Dask's threaded scheduler threads that have ended, too, when the ``with`` block has.
+
+    Dask raises as soon as one task fails, or Ctrl-C is pressed, while others still write.
+    """
+    if get_scheduler() not in (None, threaded_get) or dask.config.get("pool", None):
+        yield {}
+        return
+    with ThreadPoolExecutor(dask.config.get("num_workers", None) or CPU_COUNT) as pool:
+        yield {"pool": pool}

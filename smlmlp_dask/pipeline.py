@@ -193,24 +193,26 @@ def run_spatial_mean(
     }
     plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
     work = partial(_filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
-    with (
-        writing(destination, plans, plain, storage, resume=resume) as store,
-        progress_bar(sum(prod(plan.shape) for plan in plans), shown=progress) as advance,
-    ):
+    with writing(destination, plans, plain, storage, resume=resume) as store:
 
-        def todo() -> Iterator[Task]:
+        def blocks(*, done: bool) -> Iterator[tuple[int, chunks.Block]]:
             for i, block in chunks.interleave(plans):
-                if (i, block.number) in store.done:
-                    advance(_pixels(block))
-                else:
-                    source = channels[i].source.part(block.read)
-                    yield Task(i, source, store.arrays[i], block, means[i])
+                if ((i, block.number) in store.done) is done:
+                    yield i, block
 
-        def done(task: Task, checksums: list[int]) -> None:
-            store.add(task.channel, task.block.number, checksums)
-            advance(_pixels(task.block))
+        tasks = (
+            Task(i, channels[i].source.part(block.read), store.arrays[i], block, means[i])
+            for i, block in blocks(done=False)
+        )
+        total = sum(prod(plan.shape) for plan in plans)
+        kept = sum(_pixels(block) for _, block in blocks(done=True)) if store.done else 0
+        with progress_bar(total, kept, shown=progress) as advance:
 
-        run_tasks(work, todo(), done)
+            def note(task: Task, checksums: list[int]) -> None:
+                store.add(task.channel, task.block.number, checksums)
+                advance(_pixels(task.block))
+
+            run_tasks(work, tasks, note)
     return open_backgrounds(destination)
 
 

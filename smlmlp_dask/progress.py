@@ -28,13 +28,17 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(total_pixels: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    total_pixels: int, done_pixels: int = 0, *, shown: bool
+) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr while the ``with`` block runs.
 
     Parameters
     ----------
     total_pixels : int
-        Pixels to be filtered in all.
+        Pixels of the whole job.
+    done_pixels : int
+        Pixels that were filtered by an earlier run: no part of the rate.
     shown : bool
         False shows nothing.
 
@@ -53,6 +57,6 @@ def progress_bar(total_pixels: int, *, shown: bool) -> Iterator[Callable[[int], 
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("background", total=total_pixels)
+        task = bar.add_task("background", total=total_pixels, completed=done_pixels)
         yield lambda pixels: bar.advance(task, pixels)
         bar.update(task, completed=total_pixels)

@@ -95,7 +95,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        with suppress(OSError):
+        who = ""
+        with suppress(OSError):  # it may be about to write it, or to end
             who = f" ({owner.read_text()})"
         raise BlockingIOError(
             f"another run is writing {folder.parent}{who}: wait for it, or end it"

@@ -17,7 +17,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .stack import Movie, Stack, cut, lazy
+from .stack import Movie, Stack, cut, lazy, printable_errors
 from .tiff import TIFF_SUFFIXES, FileMovie, PlainFrames, is_tiff, open_tiff, open_tiffs, tiff_names
 from .zarrs import arrays_hint, is_node, open_zarr, store_of
 
@@ -110,6 +110,7 @@ def open_stacks(
     return [stack for stacks in groups for stack in stacks]
 
 
+@printable_errors()
 def source_roots(source: Source) -> list[Path]:
     """Return the files and folders on disk that a source stands for.
 
@@ -141,6 +142,7 @@ def source_roots(source: Source) -> list[Path]:
 # Arguments
 
 
+@printable_errors()
 def _open_groups(
     sources: Sequence[object],
     bboxes: object,
@@ -346,8 +348,10 @@ def _open(path: Path, raw: _RawLayout | None) -> Movie:
     movie: Movie
     if path.is_dir():
         movie = open_zarr(path) if is_node(path) else _open_folder(path)
-    elif path.exists():
+    elif path.is_file():
         movie = open_tiff(path) if is_tiff(path) else _open_raw(path, raw)
+    elif path.exists():
+        raise ValueError(f"{path} is a pipe, socket or device: copy the movie into a file")
     else:
         folder, names = _glob(path)
         movie = open_tiffs(str(path), folder, names)

@@ -1,6 +1,8 @@
 """A movie on disk, the part of it that is a channel, and the lazy array that reads it."""
 
 from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 from uuid import uuid4
@@ -12,6 +14,9 @@ from numpy.typing import NDArray
 
 from .chunks import Chunks, frames_per_block, split
 
+MAX_BLOCKS = 10**7
+"""Blocks along one axis that Dask can still list; at 16 MiB each, 160 TB."""
+
 
 class SourceReadError(OSError):
     """The pixels of a source cannot be read: its file is cut short, corrupt, changed or gone.
@@ -19,6 +24,9 @@ class SourceReadError(OSError):
     Raised when a block is computed. The message names the path and the frames, and for a Zarr
     array the chunk.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def as_slice(frames: range) -> slice:
@@ -41,7 +49,24 @@ def named(frames: range) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return the text of an error on one line, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Return a text in which nothing breaks the line or steers a terminal: a name may hold both."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+@contextmanager
+def printable_errors() -> Iterator[None]:
+    """Let the messages of errors be `printable`, whatever names they quote."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        error.args = tuple(printable(arg) if isinstance(arg, str) else arg for arg in error.args)
+        raise
 
 
 # One movie, and the part of it that is a channel
@@ -179,10 +204,23 @@ class _BlockReads(ArraySliceDep):
 
 
 def lazy(stack: Stack) -> da.Array:
-    """Return whole frames as blocks that end where storage units do."""
+    """Return whole frames as blocks that end where storage units do.
+
+    Raises
+    ------
+    ValueError
+        If there would be more than `MAX_BLOCKS` of them along an axis.
+    """
     _, rows, columns = stack.unit
+    run = frames_per_block(rows * columns, stack.movie.unit[0])
+    steps = (max(1, run // abs(stack.frames.step)), rows, columns)
+    if any(n > MAX_BLOCKS * step for n, step in zip(stack.shape, steps, strict=True)):
+        raise ValueError(
+            f"{stack.movie.path} has shape {stack.shape} in units of {stack.unit}: more than "
+            f"{MAX_BLOCKS:,} blocks along an axis; take a part by frames=, or rechunk the movie"
+        )
     chunks = (
-        _frames_in_runs(stack.frames, frames_per_block(rows * columns, stack.movie.unit[0])),
+        _frames_in_runs(stack.frames, run),
         split(stack.shape[1], rows),
         split(stack.shape[2], columns),
     )
@@ -206,9 +244,13 @@ def _frames_in_runs(selection: range, run: int) -> tuple[int, ...]:
     """Return how many selected frames fall in each run of frames, leaving out empty runs."""
     if not selection:
         return (0,)
-    runs = np.arange(selection.start, selection.stop, selection.step) // run
-    counts = np.diff(np.flatnonzero(np.diff(runs)), prepend=-1, append=len(runs) - 1)
-    return tuple(counts.tolist())
+    counts = []
+    rest = selection
+    while rest:
+        first = rest[0] // run * run
+        counts.append(len(within(rest, first, first + run)))
+        rest = rest[counts[-1] :]
+    return tuple(counts)
 
 
 def cut(whole: da.Array, stack: Stack) -> da.Array:

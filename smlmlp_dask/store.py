@@ -14,7 +14,6 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import zarr
-from yaozarrs import v05
 from zarr.errors import NodeNotFoundError
 
 from .chunks import BlockPlan
@@ -367,6 +366,8 @@ def _write_metadata(
 
 def _image(paths: Mapping[str, str]) -> Any:
     """Describe channels by name and path; neither frame interval nor pixel size is known here."""
+    from yaozarrs import v05  # a sixth of a second, which only writing needs
+
     axes: list[Any] = [v05.TimeAxis(name="t"), v05.SpaceAxis(name="y"), v05.SpaceAxis(name="x")]
     scale = v05.ScaleTransformation(scale=[1.0, 1.0, 1.0])
     image = v05.Image(

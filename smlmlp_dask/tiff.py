@@ -384,7 +384,8 @@ def _movie_shape(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int,
 def _check_counts(
     path: Path, tif: TiffFile, series: Any, *, frames: int, pages: int, alone: bool
 ) -> None:
-    origin, promised = _promised_frames(tif, series, alone=alone)
+    with _parsing(path):
+        origin, promised = _promised_frames(tif, series, alone=alone)
     described = frames if promised is None else promised
     # one page may stand for a whole contiguous movie: ImageJ writes no more above 4 GiB
     if described != frames or pages not in {1, frames}:

@@ -1,6 +1,7 @@
 """Movies in Zarr arrays and OME-Zarr images."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def _is_array(node: Path) -> bool:
         return (node / ".zarray").is_file()
     try:
         return bool(json.loads(document.read_bytes())["node_type"] != "group")
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return True
 
 
@@ -196,6 +197,10 @@ def _parsing(path: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, ValueError):
             raise
+        if isinstance(error, NotImplementedError):  # chunks of different sizes, in zarr 3.4
+            raise ValueError(
+                f"{path} cannot be read: {one_line(error)} Copy it to an array with one chunk shape"
+            ) from error
         # damaged metadata fail in zarr as KeyError, TypeError, its own NodeNotFoundError ...
         raise ValueError(
             f"{path} has damaged Zarr metadata: {one_line(error)}; restore it from a copy"
@@ -204,7 +209,11 @@ def _parsing(path: Path) -> Iterator[None]:
 
 def _zarr_array(path: Path) -> zarr.Array[Any]:
     with _parsing(path), bulk_codecs():
-        return zarr.open_array(LocalStore(path, read_only=True), mode="r")
+        array = zarr.open_array(LocalStore(path, read_only=True), mode="r")
+        units = array.chunks + (array.shards or ())
+        if max(array.shape + units, default=0) > sys.maxsize or 0 in units:
+            raise ValueError(f"shape {array.shape} in chunks of {array.chunks}")
+        return array
 
 
 def _ome_image(group: Path) -> tuple[str, list[str]] | None:
@@ -223,7 +232,13 @@ def _ome_image(group: Path) -> tuple[str, list[str]] | None:
         names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
         dataset = multiscale["datasets"][0]["path"]
         parts = PurePosixPath(dataset).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\\" in dataset:
+    if (
+        not parts
+        or parts[0] == "/"
+        or ".." in parts
+        or "\\" in dataset
+        or not _lies_inside(group / dataset, group)
+    ):
         raise ValueError(
             f"{group} names {dataset!r} as its full-resolution array, which lies outside: pass "
             "the array's own path if you trust it"
@@ -234,6 +249,14 @@ def _ome_image(group: Path) -> tuple[str, list[str]] | None:
             f"{arrays_hint(group)}"
         )
     return dataset, [str(name).lower() for name in names]
+
+
+def _lies_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path stays in a folder when all links are followed."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (ValueError, OSError, RuntimeError):  # a null byte, a name too long, a loop of links
+        return False
 
 
 def _dimension_names(array: zarr.Array[Any]) -> list[str] | None:

@@ -312,8 +312,9 @@ def test_the_bar_counts_every_pixel(tif, tmp_path, monkeypatch, capsys):
     counted = []
 
     @contextlib.contextmanager
-    def bar(total, *, shown):
+    def bar(total, done, *, shown):
         assert shown
+        assert done == 0
         yield counted.append
         assert sum(counted) == total
 
