@@ -1,5 +1,6 @@
 """The project around the code: requirements in step, imports, the README."""
 
+import doctest
 import re
 import subprocess
 import sys
@@ -68,6 +69,15 @@ def test_public_names_are_documented():
         assert "Parameters\n" in doc, name
         assert "Returns\n" in doc, name
         assert "Raises\n" in doc, name
+
+
+def test_examples_of_docstrings_run():
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for name in smlmlp_dask.__all__:
+        for test in finder.find(getattr(smlmlp_dask, name), name):
+            runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 0
 
 
 def test_the_seeds_examples():
