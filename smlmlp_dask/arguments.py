@@ -2,7 +2,6 @@
 
 import math
 import numbers
-import reprlib
 import uuid
 from collections.abc import MutableSequence, Sequence
 from decimal import Decimal
@@ -15,6 +14,7 @@ import zarr
 
 from . import chunks
 from .kernels import MAX_RADIUS_PIX
+from .stack import shown
 
 Pair: TypeAlias = tuple[float, float]
 
@@ -125,8 +125,7 @@ def as_radii(radii: Any, n_channels: int) -> list[Pair]:
     nested = [isinstance(entry, list) for entry in plain]
     if any(nested) and not all(nested):
         raise ValueError(
-            f"channels_mean_radii_pix mixes radii and sequences: {reprlib.repr(radii)}: "
-            f"{RADII_FORMS}"
+            f"channels_mean_radii_pix mixes radii and sequences: {shown(radii)}: {RADII_FORMS}"
         )
     if not any(nested):
         if len(plain) != 2:
@@ -183,7 +182,7 @@ def check_corrections(corrections: Any, n_channels: int) -> MutableSequence[Any]
         value = _number(entry)
         if value is None or not (math.isfinite(value) and value >= 0):
             raise ValueError(
-                f"noise_corrections[{i}] is {reprlib.repr(entry)}: "
+                f"noise_corrections[{i}] is {shown(entry)}: "
                 "pass finite factors of at least 0 (1 where nothing was filtered yet)"
             )
     typecode = getattr(corrections, "typecode", None)
@@ -271,7 +270,7 @@ def check_parallel(parallel: Any) -> int:
     if isinstance(parallel, numbers.Integral) and int(parallel) >= 1:
         return int(parallel)
     raise ValueError(
-        f"parallel is {reprlib.repr(parallel)}: pass True, False, or a number of threads from 1"
+        f"parallel is {shown(parallel)}: pass True, False, or a number of threads from 1"
     )
 
 
@@ -320,12 +319,13 @@ def view_stack(array: Any) -> da.Array:
     return da.Array(graph, name, (runs, (height,), (width,)), meta=array[:0, :0, :0])
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 3) -> Any:
     """Turn arrays and sequences of any kind into nested lists; leave the rest as it is."""
     if hasattr(value, "tolist"):  # NumPy and CuPy arrays and scalars
         return value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-        return [_plain(entry) for entry in value]
+        # pairs lie two deep: what is nested deeper is wrong already, and may be endless
+        return [_plain(entry, depth - 1) for entry in value] if depth else list(value)
     return value
 
 
@@ -344,7 +344,7 @@ def _radius(value: Any) -> float:
     # Half of it is the sigma, which must not vanish either.
     if radius is None or not (radius / 2 > 0 and radius <= MAX_RADIUS_PIX):
         raise ValueError(
-            f"channels_mean_radii_pix holds {reprlib.repr(value)}: pass radii greater than 0 and "
+            f"channels_mean_radii_pix holds {shown(value)}: pass radii greater than 0 and "
             f"at most {MAX_RADIUS_PIX:g} px"
         )
     return radius
@@ -353,8 +353,7 @@ def _radius(value: Any) -> float:
 def _pair(entries: list[Any]) -> Pair:
     if len(entries) != 2 or any(isinstance(entry, list) for entry in entries):
         raise ValueError(
-            f"channels_mean_radii_pix holds {reprlib.repr(entries)} in place of a pair: "
-            f"{RADII_FORMS}"
+            f"channels_mean_radii_pix holds {shown(entries)} in place of a pair: {RADII_FORMS}"
         )
     return _radius(entries[0]), _radius(entries[1])
 

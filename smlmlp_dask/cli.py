@@ -18,8 +18,15 @@ from .background import Engine
 from .commands import Group, Parsed, telling_what_is_kept
 from .pipeline import run_spatial_mean
 from .planning import JobPlan, plan_spatial_mean
+from .stack import printable
 from .storage import Codec
-from .store import SpatialMeanResult, open_backgrounds, progress, read_attributes
+from .store import (
+    SpatialMeanResult,
+    open_backgrounds,
+    progress,
+    read_attributes,
+    refusing_damage,
+)
 from .verify import verify_backgrounds
 
 verbose_option = click.option(
@@ -227,18 +234,23 @@ def info(path: Path, verbose: bool) -> None:
     """
     _log(verbose)
     attributes = read_attributes(path)
+    with refusing_damage(path):
+        lines = [
+            f"sources: {', '.join(map(printable, attributes['sources']))}",
+            f"engine: {attributes['engine']}",
+            "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
+        ]
+        state = None if attributes["finished"] else progress(path)
     console = Console()
-    if attributes["finished"]:
+    if state is None:
         console.print(_summary(open_backgrounds(path)))
     else:
-        state = progress(path)
         console.print(
             f"unfinished: {state.done:,} of {state.total:,} blocks "
             f"({state.done / max(1, state.total):.0%}); run it again with --resume to go on"
         )
-    console.print(f"sources: {', '.join(attributes['sources'])}", soft_wrap=True)
-    console.print(f"engine: {attributes['engine']}")
-    console.print("versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()))
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 @smlmlp.command()

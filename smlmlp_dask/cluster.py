@@ -54,8 +54,15 @@ def run_on_cluster(
 
     So many tasks are under way that no worker waits, and no more: scheduler and client hold a
     bounded number, however long the movie. A worker that is lost costs only its own tasks.
+
+    Raises
+    ------
+    RuntimeError
+        If the scheduler is lost.
+    Exception
+        The first that a task raised.
     """
-    from distributed import as_completed
+    from distributed import CancelledError, as_completed
 
     threads = active_workers().threads
     under_way: dict[str, tuple[Any, T]] = {}
@@ -71,11 +78,21 @@ def run_on_cluster(
     try:
         completed = as_completed(submit(TASKS_PER_THREAD * threads), with_results=True)
         for future, result in completed:
+            if isinstance(result, CancelledError):  # which comes as if it were a result
+                raise result
             _, argument = under_way.pop(future.key)
             on_done(argument, result)
             completed.update(submit(1))
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, CancelledError):
+            raise
+        raise RuntimeError(
+            "the Dask cluster was lost: its scheduler has ended, or dropped the blocks under way; "
+            "start it again and go on with resume=True (--resume)"
+        ) from error
     finally:
-        client.cancel([future for future, _ in under_way.values()])
+        if client.status == "running":
+            client.cancel([future for future, _ in under_way.values()])
 
 
 def active_workers() -> Workers:

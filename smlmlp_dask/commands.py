@@ -79,7 +79,7 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
         name = str(error) or "SIGINT"
         message = f"interrupted by {name}; {_kept(store)}"
         raise Interrupted(message, 128 + signal.Signals[name].value) from error
-    except USER_ERRORS as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         if _is_finished(store) is not False or isinstance(error, BlockingIOError | FileExistsError):
             raise
         raise RuntimeError(f"{one_line(error)}; {_kept(store)}") from error

@@ -29,6 +29,7 @@ from .store import (
     check_destination,
     open_backgrounds,
     read_attributes,
+    refusing_damage,
     writing,
 )
 
@@ -149,7 +150,9 @@ def run_spatial_mean(
         raw_dtype=raw_dtype,
         memory_limit=memory_limit,
     )
-    given = None if noise_corrections is None else tuple(noise_corrections)
+    given = noise_corrections  # which stay as they are: a tuple is not updated
+    if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
+        given = tuple(given)
     corrections = arguments.check_corrections(given, len(channels))
     threads = arguments.check_parallel(parallel)
     engine = check_engine(engine, on_host=not cuda)
@@ -227,15 +230,18 @@ def _as_begun(destination: Path, channels: Sequence[Channel]) -> list[Channel]:
     if not destination.exists():
         return list(channels)
     begun = read_attributes(destination).get("plan", [])
-    if len(begun) != len(channels):
-        return list(channels)  # which is told as a difference
-    return [
-        replace(
-            channel,
-            plan=replace(channel.plan, chunks=tuple(plan["chunks"]), block=tuple(plan["block"])),
-        )
-        for channel, plan in zip(channels, begun, strict=True)
-    ]
+    with refusing_damage(destination):
+        if len(begun) != len(channels):
+            return list(channels)  # which is told as a difference
+        return [
+            replace(
+                channel,
+                plan=replace(
+                    channel.plan, chunks=tuple(plan["chunks"]), block=tuple(plan["block"])
+                ),
+            )
+            for channel, plan in zip(channels, begun, strict=True)
+        ]
 
 
 def _filter_and_store(

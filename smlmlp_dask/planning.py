@@ -1,7 +1,7 @@
 """What a job is going to do: sources opened, cut into blocks that fit the memory."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeAlias
@@ -12,7 +12,7 @@ from . import arguments, chunks
 from .background import SpatialMean
 from .cluster import Workers, active_workers
 from .sources import open_stacks
-from .stack import Stack
+from .stack import Stack, shown
 
 Source: TypeAlias = str | os.PathLike[str]
 
@@ -109,7 +109,11 @@ def plan_spatial_mean(
 
 def source_list(sources: Source | Sequence[Source]) -> list[Source]:
     """Return the sources as a list, also where a single path was passed."""
-    return [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    if isinstance(sources, str | bytes | os.PathLike):
+        return [sources]
+    if not isinstance(sources, Iterable):
+        raise TypeError(f"sources is {shown(sources)}: pass a path, or a list of paths")
+    return list(sources)
 
 
 def _workers(memory_limit: int | str | None) -> Workers:
@@ -118,7 +122,7 @@ def _workers(memory_limit: int | str | None) -> Workers:
         return workers
     try:
         limit = parse_bytes(memory_limit)
-    except ValueError:
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise ValueError(
             f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
         ) from None

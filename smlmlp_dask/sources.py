@@ -17,7 +17,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .stack import Movie, Stack, cut, lazy, printable_errors
+from .stack import Movie, Stack, cut, lazy, printable_errors, shown
 from .tiff import TIFF_SUFFIXES, FileMovie, PlainFrames, is_tiff, open_tiff, open_tiffs, tiff_names
 from .zarrs import arrays_hint, is_node, open_zarr, store_of
 
@@ -202,19 +202,13 @@ class _RawLayout:
 def _path(source: object) -> Path:
     if not isinstance(source, str | os.PathLike) or not isinstance(os.fspath(source), str):
         raise TypeError(
-            f"source {_shown(source)} is of type {type(source).__name__}: pass paths one by one, "
+            f"source {shown(source)} is of type {type(source).__name__}: pass paths one by one, "
             "as in open_channels(path_1, path_2)"
         )
     if not os.fspath(source):
         raise ValueError("source '' is empty: pass the path of a movie")
     # absolute: a worker may run in another folder
     return Path(source).absolute()
-
-
-def _shown(value: object) -> str:
-    """Return how messages show a value: on one line, and not at length."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _integer(value: object) -> int | None:
@@ -239,7 +233,7 @@ def _check_slice(frames: object) -> slice:
     if frames is None:
         return slice(None)
     if not isinstance(frames, slice):
-        raise TypeError(f"frames={_shown(frames)} is not a slice: pass one, as slice(0, 1000)")
+        raise TypeError(f"frames={shown(frames)} is not a slice: pass one, as slice(0, 1000)")
     parts = (frames.start, frames.stop, frames.step)
     if any(part is not None and _integer(part) is None for part in parts):
         raise TypeError(f"{frames=} has a bound that is not an integer: pass slice(0, 1000)")
@@ -266,7 +260,7 @@ def _boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ..
     if isinstance(bboxes, str | Mapping) or not isinstance(bboxes, Sequence | np.ndarray):
         raise TypeError(f"bboxes is of type {type(bboxes).__name__}: {_BBOXES_FORM}")
     if any(_integers(boxes, 4) for boxes in bboxes):
-        raise ValueError(f"bboxes={_shown(bboxes)} is a flat list of boxes: {_BBOXES_FORM}")
+        raise ValueError(f"bboxes={shown(bboxes)} is a flat list of boxes: {_BBOXES_FORM}")
     if len(bboxes) != count:
         raise ValueError(f"bboxes has {len(bboxes)} entries for {count} sources: {_BBOXES_FORM}")
     per_source: list[Sequence[tuple[int, ...] | None]] = []
@@ -276,14 +270,14 @@ def _boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ..
             continue
         if not isinstance(boxes, Sequence | np.ndarray) or len(boxes) == 0:
             raise ValueError(
-                f"bboxes[{index}]={_shown(boxes)} is not a list of boxes: {_BBOXES_FORM}; None is "
+                f"bboxes[{index}]={shown(boxes)} is not a list of boxes: {_BBOXES_FORM}; None is "
                 "the whole frame"
             )
         whole = [_integers(box, 4) for box in boxes]
         wrong = [box for box, numbers in zip(boxes, whole, strict=True) if numbers is None]
         if wrong:
             raise ValueError(
-                f"bboxes[{index}] has {_shown(wrong[0])}: a box is four integers (x0, y0, x1, y1)"
+                f"bboxes[{index}] has {shown(wrong[0])}: a box is four integers (x0, y0, x1, y1)"
             )
         per_source.append([numbers for numbers in whole if numbers is not None])
     return per_source
@@ -305,7 +299,7 @@ def _flips_per_channel(flips: object, count: int) -> list[tuple[bool, bool]]:
             or len(pair) != 2
             or not all(isinstance(turned, bool | np.bool_) for turned in pair)
         ):
-            raise ValueError(f"flips[{index}]={_shown(flip)}: {form}")
+            raise ValueError(f"flips[{index}]={shown(flip)}: {form}")
         pairs.append((bool(pair[0]), bool(pair[1])))
     return pairs
 
@@ -321,13 +315,13 @@ def _raw_layout(raw_shape: object, raw_dtype: DTypeLike | None) -> _RawLayout | 
     shape = _integers(raw_shape, 3)
     if shape is None or min(shape) < 1:
         raise ValueError(
-            f"raw_shape={_shown(raw_shape)}: pass three positive integers (frame, y, x)"
+            f"raw_shape={shown(raw_shape)}: pass three positive integers (frame, y, x)"
         )
     try:
         dtype = np.dtype(raw_dtype)
     except (TypeError, ValueError, SyntaxError):
         raise TypeError(
-            f"raw_dtype={_shown(raw_dtype)} is not a NumPy dtype: pass one such as '>u2'"
+            f"raw_dtype={shown(raw_dtype)} is not a NumPy dtype: pass one such as '>u2'"
         ) from None
     _check_dtype("raw_dtype", dtype)
     return _RawLayout((shape[0], shape[1], shape[2]), dtype)
@@ -385,7 +379,10 @@ def _glob(path: Path) -> tuple[Path, list[str]]:
         store = store_of(path)
         hint = arrays_hint(store) if store else "check the path"
         raise FileNotFoundError(f"{path} does not exist: {hint}")
-    matches = list(fixed.glob(pattern))
+    try:
+        matches = list(fixed.glob(pattern))
+    except ValueError as error:
+        raise ValueError(f"{path} is no pattern of file names: {error}") from error
     names = tiff_names(fixed, matches)
     if not names:
         raise FileNotFoundError(

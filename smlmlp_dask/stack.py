@@ -1,5 +1,6 @@
 """A movie on disk, the part of it that is a channel, and the lazy array that reads it."""
 
+import reprlib
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,16 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def shown(value: object) -> str:
+    """Return how messages show a value: on one line, and not at length."""
+    text = printable(" ".join(_SHORT.repr(value).split()))
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_SHORT = reprlib.Repr()  # what is nested without end, or very long, costs nothing
+_SHORT.maxstring = _SHORT.maxother = 1000
 
 
 @contextmanager
@@ -244,13 +255,13 @@ def _frames_in_runs(selection: range, run: int) -> tuple[int, ...]:
     """Return how many selected frames fall in each run of frames, leaving out empty runs."""
     if not selection:
         return (0,)
-    counts = []
-    rest = selection
-    while rest:
-        first = rest[0] // run * run
-        counts.append(len(within(rest, first, first + run)))
-        rest = rest[counts[-1] :]
-    return tuple(counts)
+    if abs(selection.step) >= run:
+        return (1,) * len(selection)
+    if selection.step < 0:
+        return _frames_in_runs(selection[::-1], run)[::-1]
+    ends = np.arange(selection[0] // run + 1, selection[-1] // run + 1) * run
+    before = -((selection.start - ends) // selection.step)
+    return tuple(np.diff(before, prepend=0, append=len(selection)).tolist())
 
 
 def cut(whole: da.Array, stack: Stack) -> da.Array:

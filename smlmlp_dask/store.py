@@ -3,12 +3,14 @@
 import os
 import platform
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 import dask.array as da
@@ -18,7 +20,7 @@ from zarr.errors import NodeNotFoundError
 
 from .chunks import BlockPlan
 from .records import Journal, differences, sole_writer, still_there
-from .stack import Stack, lazy
+from .stack import Stack, lazy, one_line
 from .storage import Storage, bulk_codecs
 from .zarrs import open_stored
 
@@ -156,47 +158,68 @@ def writing(
     OSError
         If it cannot be written.
     """
-    begun = resume and os.path.lexists(path)
-    if begun:
-        _check_same_job(path, attributes)
-        new_parents = []
-    else:
-        new_parents = _create(path, plans, {**attributes, "versions": versions()}, storage)
     records = path / RECORDS
-    with sole_writer(records):
-        if read_attributes(path)["finished"]:  # by now
-            yield StoreWriter([], _all_blocks(plans), lambda *_: None)
+    created = None
+    try:
+        if resume and os.path.lexists(path):
+            _check_same_job(path, attributes)
         else:
-            with _filling(path, plans, new_parents) as writer:
-                yield writer
-        for name in ("journal", "lock"):
-            (records / name).unlink(missing_ok=True)
+            with _uninterrupted():
+                created = _create(path, plans, {**attributes, "versions": versions()}, storage)
+        with sole_writer(records):
+            if read_attributes(path).get("finished") is True:  # by now
+                yield StoreWriter([], _all_blocks(plans), lambda *_: None)
+            else:
+                with _filling(path, plans) as writer:
+                    yield writer
+            for name in ("journal", "lock"):
+                (records / name).unlink(missing_ok=True)
+    except BlockingIOError:
+        raise
+    except BaseException:
+        if created is not None and not Journal.read(records / "journal").done:
+            _remove(path, created)
+        raise
 
 
 @contextmanager
-def _filling(
-    path: Path, plans: Sequence[BlockPlan], new_parents: Sequence[Path]
-) -> Iterator[StoreWriter]:
-    for partial in path.rglob("*.partial"):  # what a killed run was about to rename
-        partial.unlink(missing_ok=True)
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM for a moment, in which Zarr writes from a thread of its own.
+
+    That thread would go on writing what is being removed.
+    """
+    held: list[int] = []
+    previous = {}
+    if current_thread() is main_thread():  # no other is interrupted, or may ask
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for caught in held:
+            signal.raise_signal(caught)
+
+
+@contextmanager
+def _filling(path: Path, plans: Sequence[BlockPlan]) -> Iterator[StoreWriter]:
+    _remove_partials(path)
     arrays = [path / f"channel_{i}" / "0" for i in range(len(plans))]
     journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
-    try:
-        with journal.appending() as writer:
-            with bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
-                opened = [zarr.open_array(array, mode="r+") for array in arrays]
-            yield StoreWriter(opened, journal.done, writer.add)
-        _finish(path, plans, journal)
-    except BaseException:
-        if not journal.done:
-            _remove(path, new_parents)
-        raise
+    with journal.appending() as writer:
+        with bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
+            opened = [zarr.open_array(array, mode="r+") for array in arrays]
+        yield StoreWriter(opened, journal.done, writer.add)
+    _remove_partials(path)
+    _finish(path, plans, journal)
 
 
 def progress(path: Path) -> Progress:
     """Return how far a store is, finished or not; see `read_attributes` for errors."""
     attributes = read_attributes(path)
-    total = int(attributes["blocks"])
+    with refusing_damage(path):
+        total = int(attributes["blocks"])
     if attributes.get("finished") is True:
         return Progress(total, total)
     return Progress(len(Journal.read(path / RECORDS / "journal").done), total)
@@ -231,20 +254,37 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
             f"{path} is not finished: its backgrounds are incomplete; go on with it by resume=True "
             "(smlmlp-dask run ... --resume), or delete it"
         )
-    try:
+    with refusing_damage(path, ValueError, OSError):
         n_channels = len(attributes["noise_corrections"])
         movies = [open_stored(path / f"channel_{i}" / "0") for i in range(n_channels)]
         info: dict[str, list[Any]] = {
-            "channels_mean_radii_pix": [tuple(p) for p in attributes["channels_mean_radii_pix"]],
-            "spatial_mean_sigmas": [tuple(p) for p in attributes["spatial_mean_sigmas"]],
+            **{
+                key: [(float(y), float(x)) for y, x in attributes[key]]
+                for key in ("channels_mean_radii_pix", "spatial_mean_sigmas")
+            },
             **{key: [np.array(k, np.float32) for k in attributes[key]] for key in KERNEL_KEYS},
         }
         corrections = [np.float32(factor) for factor in attributes["noise_corrections"]]
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): delete it and run again") from error
+        if any(len(entries) != n_channels for entries in info.values()):
+            raise ValueError(f"not all of {', '.join(info)} are of {n_channels} channels")
     info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
     stacks = [lazy(Stack.of(movie, range(movie.shape[0]))) for movie in movies]
     return SpatialMeanResult(stacks, corrections, info, path)
+
+
+@contextmanager
+def refusing_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Raise a `ValueError` where what a store says of itself, or these, cannot be understood."""
+    damage: tuple[type[Exception], ...] = (
+        *errors,
+        *(LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
+    )
+    try:
+        yield
+    except damage as error:
+        raise ValueError(
+            f"{path} is damaged ({one_line(error)}): delete it and run again"
+        ) from error
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -261,7 +301,9 @@ def read_attributes(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist")
     try:
         attributes = zarr.open_group(path, mode="r").attrs.get(ATTRIBUTE)
-    except (NodeNotFoundError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # damaged metadata fail in zarr in many ways
+        if isinstance(error, OSError) and not isinstance(error, NodeNotFoundError | ValueError):
+            raise
         attributes = None
         cause: Exception | None = error
     else:
@@ -285,6 +327,12 @@ def _remove(path: Path, new_parents: Sequence[Path]) -> None:
     for parent in new_parents:
         with suppress(OSError):  # somebody else may use it by now
             parent.rmdir()
+
+
+def _remove_partials(path: Path) -> None:
+    """Remove what a run, or a worker, was about to rename when it was killed."""
+    for partial in path.rglob("*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def _check_same_job(path: Path, attributes: Mapping[str, Any]) -> None:

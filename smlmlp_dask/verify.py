@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from .chunks import Block, BlockPlan
 from .records import chunk_path, is_whole, source_identity
 from .sources import open_stacks, source_roots
 from .storage import Storage
-from .store import RECORDS, open_backgrounds, read_attributes
+from .store import (
+    RECORDS,
+    SpatialMeanResult,
+    open_backgrounds,
+    read_attributes,
+    refusing_damage,
+)
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,21 @@ def verify_backgrounds(
     """
     path = Path(path)
     result = open_backgrounds(path)  # refuses what is unfinished
+    with refusing_damage(path, ValueError):
+        return _verified(path, result, sample, seed)
+
+
+def _verified(path: Path, result: SpatialMeanResult, sample: int, seed: int | None) -> Report:
     attributes = read_attributes(path)
     plans = [_stored_plan(plan) for plan in attributes["plan"]]
-    files = list(_chunk_files(path, plans))
+    if [plan.shape for plan in plans] != [bkgd.shape for bkgd in result.bkgds]:
+        raise ValueError("its plan is not of the shapes of its arrays")
     records: Any = zarr.open_array(path / RECORDS, mode="r")
+    n_chunks = sum(prod(plan.grid) for plan in plans)
+    if records.shape != (n_chunks,):
+        return Report(0, 0, [f"{RECORDS}: checksums {records.shape} for {n_chunks} chunks"])
     checksums = records[:].tolist()
-    if len(checksums) != len(files):
-        return Report(0, 0, [f"{RECORDS}: {len(checksums)} checksums for {len(files)} chunks"])
+    files = list(_chunk_files(path, plans))
     with ThreadPoolExecutor(CPU_COUNT) as pool:
         whole = list(pool.map(is_whole, files, checksums))
     problems = [

@@ -37,7 +37,8 @@ class ZarrMovie:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Native byte order."""
-        return np.dtype(self.array.dtype).newbyteorder("=")
+        dtype = np.dtype(self.array.dtype)
+        return dtype if dtype.isnative else dtype.newbyteorder("=")
 
     @property
     def unit(self) -> tuple[int, int, int]:
@@ -182,6 +183,8 @@ def _arrays_in(folder: Path) -> Iterator[Path]:
 
 def arrays_hint(store: Path) -> str:
     """Return what an error message says of the arrays that a store does have."""
+    if _is_array(store):
+        return f"pass {store}, which is one array"
     shapes = {found: _zarr_array(found).shape for found in _arrays_in(store)}
     if not shapes:
         return f"{store} has no arrays; pass another path"

@@ -141,111 +141,11 @@ def test_help_has_an_example(command):
     assert f"smlmlp-dask {command}" in call(command, "--help").stdout.split("Options:")[0]
 
 
-# ---- errors: one line, exit code 2, nothing written --------------------------------------------
+# ---- errors: what is refused stands in test_bad_inputs.py --------------------------------------
 
 
 def truncated_tif():
     Path("truncated.tif").write_bytes(Path("movie.tif").read_bytes()[:-2000])
-
-
-def frame_by_frame_tif():
-    with tifffile.TiffWriter("frames.tif") as writer:
-        for frame in MOVIE:
-            writer.write(frame, photometric="minisblack", contiguous=False)
-
-
-def corrupt_zarr():
-    Path("movie.zarr/c/1/0/0").write_bytes(b"nothing that decodes")
-
-
-def make_array(shape, dtype):
-    def make():
-        zarr.create_array("bad.zarr", shape=shape, dtype=dtype)
-
-    return make
-
-
-BAD = [
-    ("run", "Missing argument 'SOURCES...'"),
-    ("run movie.tif", "Missing option '-o'"),
-    ("run movie.tif -o out.zarr --nope", "No such option"),
-    ("nope", "No such command 'nope'. Commands: demo, info, run, verify."),
-    ("run gone.tif -o out.zarr", "gone.tif does not exist"),
-    ("run empty -o out.zarr", "empty"),
-    ("run gone*.tif -o out.zarr", "gone*.tif"),
-    ("run truncated.tif -o out.zarr", "truncated.tif"),
-    ("run frames.tif -o out.zarr", "frames.tif"),
-    ("run movie.zarr -o out.zarr", "c/1/0/0"),
-    ("run bad.zarr -o out.zarr", "(20, 24)"),
-    ("run bad.zarr -o out.zarr", "(2, 2, 2, 20, 24)"),
-    ("run bad.zarr -o out.zarr", "complex"),
-    ("run bad.zarr -o out.zarr", "bool"),
-    ("run movie.tif -o out.zarr --bbox 0:0,0,25,20", "box (0, 0, 25, 20)"),
-    ("run movie.tif -o out.zarr --bbox 0:5,5,5,9", "box (5, 5, 5, 9)"),
-    ("run movie.tif -o out.zarr --bbox 0:-1,0,5,9", "box (-1, 0, 5, 9)"),
-    ("run movie.tif -o out.zarr --bbox 1:0,0,5,9", "--bbox names source 1, but there is only"),
-    ("run movie.tif movie.zarr -o out.zarr --bbox 2:0,0,5,9", "there are sources 0 to 1"),
-    ("run movie.tif -o out.zarr --bbox 0:1,2,3", "'0:1,2,3' is not SOURCE_INDEX:x0,y0,x1,y1"),
-    ("run movie.tif -o out.zarr --flip y --flip x", "flips"),
-    ("run movie.tif -o out.zarr --flip z", "'z' is not one of"),
-    ("run movie.tif -o out.zarr --frames 11:", "11 frames"),
-    ("run movie.tif -o out.zarr --frames 5", "'5' is not a range of frames"),
-    ("run movie.tif -o out.zarr --frames ::0", "step"),
-    ("run movie.tif -o out.zarr --radius 0", "holds 0.0"),
-    ("run movie.tif -o out.zarr --radius -7", "holds -7.0"),
-    ("run movie.tif -o out.zarr --radius nan", "holds nan"),
-    ("run movie.tif -o out.zarr --radius 10001", "at most 10000 px"),
-    ("run movie.tif -o out.zarr --radius a", "'a' is neither a radius like 7"),
-    ("run movie.tif -o out.zarr --radius 1,2,3", "'1,2,3' is neither a radius like 7"),
-    ("run movie.tif -o out.zarr --radius 6 --radius 7", "2 pairs for 1 channel:"),
-    ("run movie.raw -o out.zarr", "raw_shape"),
-    ("run movie.raw -o out.zarr --raw-shape 11,20,25 --raw-dtype >u2", "10560 bytes"),
-    ("run movie.raw -o out.zarr --raw-shape 11,20 --raw-dtype >u2", "'11,20' is not frames,height"),
-    ("run movie.raw -o out.zarr --raw-shape 11,20,24", "raw_dtype"),
-    ("run movie.raw -o out.zarr --raw-shape 11,20,24 --raw-dtype nope", "nope"),
-    ("run movie.tif -o out.zarr --raw-shape 11,20,24 --raw-dtype >u2", "raw_shape"),
-    ("run movie.tif -o movie.tif", "is the input"),
-    ("run empty/.. -o out.zarr", "lies inside it"),
-    ("run movie.tif -o there", "there exists"),
-    ("run movie.tif -o movie.raw/out.zarr", "movie.raw is a file"),
-    ("run movie.tif -o out.zarr --engine scipy", "'scipy' is not one of"),
-    ("run movie.tif -o out.zarr --cuda --engine fused", "NumPy chunks only"),
-    ("run movie.tif -o out.zarr --codec gzip", "'gzip' is not one of"),
-    ("run movie.tif -o out.zarr --keep-bits 24", "keep_bits is 24: pass 1 to 23"),
-    ("run movie.tif -o out.zarr --memory-limit much", "memory_limit is 'much'"),
-    ("run movie.tif -o out.zarr --memory-limit 1MB", "memory_limit is 1MB: pass more than 300"),
-    ("run gone.tif -o out.zarr --dry-run", "gone.tif does not exist"),
-    ("info gone.zarr", "gone.zarr does not exist"),
-    ("info movie.tif", "not a store of backgrounds"),
-    ("info movie.zarr", "not a store of backgrounds"),
-    ("demo -o there", "there exists: delete it"),
-    ("demo --frames 0", "0 is not in the range"),
-]  # fmt: skip
-
-PREPARE = {
-    "truncated.tif": truncated_tif,
-    "frames.tif": frame_by_frame_tif,
-    "c/1/0/0": corrupt_zarr,
-    "(20, 24)": make_array((20, 24), "u2"),
-    "(2, 2, 2, 20, 24)": make_array((2, 2, 2, 20, 24), "u2"),
-    "complex": make_array((2, 3, 4), "c8"),
-    "bool": make_array((2, 3, 4), "?"),
-}
-
-
-@pytest.mark.parametrize(("line", "message"), BAD, ids=[f"{line} {m}" for line, m in BAD])
-def test_bad_input(folder, line, message):
-    Path("there").mkdir()
-    Path("empty").mkdir()
-    PREPARE.get(message, lambda: None)()
-    before = sorted(folder.rglob("*"))
-    result = call(*line.split())
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
-    assert message in result.stderr
-    assert sorted(folder.rglob("*")) == before
 
 
 def test_what_libraries_log_is_not_shown(folder):

@@ -38,7 +38,7 @@ import zarr
 from peers import PACKAGES, PEERS
 from zarr.codecs import BloscCodec
 
-from smlmlp_dask.pipeline import plan_spatial_mean, run_spatial_mean
+from smlmlp_dask import plan_spatial_mean, run_spatial_mean
 from smlmlp_dask.storage import bulk_codecs
 from smlmlp_dask.store import open_backgrounds
 

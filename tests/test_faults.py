@@ -1,0 +1,621 @@
+"""What is left of a job that is killed, starved or disturbed, and that it comes out the same."""
+
+import errno
+import logging
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from dask.distributed import Client, LocalCluster
+from dask.system import CPU_COUNT
+
+from smlmlp_dask import open_backgrounds, pipeline, records, run_spatial_mean, store, zarrs
+from smlmlp_dask.records import Journal, chunk_path, stored_checksum
+from smlmlp_dask.stack import SourceReadError, Stack
+from smlmlp_dask.store import Progress, progress, read_attributes
+from smlmlp_dask.verify import verify_backgrounds
+
+from .conftest import SHARED
+
+FRAMES, CHUNK = 480, 16  # a chunk of 16 frames of 512 x 512 is a block: 30 of them
+N_BLOCKS = FRAMES // CHUNK
+SLOW_SECONDS = 60
+
+
+def frames_of_a_camera(count, size):
+    """Real frames, each shifted by a pixel so that no two are the same; else simulated ones."""
+    real = SHARED / "data/stuck_particles.tif"
+    if real.exists():
+        few = tifffile.imread(real).astype(np.uint16)
+    else:
+        few = np.random.default_rng(1).poisson(200, (5, 512, 512)).astype(np.uint16)
+    few = few[:, :size, :size]
+    return np.stack([np.roll(few[i % len(few)], i, axis=1) for i in range(count)])
+
+
+def write_movie(path, pixels, chunk_frames):
+    shape = (chunk_frames, *pixels.shape[1:])
+    zarr.create_array(path, data=pixels, chunks=shape, compressors=None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory):
+    path = tmp_path_factory.mktemp("movie") / "movie.zarr"
+    return write_movie(path, frames_of_a_camera(FRAMES, 512), CHUNK)
+
+
+@pytest.fixture(scope="module")
+def whole(movie, tmp_path_factory):
+    """The files of a store that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "out.zarr"
+    assert finish(start("run", movie, "-o", out)) == (0, "")
+    assert verify_backgrounds(out).problems == []
+    return contents(out)
+
+
+def contents(folder):
+    """Return the bytes of every file: chunks, records and metadata."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def state(folder):
+    """Return what changes when a file is written again, be it with the same bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def journal(out):
+    return Journal.read(out / "records/journal").done
+
+
+def start(*arguments):
+    # A pytest in the background of a shell ignores Ctrl-C, and would hand that down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    command = [sys.executable, "-m", "smlmlp_dask", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
+def finish(process):
+    """Wait for a process; return its exit code and what it said on stderr."""
+    _, said = process.communicate(timeout=SLOW_SECONDS)
+    return process.returncode, said
+
+
+def wait_for(process, condition):
+    """Return once the condition holds, or the process has ended."""
+    until = time.monotonic() + SLOW_SECONDS
+    while process.poll() is None and not condition():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def go_on(said, kept):
+    """Run the command that a message gives, as a shell finds it."""
+    match = re.fullmatch(rf"Error: .*\b{kept} of (\d+) blocks are kept; to go on: (.*)\n", said)
+    assert match, said
+    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
+    command, *arguments = shlex.split(match[2])
+    ended = subprocess.run(
+        [shutil.which(command, path=path), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=SLOW_SECONDS,
+    )
+    return ended.returncode, ended.stderr
+
+
+# ---- killed ------------------------------------------------------------------------------------
+
+
+def moments(out, rng):
+    """When to kill one run after the other."""
+    ends = time.monotonic() + rng.random()
+    yield lambda: time.monotonic() > ends  # while it starts
+    yield out.with_name(f".{out.name}.new").exists  # while it writes metadata
+    yield out.exists
+    for least in (rng.randint(1, 9), rng.randint(10, 19), rng.randint(20, 27)):
+        yield partial(lambda least: len(journal(out)) >= least, least)
+    yield lambda: len(journal(out)) == N_BLOCKS  # while it finishes
+
+
+def test_killed_at_any_moment(movie, whole, tmp_path):
+    out = tmp_path / "out.zarr"
+    there, kept, kills = {}, {}, 0
+    for condition in moments(out, random.Random(4)):
+        process = start("run", movie, "-o", out, "--resume")
+        wait_for(process, condition)
+        process.kill()
+        kills += finish(process)[0] == -signal.SIGKILL
+        if not out.exists():
+            assert not kept
+            continue
+        before, there = there, state(out / "channel_0/0/c")
+        assert kept.items() <= there.items()  # what was done was not computed again
+        done = {chunk_path(out / "channel_0/0", (number, 0, 0)) for _, number in journal(out)}
+        in_flight = {path for path in there.keys() - done if there[path] != before.get(path)}
+        assert len(in_flight) <= CPU_COUNT or read_attributes(out)["finished"]
+        kept = {path: there[path] for path in done}
+    assert kills >= 6
+    assert finish(start("run", movie, "-o", out, "--resume")) == (0, "")
+    assert kept.items() <= state(out).items()
+    assert contents(out) == whole
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(movie, whole, tmp_path, number):
+    out = tmp_path / "a folder" / "out.zarr"  # whose name must be quoted
+    process = start("run", movie, "-o", out)
+    wait_for(process, lambda: len(journal(out)) >= 3)
+    began = time.monotonic()
+    process.send_signal(number)
+    code, said = finish(process)
+    assert time.monotonic() - began < 5
+    assert code == 128 + number
+    assert said.startswith(f"Error: interrupted by {number.name}; ")
+    kept = state(out / "channel_0/0/c")
+    assert progress(out) == Progress(len(journal(out)), N_BLOCKS)
+    assert go_on(said, len(journal(out))) == (0, "")
+    assert len(kept.items() - state(out).items()) <= CPU_COUNT
+    assert contents(out) == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("begun", [".out.zarr.new", "out.zarr", "out.zarr/records/journal"])
+def test_interrupted_before_the_first_block(movie, tmp_path, number, begun):
+    process = start("run", movie, "-o", tmp_path / "out.zarr")
+    wait_for(process, (tmp_path / begun).exists)
+    process.send_signal(number)
+    assert finish(process) == (
+        128 + number,
+        f"Error: interrupted by {number.name}; nothing was done yet and nothing is kept\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- two runs on one store ---------------------------------------------------------------------
+
+
+def test_the_second_run_refuses_while_the_first_lives(movie, whole, tmp_path):
+    out = tmp_path / "out.zarr"
+    first = start("run", movie, "-o", out)
+    wait_for(first, lambda: journal(out))
+    first.send_signal(signal.SIGSTOP)  # alive, and no quicker than the second
+    done = len(journal(out))
+    assert done < N_BLOCKS
+    code, said = finish(start("run", movie, "-o", out, "--resume"))
+    assert code == 2
+    assert re.fullmatch(rf"Error: another run is writing .* \(process {first.pid} on .*\n", said)
+    assert len(journal(out)) == done
+    first.kill()
+    first.communicate()
+    kept = {chunk_path(out / "channel_0/0", (number, 0, 0)) for _, number in journal(out)}
+    before = {path: stat for path, stat in state(out).items() if path in kept}
+    assert finish(start("run", movie, "-o", out, "--resume")) == (0, "")
+    assert before.items() <= state(out).items()
+    assert contents(out) == whole
+
+
+# ---- a full disk -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a function that makes a disk of so many bytes, or changes its size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def resize(size):
+        options = f"size={size}" if not os.path.ismount(folder) else f"remount,size={size}"
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"a small disk cannot be mounted here: {error}")
+        return folder
+
+    yield resize
+    if os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up(movie, whole, tmp_path, small_disk):
+    size = sum(map(len, whole.values()))
+    out = small_disk(size // 3) / "out.zarr"
+    code, said = finish(start("run", movie, "-o", out))
+    assert code == 2
+    assert "No space left on device" in said
+    done = len(journal(out))
+    assert 1 <= done < N_BLOCKS / 2
+    kept = state(out / "channel_0/0/c")
+    code, again = finish(start("run", movie, "-o", out, "--resume"))  # it is full still
+    assert code == 2
+    assert "No space left on device" in again
+    assert len(journal(out)) >= done
+    small_disk(2 * size)
+    assert go_on(said, done) == (0, "")
+    assert len(kept.items() - state(out).items()) <= CPU_COUNT
+    assert contents(out) == whole
+
+
+def test_a_disk_that_is_full_from_the_start(movie, small_disk):
+    folder = small_disk(8192)
+    code, said = finish(start("run", movie, "-o", folder / "a/out.zarr"))
+    assert code == 2
+    assert re.fullmatch(r"Error: .*out\.zarr cannot be written \(No space left .*\n", said)
+    assert list(folder.iterdir()) == []
+
+
+def failing(function, calls, error):
+    """Return the function as it is for so many calls and failing from then on."""
+    left = iter(range(calls))
+
+    def call(*args, **kwargs):
+        if next(left, None) is None:
+            raise error
+        return function(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "calls"),
+    [(zarr.storage._local, "_put", 20), (records, "_line", 9), (store, "_finish", 0)],
+)
+def test_no_room_for_anything(movie, whole, tmp_path, monkeypatch, module, name, calls):
+    out = tmp_path / "out.zarr"
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, failing(getattr(module, name), calls, full))
+        with pytest.raises(OSError, match="No space left on device"):
+            run_spatial_mean(movie, out)
+    assert progress(out).done == N_BLOCKS if name == "_finish" else 1 <= progress(out).done < 20
+    run_spatial_mean(movie, out, resume=True)
+    assert contents(out) == whole
+
+
+# ---- sources that cannot be read ---------------------------------------------------------------
+
+
+def test_a_chunk_that_fails_three_times(movie, whole, tmp_path, monkeypatch, caplog):
+    read, failures = zarrs.ZarrMovie.read, iter(range(3))
+
+    def fail_at_first(self, frames, rows, columns):
+        if frames[0] == 2 * CHUNK and next(failures, None) is not None:
+            raise SourceReadError(f"{self.path}: no answer")
+        return read(self, frames, rows, columns)
+
+    monkeypatch.setattr(zarrs.ZarrMovie, "read", fail_at_first)
+    with caplog.at_level(logging.WARNING, "smlmlp_dask"):
+        run_spatial_mean(movie, tmp_path / "out.zarr")
+    assert [record.message.split("; ")[1] for record in caplog.records] == [
+        f"trying again in {seconds:g} s" for seconds in pipeline.RETRY_AFTER_SECONDS[:3]
+    ]
+    assert all("movie.zarr: no answer" in record.message for record in caplog.records)
+    assert contents(tmp_path / "out.zarr") == whole
+
+
+def test_a_chunk_that_cannot_be_read(movie, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "RETRY_AFTER_SECONDS", (0.01,))
+    out, chunk = tmp_path / "out.zarr", movie / "c/20/0/0"
+    pixels, before = chunk.read_bytes(), chunk.stat()
+
+    def put(data):  # with the times that tell a source from a changed one
+        chunk.write_bytes(data)
+        os.utime(chunk, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    put(b"\0" * 100)
+    try:
+        with pytest.raises(
+            SourceReadError, match=r"movie\.zarr: chunk c/20/0/0 \(frames 320-335\)"
+        ):
+            run_spatial_mean(movie, out)
+    finally:
+        put(pixels)
+    assert 1 <= progress(out).done < N_BLOCKS
+    with pytest.raises(ValueError, match=r"inputs was .* and is "):  # it was begun on the cut one
+        run_spatial_mean(movie, out, resume=True)
+
+
+# ---- a cluster that loses its parts ------------------------------------------------------------
+
+
+@contextmanager
+def after(condition, action):
+    """Act from another thread as soon as a condition holds, while the ``with`` block runs."""
+    over = threading.Event()
+
+    def watch():
+        while not over.wait(0.001):
+            if condition():
+                action()
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_worker_that_is_killed(movie, whole, tmp_path):
+    out = tmp_path / "out.zarr"
+    workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with workers, Client(workers):
+        lost = workers.workers[0].pid
+        with after(lambda: len(journal(out)) >= 3, lambda: os.kill(lost, signal.SIGKILL)):
+            run_spatial_mean(movie, out)
+        assert workers.workers[0].pid != lost  # and another has come for it
+    assert contents(out) == whole
+
+
+def test_a_lost_scheduler_is_an_error(movie, whole, tmp_path):
+    out = tmp_path / "out.zarr"
+    options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    with LocalCluster(processes=False, **options) as workers, Client(workers):
+        lost = pytest.raises(RuntimeError, match="cluster was lost: .*resume=True")
+        with after(lambda: len(journal(out)) >= 3, workers.close), lost:
+            run_spatial_mean(movie, out)
+    assert 3 <= progress(out).done < N_BLOCKS
+    run_spatial_mean(movie, out, resume=True)
+    assert contents(out) == whole
+
+
+# ---- other settings ----------------------------------------------------------------------------
+
+BEGUN = {
+    "channels_mean_radii_pix": [5.0, 5.0],
+    "noise_corrections": [1.0, 1.0],
+    "bboxes": [[(0, 0, 16, 20), (4, 0, 20, 20)]],
+    "flips": None,
+    "frames": None,
+    "raw_shape": (10, 20, 40),
+    "raw_dtype": "<u2",
+    "engine": "fused",
+    "codec": "fast",
+    "keep_bits": None,
+}
+
+
+@pytest.fixture
+def raw(tmp_path):
+    path = tmp_path / "movie.raw"
+    path.write_bytes(frames_of_a_camera(10, 40)[:, :20].astype("<u2").tobytes())
+    return path
+
+
+@pytest.fixture
+def begun(raw, tmp_path, monkeypatch):
+    """A store with one of two blocks."""
+    out = tmp_path / "out.zarr"
+    with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
+        patch.setattr(Stack, "read", failing(Stack.read, 1, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            run_spatial_mean(raw, out, **BEGUN)
+    assert progress(out) == Progress(1, 2)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("channels_mean_radii_pix", {"channels_mean_radii_pix": [5.0, 5.5]}),
+        ("channels_mean_radii_pix", {"channels_mean_radii_pix": [(5.0, 6.0), (5.0, 5.0)]}),
+        ("noise_corrections", {"noise_corrections": [1.0, 0.5]}),
+        ("bboxes", {"bboxes": [[(0, 0, 16, 20), (3, 0, 19, 20)]]}),
+        ("flips", {"flips": [(False, True), None]}),
+        ("frames", {"frames": slice(0, 9)}),
+        ("frames", {"frames": slice(None, None, 2)}),
+        ("raw_shape", {"raw_shape": (10, 40, 20)}),
+        ("raw_shape", {"raw_shape": (20, 20, 20)}),
+        ("raw_dtype", {"raw_dtype": ">u2"}),
+        ("raw_dtype", {"raw_dtype": "<i2"}),
+        ("engine", {"engine": "dask-image"}),
+        ("codec", {"codec": "small"}),
+        ("keep_bits", {"keep_bits": 12}),
+        ("blocks", {"bboxes": None, "noise_corrections": None, "channels_mean_radii_pix": 5.0}),
+    ],
+)
+def test_another_setting_is_refused(raw, begun, name, setting):
+    before = state(begun), contents(begun)
+    with pytest.raises(
+        ValueError, match=rf"begun differently: .*\b{name} was .* and is .*: run it"
+    ):
+        run_spatial_mean(raw, begun, **BEGUN | setting, resume=True)
+    assert (state(begun), contents(begun)) == before
+    run_spatial_mean(raw, begun, **BEGUN, resume=True)
+
+
+def touch(path):
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+def change_a_pixel(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def lengthen(path):
+    path.write_bytes(path.read_bytes() + b"\0\0")
+
+
+@pytest.mark.parametrize("harm", [touch, change_a_pixel, lengthen])
+def test_a_changed_source_is_refused(raw, begun, harm):
+    before = state(begun), contents(begun)
+    harm(raw)
+    with pytest.raises(ValueError, match="begun differently: inputs was .* and is "):
+        run_spatial_mean(raw, begun, **BEGUN, resume=True)
+    assert (state(begun), contents(begun)) == before
+
+
+def test_another_source_is_refused(raw, begun):
+    before = state(begun), contents(begun)
+    other = Path(shutil.copy2(raw, raw.with_name("other.raw")))
+    with pytest.raises(ValueError, match=r"sources was .*movie\.raw.* and is .*other\.raw"):
+        run_spatial_mean(other, begun, **BEGUN, resume=True)
+    assert (state(begun), contents(begun)) == before
+
+
+def test_another_version_of_the_engine_is_refused(raw, begun, monkeypatch):
+    before = state(begun), contents(begun)
+    monkeypatch.setattr(pipeline, "engine_version", lambda engine: "0")
+    with pytest.raises(ValueError, match='engine_version was .* and is "0"'):
+        run_spatial_mean(raw, begun, **BEGUN, resume=True)
+    assert (state(begun), contents(begun)) == before
+
+
+def test_the_command_line_refuses_another_setting(movie, tmp_path):
+    out = tmp_path / "out.zarr"
+    process = start("run", movie, "-o", out)
+    wait_for(process, lambda: journal(out))
+    process.kill()
+    process.communicate()
+    before = state(out)
+    code, said = finish(start("run", movie, "-o", out, "--radius", "8", "--resume"))
+    assert code == 2
+    assert re.match(
+        r"Error: .* begun differently: channels_mean_radii_pix was \[\[7.0.* is \[\[8", said
+    )
+    assert state(out) == before
+
+
+# ---- damage ------------------------------------------------------------------------------------
+
+LONG_UNIT = 67  # a prime, and more frames of 256 x 256 than a block has: each is a chunk of its own
+
+
+@pytest.fixture(scope="module")
+def many_chunks(tmp_path_factory):
+    """A store of 134 chunk files."""
+    folder = tmp_path_factory.mktemp("chunks")
+    source = write_movie(folder / "movie.zarr", frames_of_a_camera(2 * LONG_UNIT, 256), LONG_UNIT)
+    out = run_spatial_mean(source, folder / "out.zarr").path
+    assert len(list(out.glob("channel_0/0/c/*/0/0"))) == 2 * LONG_UNIT
+    return out
+
+
+@pytest.fixture
+def damaged(many_chunks, tmp_path):
+    """The same, to be damaged: where it is, and its chunk files in random order."""
+    out = Path(shutil.copytree(many_chunks, tmp_path / "out.zarr"))
+    files = sorted(out.glob("channel_0/0/c/*/0/0"))
+    random.Random(7).shuffle(files)
+    return out, files
+
+
+def flip_a_bit(path, rng):
+    data = bytearray(path.read_bytes())
+    bit = rng.randrange(8 * len(data))
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def truncate(path, rng):
+    os.truncate(path, rng.randrange(path.stat().st_size))
+
+
+def test_verify_names_what_is_damaged_and_nothing_else(damaged):
+    out, files = damaged
+    rng = random.Random(8)
+    flipped, cut, gone, swapped = files[:40], files[40:50], files[50:60], files[60:62]
+    for path in flipped:
+        flip_a_bit(path, rng)
+    for path in cut:
+        truncate(path, rng)
+    for path in gone:
+        path.unlink()
+    first, second = (path.read_bytes() for path in swapped)
+    swapped[0].write_bytes(second)
+    swapped[1].write_bytes(first)
+
+    expected = {f"{path.relative_to(out)}: damaged" for path in flipped + cut + swapped}
+    expected |= {f"{path.relative_to(out)}: missing" for path in gone}
+    ended = subprocess.run(
+        [sys.executable, "-m", "smlmlp_dask", "verify", str(out)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SLOW_SECONDS,
+    )
+    *named, last = ended.stdout.splitlines()
+    assert ended.returncode == 1
+    assert len(named) == len(expected)
+    assert set(named) == expected
+    assert last == "134 chunks checked: 62 problems"
+
+    plain = zarr.open_array(out / "channel_0/0", mode="r")
+    (bkgd,) = open_backgrounds(out).bkgds
+    for path in flipped + cut + gone:
+        frame = int(path.parts[-3])
+        with pytest.raises(SourceReadError, match=r"out\.zarr/channel_0/0: chunk c/\d+/0/0"):
+            bkgd[frame].compute()
+        if path in flipped:
+            with pytest.raises(ValueError, match="checksum"):
+                plain[frame]
+    for path in files[62:]:
+        assert plain[int(path.parts[-3])].shape == (256, 256)
+
+
+def forge(out, frame):
+    """Change the values of a chunk, and all checksums of them."""
+    array = zarr.open_array(out / "channel_0/0", mode="r+")
+    array[frame] = array[frame] + 1
+    checksums = zarr.open_array(out / "records", mode="r+")
+    checksums[frame] = stored_checksum(chunk_path(out / "channel_0/0", (frame, 0, 0)))
+
+
+def test_a_deep_look_finds_a_forgery(damaged):
+    out, _ = damaged
+    assert verify_backgrounds(out, sample=2).problems == []
+    forge(out, 100)
+    assert verify_backgrounds(out).problems == []
+    report = verify_backgrounds(out, sample=2)
+    assert report.problems == ["channel_0, frames 67-133: not what the source gives"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "smlmlp_dask", "verify", str(out), "--deep", "--sample", "2"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SLOW_SECONDS,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines() == [
+        *report.problems,
+        "134 chunks checked, 2 blocks computed again: 1 problems",
+    ]
+
+
+def test_a_deep_look_does_not_compare_with_a_changed_source(many_chunks, tmp_path):
+    source = tmp_path / "movie.zarr"
+    shutil.copytree(many_chunks.with_name("movie.zarr"), source)
+    out = run_spatial_mean(source, tmp_path / "out.zarr").path
+    touch(source / "c/1/0/0")
+    assert verify_backgrounds(out).problems == []
+    changed = "sources have changed since: not compared"
+    assert verify_backgrounds(out, sample=1).problems == [changed]
+    shutil.rmtree(source)
+    assert "cannot be compared" in verify_backgrounds(out, sample=1).problems[0]
