@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import dask.config
 from dask.base import compute, get_scheduler
@@ -56,9 +57,15 @@ def run_tasks(
 def _run_region(
     function: Callable[[T], R], region: list[T], on_done: Callable[[T, R], None]
 ) -> None:
-    # A partial hides the argument from Dask, which would search it for collections.
-    tasks = [delayed(partial(function, arg), pure=False, traverse=False)() for arg in region]
-    arguments = {task.key: argument for task, argument in zip(tasks, region, strict=True)}
+    # A partial hides the argument from Dask, which would search it for collections. Dask runs
+    # what is ready from the last name to the first: so neighbours in the movie are read in turn.
+    token = uuid4().hex
+    names = [f"block-{token}-{number:06}" for number in reversed(range(len(region)))]
+    tasks = [
+        delayed(partial(function, argument), traverse=False)(dask_key_name=name)
+        for argument, name in zip(region, names, strict=True)
+    ]
+    arguments = dict(zip(names, region, strict=True))
 
     def after(key: Any, result: R, *_: Any) -> None:
         if key in arguments:

@@ -361,12 +361,15 @@ def _create(
     # Made under another name and renamed: what is at `path` is a store, whenever we are killed.
     draft = path.with_name(f".{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(draft, ignore_errors=True)
-        _write_metadata(draft, plans, attributes, storage)
-        if os.path.lexists(path):
-            raise FileExistsError(f"the destination {path} exists: choose another path")
-        draft.rename(path)
+        (draft / RECORDS).mkdir(parents=True, exist_ok=True)
+        with sole_writer(draft / RECORDS):
+            _remove_metadata(draft)  # of a run that was killed here
+            _write_metadata(draft, plans, attributes, storage)
+            if os.path.lexists(path):
+                raise FileExistsError(f"the destination {path} exists: choose another path")
+            draft.rename(path)
+    except BlockingIOError:
+        raise
     except BaseException as error:
         _remove(draft, new_parents)
         if isinstance(error, FileExistsError) or not isinstance(error, OSError):
@@ -376,6 +379,11 @@ def _create(
             "choose a folder that you may write to"
         ) from error
     return new_parents
+
+
+def _remove_metadata(draft: Path) -> None:
+    for metadata in draft.rglob("zarr.*"):
+        metadata.unlink()
 
 
 def _write_metadata(

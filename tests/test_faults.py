@@ -459,11 +459,7 @@ def change_a_pixel(path):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def lengthen(path):
-    path.write_bytes(path.read_bytes() + b"\0\0")
-
-
-@pytest.mark.parametrize("harm", [touch, change_a_pixel, lengthen])
+@pytest.mark.parametrize("harm", [touch, change_a_pixel])
 def test_a_changed_source_is_refused(raw, begun, harm):
     before = state(begun), contents(begun)
     harm(raw)
