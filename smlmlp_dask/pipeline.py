@@ -24,14 +24,8 @@ from .records import chunk_path, source_identity, stored_checksum
 from .sources import source_roots
 from .stack import SourceReadError, Stack
 from .storage import Codec, Storage
-from .store import (
-    SpatialMeanResult,
-    check_destination,
-    open_backgrounds,
-    read_attributes,
-    refusing_damage,
-    writing,
-)
+from .store import SpatialMeanResult, open_backgrounds, read_attributes, refusing_damage
+from .writing import check_destination, writing
 
 if TYPE_CHECKING:
     import zarr

@@ -15,7 +15,8 @@ from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.records import chunk_path, stored_checksum
 from smlmlp_dask.stack import SourceReadError
 from smlmlp_dask.storage import Storage
-from smlmlp_dask.store import ATTRIBUTE, Progress, check_destination, progress, writing
+from smlmlp_dask.store import ATTRIBUTE, Progress, progress
+from smlmlp_dask.writing import check_destination, writing
 
 PLANS = [
     plan_blocks((5, 6, 7), 2, (2, 6, 7), (1, 1), block_bytes=2 * 6 * 7 * 4),
