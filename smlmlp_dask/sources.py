@@ -5,26 +5,30 @@ path and the place of its own block, opens the file for itself and reads that bl
 """
 
 import glob
-import operator
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 import dask.array as da
-import numpy as np
 from numpy.typing import DTypeLike
 
+from .selection import (
+    RawLayout,
+    boxes_per_source,
+    check_dtype,
+    check_slice,
+    flips_per_channel,
+    raw_layout,
+    select,
+)
 from .stack import Movie, Stack, cut, lazy, printable_errors, shown
 from .tiff import TIFF_SUFFIXES, FileMovie, PlainFrames, is_tiff, open_tiff, open_tiffs, tiff_names
 from .zarrs import arrays_hint, is_node, open_zarr, store_of
 
 Source: TypeAlias = str | os.PathLike[str]
 Box: TypeAlias = Sequence[int]
-
-_BBOXES_FORM = "pass one list of boxes per source, such as bboxes=[[(0, 0, 64, 64)], None]"
 
 
 def open_channels(
@@ -155,10 +159,10 @@ def _open_groups(
     if not sources:
         raise ValueError("no source given: pass at least one path, as in open_channels(path)")
     paths = [_path(source) for source in sources]
-    wanted = _check_slice(frames)
-    boxes_of = _boxes_per_source(bboxes, len(paths))
-    turns = _flips_per_channel(flips, sum(len(boxes) for boxes in boxes_of))
-    raw = _raw_layout(raw_shape, raw_dtype)
+    wanted = check_slice(frames)
+    boxes_of = boxes_per_source(bboxes, len(paths))
+    turns = flips_per_channel(flips, sum(len(boxes) for boxes in boxes_of))
+    raw = raw_layout(raw_shape, raw_dtype)
     movies = [_open(path, raw) for path in paths]
     if raw is not None and all(
         path.is_dir() or not path.exists() or is_tiff(path) for path in paths
@@ -169,7 +173,7 @@ def _open_groups(
         )
     turn = iter(turns)
     return [
-        [_channel(movie, _select(movie, wanted), box, next(turn)) for box in boxes]
+        [_channel(movie, select(movie, wanted), box, next(turn)) for box in boxes]
         for movie, boxes in zip(movies, boxes_of, strict=True)
     ]
 
@@ -193,12 +197,6 @@ def _channel(
     )
 
 
-@dataclass(frozen=True)
-class _RawLayout:
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-
-
 def _path(source: object) -> Path:
     if not isinstance(source, str | os.PathLike) or not isinstance(os.fspath(source), str):
         raise TypeError(
@@ -211,134 +209,10 @@ def _path(source: object) -> Path:
     return Path(source).absolute()
 
 
-def _integer(value: object) -> int | None:
-    """Return a Python or NumPy integer as int, anything else, also a bool, as None."""
-    if isinstance(value, bool | np.bool_):
-        return None
-    try:
-        return operator.index(cast("int", value))
-    except TypeError:
-        return None
-
-
-def _integers(values: object, count: int) -> tuple[int, ...] | None:
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-        return None
-    numbers = [_integer(value) for value in values]
-    whole = tuple(number for number in numbers if number is not None)
-    return whole if len(whole) == len(numbers) == count else None
-
-
-def _check_slice(frames: object) -> slice:
-    if frames is None:
-        return slice(None)
-    if not isinstance(frames, slice):
-        raise TypeError(f"frames={shown(frames)} is not a slice: pass one, as slice(0, 1000)")
-    parts = (frames.start, frames.stop, frames.step)
-    if any(part is not None and _integer(part) is None for part in parts):
-        raise TypeError(f"{frames=} has a bound that is not an integer: pass slice(0, 1000)")
-    if frames.step == 0:
-        raise ValueError(f"{frames=} has step 0: pass a step of 1 or more, or a negative one")
-    return frames
-
-
-def _select(movie: Movie, frames: slice) -> range:
-    count = movie.shape[0]
-    selection = range(count)[frames]
-    if count and not selection:
-        raise ValueError(
-            f"{frames=} selects none of the {count} frames of {movie.path}: pass bounds "
-            f"within 0 and {count}"
-        )
-    return selection
-
-
-def _boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ...] | None]]:
-    """Return per source the boxes of its channels as plain integers, None for whole frames."""
-    if bboxes is None:
-        return [[None]] * count
-    if isinstance(bboxes, str | Mapping) or not isinstance(bboxes, Sequence | np.ndarray):
-        raise TypeError(f"bboxes is of type {type(bboxes).__name__}: {_BBOXES_FORM}")
-    if any(_integers(boxes, 4) for boxes in bboxes):
-        raise ValueError(f"bboxes={shown(bboxes)} is a flat list of boxes: {_BBOXES_FORM}")
-    if len(bboxes) != count:
-        raise ValueError(f"bboxes has {len(bboxes)} entries for {count} sources: {_BBOXES_FORM}")
-    per_source: list[Sequence[tuple[int, ...] | None]] = []
-    for index, boxes in enumerate(bboxes):
-        if boxes is None:
-            per_source.append([None])
-            continue
-        if not isinstance(boxes, Sequence | np.ndarray) or len(boxes) == 0:
-            raise ValueError(
-                f"bboxes[{index}]={shown(boxes)} is not a list of boxes: {_BBOXES_FORM}; None is "
-                "the whole frame"
-            )
-        whole = [_integers(box, 4) for box in boxes]
-        wrong = [box for box, numbers in zip(boxes, whole, strict=True) if numbers is None]
-        if wrong:
-            raise ValueError(
-                f"bboxes[{index}] has {shown(wrong[0])}: a box is four integers (x0, y0, x1, y1)"
-            )
-        per_source.append([numbers for numbers in whole if numbers is not None])
-    return per_source
-
-
-def _flips_per_channel(flips: object, count: int) -> list[tuple[bool, bool]]:
-    form = "pass one (flip_y, flip_x) pair of booleans per channel, or None for neither"
-    if flips is None:
-        return [(False, False)] * count
-    if isinstance(flips, str | Mapping) or not isinstance(flips, Sequence | np.ndarray):
-        raise TypeError(f"flips is of type {type(flips).__name__}: {form}")
-    if len(flips) != count:
-        raise ValueError(f"flips has {len(flips)} entries for {count} channels: {form}")
-    pairs = []
-    for index, flip in enumerate(flips):
-        pair = (False, False) if flip is None else flip
-        if (
-            not isinstance(pair, Sequence | np.ndarray)
-            or len(pair) != 2
-            or not all(isinstance(turned, bool | np.bool_) for turned in pair)
-        ):
-            raise ValueError(f"flips[{index}]={shown(flip)}: {form}")
-        pairs.append((bool(pair[0]), bool(pair[1])))
-    return pairs
-
-
-def _raw_layout(raw_shape: object, raw_dtype: DTypeLike | None) -> _RawLayout | None:
-    if raw_shape is None and raw_dtype is None:
-        return None
-    if raw_shape is None or raw_dtype is None:
-        given, missing = (
-            ("raw_dtype", "raw_shape") if raw_shape is None else ("raw_shape", "raw_dtype")
-        )
-        raise ValueError(f"{given} is given without {missing}: a headerless movie needs both")
-    shape = _integers(raw_shape, 3)
-    if shape is None or min(shape) < 1:
-        raise ValueError(
-            f"raw_shape={shown(raw_shape)}: pass three positive integers (frame, y, x)"
-        )
-    try:
-        dtype = np.dtype(raw_dtype)
-    except (TypeError, ValueError, SyntaxError):
-        raise TypeError(
-            f"raw_dtype={shown(raw_dtype)} is not a NumPy dtype: pass one such as '>u2'"
-        ) from None
-    _check_dtype("raw_dtype", dtype)
-    return _RawLayout((shape[0], shape[1], shape[2]), dtype)
-
-
-def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in "iuf":
-        raise TypeError(
-            f"{name} has dtype {dtype}: only real integers and floats are movies, such as the "
-            "camera's uint16"
-        )
-
-
 # From a path to a movie
 
 
-def _open(path: Path, raw: _RawLayout | None) -> Movie:
+def _open(path: Path, raw: RawLayout | None) -> Movie:
     movie: Movie
     if path.is_dir():
         movie = open_zarr(path) if is_node(path) else _open_folder(path)
@@ -349,7 +223,7 @@ def _open(path: Path, raw: _RawLayout | None) -> Movie:
     else:
         folder, names = _glob(path)
         movie = open_tiffs(str(path), folder, names)
-    _check_dtype(movie.path, movie.dtype)
+    check_dtype(movie.path, movie.dtype)
     if 0 in movie.shape[1:]:
         raise ValueError(f"{movie.path} has shape {movie.shape}, without pixels: pass a movie")
     return movie
@@ -393,7 +267,7 @@ def _glob(path: Path) -> tuple[Path, list[str]]:
     return fixed, names
 
 
-def _open_raw(path: Path, raw: _RawLayout | None) -> FileMovie:
+def _open_raw(path: Path, raw: RawLayout | None) -> FileMovie:
     if raw is None:
         raise ValueError(
             f"{path} is neither TIFF nor Zarr: for a headerless movie pass raw_shape=(T, Y, X) "
