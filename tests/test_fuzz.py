@@ -24,6 +24,8 @@ import pytest
 import tifffile
 import zarr
 
+from .memory import needs_proc, peak_bytes
+
 MOVIE = (np.arange(5 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(5, 9, 7)
 
 DOCUMENTED = (ValueError, TypeError, OSError)
@@ -381,7 +383,7 @@ def run_cases(kind, seed, count, folder):
             traceback.print_exc()
         took = time.perf_counter() - began
         faulthandler.cancel_dump_traceback_later()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = peak_bytes()
         if peak > MEMORY_BYTES:
             say("escape", f"{peak} bytes of memory")
             break
@@ -396,6 +398,7 @@ if __name__ == "__main__":
 # ---- the tests -----------------------------------------------------------------------------------
 
 
+@needs_proc
 @pytest.mark.parametrize(
     ("kind", "seed", "count"),
     [
@@ -408,7 +411,11 @@ if __name__ == "__main__":
 )
 def test_damage_is_refused_or_harmless(tmp_path, kind, seed, count):
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, kind, str(seed), str(count), str(tmp_path)],
+        [
+            *(sys.executable, "-W", "ignore", "-m", "tests.test_fuzz"),
+            *(kind, str(seed), str(count), str(tmp_path)),
+        ],
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         timeout=200,

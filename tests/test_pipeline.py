@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import ClassVar
 
 import dask
@@ -31,7 +32,9 @@ from smlmlp_dask import (
 from smlmlp_dask.storage import Storage
 
 from . import reference
+from .memory import needs_proc
 
+ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(5)
 MOVIE = RNG.poisson(200, (23, 40, 36)).astype(np.uint16)
 
@@ -271,20 +274,22 @@ def test_what_cannot_fit_is_refused(tmp_path):
     assert not (tmp_path / "o.zarr").exists()
 
 
+@needs_proc
 def test_peak_memory_stays_under_the_plan(tmp_path):
     stored = zarr.create_array(
         tmp_path / "m.zarr", shape=(192, 512, 512), chunks=(32, 512, 512), dtype="u2"
     )
     stored[:] = np.broadcast_to(RNG.poisson(100, (512, 512)), stored.shape)
     code = """
-import resource, sys
+import sys
 from smlmlp_dask import plan_spatial_mean, run_spatial_mean
 run_spatial_mean(sys.argv[1], sys.argv[2])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(peak, plan_spatial_mean(sys.argv[1]).projected_bytes)
+sys.path.insert(0, sys.argv[3])
+from tests.memory import peak_bytes
+print(peak_bytes(), plan_spatial_mean(sys.argv[1]).projected_bytes)
 """
     shown = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "m.zarr", tmp_path / "o.zarr"],
+        [sys.executable, "-c", code, tmp_path / "m.zarr", tmp_path / "o.zarr", ROOT],
         capture_output=True,
         text=True,
         check=True,
