@@ -25,7 +25,7 @@ import zarr
 from dask.distributed import Client, LocalCluster
 from dask.system import CPU_COUNT
 
-from smlmlp_dask import open_backgrounds, pipeline, records, run_spatial_mean, store, zarrs
+from smlmlp_dask import open_backgrounds, pipeline, records, run_spatial_mean, writing, zarrs
 from smlmlp_dask.records import Journal, chunk_path, stored_checksum
 from smlmlp_dask.stack import SourceReadError, Stack
 from smlmlp_dask.store import Progress, progress, read_attributes
@@ -282,7 +282,7 @@ def failing(function, calls, error):
 
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
-    [(zarr.storage._local, "_put", 20), (records, "_line", 9), (store, "_finish", 0)],
+    [(zarr.storage._local, "_put", 20), (records, "_line", 9), (writing, "_finish", 0)],
 )
 def test_no_room_for_anything(movie, whole, tmp_path, monkeypatch, module, name, calls):
     out = tmp_path / "out.zarr"
