@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,8 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
+        # What Zarr was waiting for is given up: Python would say so, in more lines.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         name = str(error) or "SIGINT"
         message = f"interrupted by {name}; {_kept(store)}"
         raise Interrupted(message, 128 + signal.Signals[name].value) from error

@@ -126,7 +126,9 @@ def writing(
             with _uninterrupted():
                 created = _create(path, plans, {**attributes, "versions": versions()}, storage)
         with sole_writer(records):
-            if read_attributes(path).get("finished") is True:  # by now
+            with _uninterrupted():
+                finished = read_attributes(path).get("finished") is True  # by now
+            if finished:
                 yield StoreWriter([], _all_blocks(plans), lambda *_: None)
             else:
                 with _filling(path, plans) as writer:
@@ -167,11 +169,12 @@ def _filling(path: Path, plans: Sequence[BlockPlan]) -> Iterator[StoreWriter]:
     arrays = [path / f"channel_{i}" / "0" for i in range(len(plans))]
     journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
     with journal.appending() as writer:
-        with bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
+        with _uninterrupted(), bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
             opened = [zarr.open_array(array, mode="r+") for array in arrays]
         yield StoreWriter(opened, journal.done, writer.add)
     _remove_partials(path)
-    _finish(path, plans, journal)
+    with _uninterrupted():
+        _finish(path, plans, journal)
 
 
 def versions() -> dict[str, str]:
