@@ -152,6 +152,15 @@ class Block:
     read: Box
     inner: Box
 
+    @property
+    def own(self) -> Box:
+        """Where `inner` lies in what is read."""
+        frames, rows, columns = (
+            slice(inner.start - read.start, inner.stop - read.start)
+            for inner, read in zip(self.inner, self.read, strict=True)
+        )
+        return frames, rows, columns
+
 
 @dataclass(frozen=True)
 class BlockPlan:

@@ -243,7 +243,7 @@ def _filter_and_store(
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
     inner = task.block.inner
-    own = (slice(None), *_trim(task.block)[1:])
+    own = (slice(None), *task.block.own[1:])
     raw = _read(task.source)
     checksums = []
     for first, stop in pairwise(_steps(inner[0], task.target.chunks[0])):
@@ -274,14 +274,6 @@ def _chunk_file(target: "zarr.Array[Any]", part: tuple[slice, ...]) -> Path:
 
 def _pixels(block: chunks.Block) -> int:
     return prod(part.stop - part.start for part in block.inner)
-
-
-def _trim(block: chunks.Block) -> tuple[slice, ...]:
-    """Return where a block's own pixels lie in what it read."""
-    return tuple(
-        slice(inner.start - read.start, inner.stop - read.start)
-        for inner, read in zip(block.inner, block.read, strict=True)
-    )
 
 
 def _steps(part: slice, step: int) -> Iterator[int]:

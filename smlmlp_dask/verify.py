@@ -157,8 +157,5 @@ def _computed(attributes: dict[str, Any], channel: int, block: Block) -> np.ndar
     background = filter_chunk(
         raw, mean, engine=attributes["engine"], threads=1, cuda=attributes["cuda"]
     )
-    own = tuple(
-        slice(inner.start - read.start, inner.stop - read.start)
-        for inner, read in zip(block.inner, block.read, strict=True)
-    )
-    return Storage.checked(attributes["codec"], attributes["keep_bits"]).rounded(background[own])
+    storage = Storage.checked(attributes["codec"], attributes["keep_bits"])
+    return storage.rounded(background[block.own])
