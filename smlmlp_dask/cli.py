@@ -1,27 +1,22 @@
 """The command line: parse, call, print, exit code."""
 
 import logging
-import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from dask.utils import format_bytes
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from . import __version__
+from . import __version__, parsing
 from .background import Engine
 from .commands import Group, Parsed, telling_what_is_kept
 from .pipeline import run_spatial_mean
-from .planning import JobPlan, plan_spatial_mean
+from .planning import plan_spatial_mean
+from .screens import checks, print_plan, summary
 from .stack import printable
 from .storage import Codec
 from .store import (
-    SpatialMeanResult,
     open_backgrounds,
     progress,
     read_attributes,
@@ -32,41 +27,6 @@ from .verify import verify_backgrounds
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Log more, and show tracebacks of errors."
 )
-
-
-def _parse_radius(text: str) -> tuple[float, ...]:
-    parts = text.split(",")
-    try:
-        radii = tuple(map(float, parts))
-    except ValueError:
-        radii = ()
-    if len(radii) not in (1, 2):
-        raise ValueError(f"{text!r} is neither a radius like 7 nor a pair like 6,10 (pixels)")
-    return radii
-
-
-def _parse_box(text: str) -> tuple[int, tuple[int, ...]]:
-    match = re.fullmatch(r"(\d+):(-?\d+),(-?\d+),(-?\d+),(-?\d+)", text)
-    if not match:
-        raise ValueError(
-            f"{text!r} is not SOURCE_INDEX:x0,y0,x1,y1, such as 0:0,0,256,512 for the left half of "
-            "the first source"
-        )
-    index, *corners = map(int, match.groups())
-    return index, tuple(corners)
-
-
-def _parse_frames(text: str) -> slice:
-    match = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::(-?\d+))?", text)
-    if not match:
-        raise ValueError(f"{text!r} is not a range of frames like 0:1000, 500: or 0:1000:10")
-    return slice(*(int(part) if part else None for part in match.groups()))
-
-
-def _parse_shape(text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d+,\d+,\d+", text):
-        raise ValueError(f"{text!r} is not frames,height,width like 100,30,30")
-    return tuple(map(int, text.split(",")))
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,7 +54,7 @@ def smlmlp() -> None:
 @click.option(
     "--radius",
     "radii",
-    type=Parsed("R|RY,RX", _parse_radius),
+    type=Parsed("R|RY,RX", parsing.radius),
     multiple=True,
     help="Averaging radius in pixels, 7 by default. Once: for all channels; "
     "repeated: one per channel, in order.",
@@ -102,7 +62,7 @@ def smlmlp() -> None:
 @click.option(
     "--bbox",
     "boxes",
-    type=Parsed("SOURCE:X0,Y0,X1,Y1", _parse_box),
+    type=Parsed("SOURCE:X0,Y0,X1,Y1", parsing.box),
     multiple=True,
     help="Take only this box of a source (counted from 0) as a channel; repeatable.",
 )
@@ -115,11 +75,11 @@ def smlmlp() -> None:
 )
 @click.option(
     "--frames",
-    type=Parsed("START:STOP[:STEP]", _parse_frames),
+    type=Parsed("START:STOP[:STEP]", parsing.frames),
     help="Frames to take, such as 0:1000.",
 )
 @click.option(
-    "--raw-shape", type=Parsed("T,Y,X", _parse_shape), help="Shape of headerless raw movies."
+    "--raw-shape", type=Parsed("T,Y,X", parsing.shape), help="Shape of headerless raw movies."
 )
 @click.option(
     "--raw-dtype",
@@ -194,7 +154,7 @@ def run(
     """
     _log(verbose)
     which: dict[str, Any] = {
-        "bboxes": _bboxes(boxes, len(sources)),
+        "bboxes": parsing.bboxes(boxes, len(sources)),
         "flips": [("y" in flip, "x" in flip) for flip in flips] or None,
         "frames": frames,
         "raw_shape": raw_shape,
@@ -202,13 +162,14 @@ def run(
         "memory_limit": memory_limit,
     }
     if dry_run:
-        _print_plan(plan_spatial_mean(list(sources), _radii(radii), **which))
+        plan = plan_spatial_mean(list(sources), parsing.radii(radii), **which)
+        print_plan(Console(highlight=False), plan)
         return
     with telling_what_is_kept(output):
         result = run_spatial_mean(
             list(sources),
             output,
-            _radii(radii),
+            parsing.radii(radii),
             **which,
             cuda=cuda,
             parallel=parallel,
@@ -219,7 +180,7 @@ def run(
             progress=sys.stderr.isatty() if show_progress is None else show_progress,
         )
     console = Console()
-    console.print(_summary(result))
+    console.print(summary(result))
     console.print(f"finished: {result.path}", soft_wrap=True)
 
 
@@ -243,7 +204,7 @@ def info(path: Path, verbose: bool) -> None:
         state = None if attributes["finished"] else progress(path)
     console = Console()
     if state is None:
-        console.print(_summary(open_backgrounds(path)))
+        console.print(summary(open_backgrounds(path)))
     else:
         console.print(
             f"unfinished: {state.done:,} of {state.total:,} blocks "
@@ -307,16 +268,8 @@ def demo(output: Path, frames: int, verbose: bool) -> None:
     _log(verbose)
     console = Console()
     report = run_demo(output, frames, progress=sys.stderr.isatty())
-    console.print(_summary(report.result))
-    table = Table("channel", "known background", "error (RMS)", "error (mean)", box=box.SIMPLE)
-    for i, check in enumerate(report.checks):
-        table.add_row(
-            str(i),
-            f"{check.known:.1f} counts",
-            f"{check.rms:.2f} counts ({check.rms / check.known:.1%})",
-            f"{check.bias:+.2f} counts ({check.bias / check.known:+.1%})",
-        )
-    console.print(table)
+    console.print(summary(report.result))
+    console.print(checks(report))
     console.print(f"rate: {report.rate / 1e6:,.0f} Mpx/s, from Zarr to Zarr")
     console.print(f"movie: {report.movie}", soft_wrap=True)
     console.print(f"background: {report.result.path}", soft_wrap=True)
@@ -331,60 +284,3 @@ def main() -> None:
 def _log(verbose: bool) -> None:
     # Libraries log what they then raise; one line is enough unless more is asked for.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
-
-
-def _radii(radii: tuple[tuple[float, ...], ...]) -> Any:
-    if not radii:
-        return 7.0
-    pairs = [(pair[0], pair[-1]) for pair in radii]
-    return pairs if len(pairs) > 1 else pairs[0]
-
-
-def _bboxes(boxes: tuple[tuple[int, tuple[int, ...]], ...], n_sources: int) -> Any:
-    if not boxes:
-        return None
-    grouped: list[list[tuple[int, ...]] | None] = [None] * n_sources
-    for index, corners in boxes:
-        if index >= n_sources:
-            raise ValueError(
-                f"--bbox names source {index}, but there "
-                f"{'is only source 0' if n_sources == 1 else f'are sources 0 to {n_sources - 1}'}"
-            )
-        grouped[index] = [*(grouped[index] or []), corners]
-    return grouped
-
-
-def _summary(result: SpatialMeanResult) -> Table:
-    table = Table(
-        "channel", "frames×y×x", "chunks", "radius (y, x)", "noise correction", box=box.SIMPLE
-    )
-    radii = result.info["channels_mean_radii_pix"]
-    for i, (bkgd, factor) in enumerate(zip(result.bkgds, result.noise_corrections, strict=True)):
-        table.add_row(
-            str(i),
-            _times(bkgd.shape),
-            _times(bkgd.chunksize),
-            "{:g}, {:g} px".format(*radii[i]),
-            f"{factor:.6f}",
-        )
-    return table
-
-
-def _print_plan(plan: JobPlan) -> None:
-    console = Console(highlight=False)
-    for i, channel in enumerate(plan.channels):
-        console.print(f"channel {i}: {_times(channel.shape)} (frames×y×x)")
-        console.print(f"  blocks: {channel.n_blocks:,} of {_times(channel.block)}, one task each")
-        console.print(f"  read:   every pixel is decoded {channel.read_amplification:.2f} times")
-        console.print(f"  write:  float32 chunks of {_times(channel.chunks)}")
-        console.print(f"  a task holds up to {format_bytes(channel.block_bytes)}")
-    console.print(f"tasks:  {plan.n_blocks:,}, {plan.threads} at a time")
-    console.print(
-        f"memory: {format_bytes(plan.projected_bytes)} of {format_bytes(plan.memory_limit_bytes)}"
-    )
-    console.print(f"output: {format_bytes(plan.output_bytes)} before compression")
-    console.print("nothing was run (--dry-run)")
-
-
-def _times(shape: Sequence[float]) -> str:
-    return "×".join(map(str, shape))

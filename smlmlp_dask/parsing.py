@@ -1,0 +1,66 @@
+"""Text of the command line to values; what is wrong with it is said in a ValueError."""
+
+import re
+from typing import Any
+
+
+def radius(text: str) -> tuple[float, ...]:
+    """Parse a radius like 7 or a pair like 6,10, in pixels."""
+    parts = text.split(",")
+    try:
+        radii = tuple(map(float, parts))
+    except ValueError:
+        radii = ()
+    if len(radii) not in (1, 2):
+        raise ValueError(f"{text!r} is neither a radius like 7 nor a pair like 6,10 (pixels)")
+    return radii
+
+
+def box(text: str) -> tuple[int, tuple[int, ...]]:
+    """Parse a box of a source, like 0:0,0,256,512: its number, then x0,y0,x1,y1."""
+    match = re.fullmatch(r"(\d+):(-?\d+),(-?\d+),(-?\d+),(-?\d+)", text)
+    if not match:
+        raise ValueError(
+            f"{text!r} is not SOURCE_INDEX:x0,y0,x1,y1, such as 0:0,0,256,512 for the left half of "
+            "the first source"
+        )
+    index, *corners = map(int, match.groups())
+    return index, tuple(corners)
+
+
+def frames(text: str) -> slice:
+    """Parse a range of frames, like 0:1000."""
+    match = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::(-?\d+))?", text)
+    if not match:
+        raise ValueError(f"{text!r} is not a range of frames like 0:1000, 500: or 0:1000:10")
+    return slice(*(int(part) if part else None for part in match.groups()))
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Parse frames,height,width."""
+    if not re.fullmatch(r"\d+,\d+,\d+", text):
+        raise ValueError(f"{text!r} is not frames,height,width like 100,30,30")
+    return tuple(map(int, text.split(",")))
+
+
+def radii(radii: tuple[tuple[float, ...], ...]) -> Any:
+    """Return the radii of all --radius options as run_spatial_mean takes them."""
+    if not radii:
+        return 7.0
+    pairs = [(pair[0], pair[-1]) for pair in radii]
+    return pairs if len(pairs) > 1 else pairs[0]
+
+
+def bboxes(boxes: tuple[tuple[int, tuple[int, ...]], ...], n_sources: int) -> Any:
+    """Return the boxes of all --bbox options as run_spatial_mean takes them."""
+    if not boxes:
+        return None
+    grouped: list[list[tuple[int, ...]] | None] = [None] * n_sources
+    for index, corners in boxes:
+        if index >= n_sources:
+            raise ValueError(
+                f"--bbox names source {index}, but there "
+                f"{'is only source 0' if n_sources == 1 else f'are sources 0 to {n_sources - 1}'}"
+            )
+        grouped[index] = [*(grouped[index] or []), corners]
+    return grouped
