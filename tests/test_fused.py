@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from smlmlp_dask import fused
+from smlmlp_dask import fused, passes
 from smlmlp_dask.fused import correlate_frames
 from smlmlp_dask.kernels import fold, gaussian_kernel, without_zero_ends
 
@@ -64,11 +64,11 @@ def assert_same_bits(actual, expected):
     np.testing.assert_array_equal(actual.view(np.uint32), expected.view(np.uint32))
 
 
-def plain_python(frames, kernel_y, kernel_x):
-    """Run the code that is compiled as the plain Python it also is."""
+def run_loop(loop, frames, kernel_y, kernel_x, *, streamed=False):
+    """Run one of the loops, compiled or as the plain Python that it also is."""
     out = np.empty(frames.shape, np.float32)
     taps = [fused._taps(k, n) for k, n in zip((kernel_y, kernel_x), frames.shape[1:], strict=True)]
-    fused._filter_frames(frames, *taps, out.reshape(-1))
+    loop(frames, *taps, out.reshape(-1), streamed)
     return out
 
 
@@ -157,9 +157,47 @@ def test_no_frames_give_no_frames():
     radii=strategies.radius_pairs,
 )
 def test_compiled_code_has_the_bits_of_its_definition(frames, radii):
-    assert_same_bits(
-        correlate_frames(frames, *kernels(*radii)), plain_python(frames, *kernels(*radii))
-    )
+    defined = run_loop(passes.filter_in_tiles, frames, *kernels(*radii))
+    assert_same_bits(correlate_frames(frames, *kernels(*radii)), defined)
+
+
+SHORT_RADII = st.sampled_from([0.3, 1, 2, 3, 4, 5, 6])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    frames=strategies.stacks(dtypes=["u1", "u2", "f4"], max_frames=2, max_side=150),
+    radii=st.tuples(SHORT_RADII, SHORT_RADII),
+)
+def test_rows_and_tiles_have_the_same_bits(frames, radii):
+    frames = np.pad(frames, ((0, 0), (0, 0), (0, passes.RUN)), mode="wrap")
+    expected = correlate_frames(frames, *kernels(*radii))
+    dtype = frames.dtype.name
+    for in_rows, loop in ((True, passes.filter_in_rows), (False, passes.filter_in_tiles)):
+        assert_same_bits(run_loop(loop, frames, *kernels(*radii)), expected)
+        compiled = fused._compiled(dtype, in_rows=in_rows)
+        for streamed in {False, frames.shape[2] % 4 == 0}:
+            actual = run_loop(compiled, frames, *kernels(*radii), streamed=streamed)
+            assert_same_bits(actual, expected)
+
+
+def test_all_short_kernels_take_the_loop_for_them():
+    halos = {halo(gaussian_kernel(radius / 2)) for radius in (0.3, 1, 2, 3, 4, 5, 6)}
+    assert halos <= set(range(passes.SHORT + 1))
+    assert passes.SHORT in halos
+
+
+@pytest.mark.parametrize("radius", [1, 7])
+@pytest.mark.parametrize("width", [64, 65, 66, 68, 127, 130])
+@pytest.mark.parametrize("offset", [0, 1, 2, 3, 4])
+def test_a_target_may_begin_anywhere(radius, width, offset):
+    frames = COUNTS[:, :9, :width]
+    expected = correlate_frames(frames, *kernels(radius, radius))
+    around = np.full(frames.size + 8, 77, np.float32)
+    out = around[offset : offset + frames.size].reshape(frames.shape)
+    assert_same_bits(correlate_frames(frames, *kernels(radius, radius), out=out), expected)
+    assert (around[:offset] == 77).all()
+    assert (around[offset + frames.size :] == 77).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -343,7 +381,10 @@ for radius in (1, 7, 20, 60):
         stack = rng.integers(90, 4000, (2, 70, 90)).astype(dtype)
         kernel = gaussian_kernel(radius / 2)
         digest.update(fused.correlate_frames(stack, kernel, kernel).tobytes())
-stats = [fused._compiled(name).stats for name in ("uint16", "float32")]
+stats = [
+    fused._compiled(name, in_rows=in_rows).stats
+    for name in ("uint16", "float32") for in_rows in (False, True)
+]
 print(json.dumps(dict(
     digest=digest.hexdigest(),
     hits=sum(sum(s.cache_hits.values()) for s in stats),
@@ -383,20 +424,21 @@ def first_process(tmp_path_factory):
 def test_a_second_process_compiles_nothing(first_process):
     cache, first = first_process
     second = finish(start(cache))
-    assert (second["hits"], second["misses"]) == (2, 0)
+    assert (second["hits"], second["misses"]) == (4, 0)
     assert second["digest"] == first["digest"]
 
 
 def test_any_cpu_gives_the_same_bits(first_process, tmp_path):
     _, first = first_process
     generic = finish(start(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=""))
-    assert generic["misses"] == 2
+    assert generic["misses"] == 4
     assert generic["digest"] == first["digest"]
 
 
-def test_no_multiplication_is_fused_with_an_addition(monkeypatch, tmp_path):
+@pytest.mark.parametrize("in_rows", [False, True])
+def test_no_multiplication_is_fused_with_an_addition(monkeypatch, tmp_path, in_rows):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
-    kernel = fused._compiled.__wrapped__("uint16")
+    kernel = fused._compiled.__wrapped__("uint16", in_rows=in_rows)
     (code,) = kernel.inspect_asm().values()
     assert "mulps" in code
     assert not re.search(r"\bv?fn?m(add|sub)|\bfml", code)
@@ -455,7 +497,7 @@ def test_many_threads_compile_once(tmp_path):
         assert all(np.array_equal(result, results[0]) for result in results)
         assert fused._compiled.cache_info().misses == 1
         """
-    assert finish(start(tmp_path, before))["misses"] == 2
+    assert finish(start(tmp_path, before))["misses"] == 4
 
 
 def test_threads_of_a_scheduler_may_overlap():
@@ -471,10 +513,10 @@ def test_threads_of_a_scheduler_may_overlap():
 def test_without_jit_the_definition_runs():
     program = """
 import numpy as np
-from smlmlp_dask import fused
+from smlmlp_dask import fused, passes
 stack, kernel = np.full((1, 5, 5), 3, np.uint8), np.array([0.25, 0.5, 0.25], np.float32)
 assert (fused.correlate_frames(stack, kernel, kernel) == 3).all()
-assert fused._compiled("uint8").__code__ is fused._filter_frames.__code__
+assert fused._compiled("uint8", in_rows=False).__code__ is passes.filter_in_tiles.__code__
 """
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)

@@ -1,0 +1,171 @@
+"""`passes.filter_tile` and `passes.filter_row` in LLVM's vectors.
+
+LLVM does not make such loops of plain code: it does not vectorise a loop over taps inside one over
+pixels, and a loop whose taps are all unrolled overflows the registers past some 20 a side. It
+contracts and reorders no float operation but those marked `fast`, and none is; wider or narrower
+registers than 16 lanes change how many instructions that takes, not the result.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from inspect import signature
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import lower_builtin, register_jitable, type_callable
+
+from . import passes
+from .passes import GROUP, LANES, ROWS, RUN, SHORT
+
+VECTOR = ir.VectorType(ir.FloatType(), LANES)
+# Adding to -0.0, unlike to 0.0, keeps every value, -0.0 included.
+NOTHING = ir.Constant(VECTOR, [-0.0] * LANES)
+INDEX = ir.IntType(64)
+
+QUARTER = LANES // 4
+"""Floats in 16 bytes: what NumPy's arrays are aligned to."""
+
+
+@cache
+def teach_numba() -> None:
+    """Tell Numba how to compile what `passes` calls."""
+    for filtered, lower in (
+        (passes.filter_tile, _tile),
+        (passes.stream_tile, partial(_tile, streamed=True)),
+        (passes.filter_row, _row),
+        (passes.stream_row, partial(_row, streamed=True)),
+        (passes.settle, _fence),
+    ):
+        type_callable(filtered)(_typing(filtered))
+        lower_builtin(filtered, types.VarArg(types.Any))(lower)
+    register_jitable(passes.cast_panel)
+
+
+def _typing(function: Callable[..., None]) -> Callable[[Any], Any]:
+    def typer(*arguments: Any) -> Any:
+        return types.void(*arguments)
+
+    typer.__signature__ = signature(function)  # type: ignore[attr-defined]
+    return lambda _context: typer
+
+
+def _tile(
+    context: Any, builder: Any, signature: Any, arguments: Any, *, streamed: bool = False
+) -> Any:
+    out, source, taps = (_array(context, builder, signature, arguments, i) for i in (0, 3, 7))
+    _, out_at, out_step, _, at, step, tap_step, _ = arguments
+
+    def load(start: Any) -> Any:
+        return _load(builder, builder.gep(source.data, [start]))
+
+    def weight(tap: Any) -> Any:
+        return _weight(builder, taps, tap)
+
+    def increase(total: Any, value: Any) -> None:
+        builder.store(builder.fadd(builder.load(total), value), total)
+
+    def add_pairs(totals: list[Any], first: Any, end: Any, by: int) -> None:
+        taps_in_turn = cgutils.for_range_slice(builder, first, end, INDEX(by), inc=by > 0)
+        with taps_in_turn as (tap, _):
+            distance, tap_weight = builder.mul(tap, tap_step), weight(tap)
+            for total, middle in zip(totals, middles, strict=True):
+                low, high = builder.sub(middle, distance), builder.add(middle, distance)
+                pair = builder.fadd(load(low), load(high))
+                increase(total, builder.fmul(pair, tap_weight))
+
+    middles = [at]
+    while len(middles) < ROWS:
+        middles.append(builder.add(middles[-1], step))
+    # Stack slots only by name: LLVM keeps them in registers.
+    totals = [cgutils.alloca_once_value(builder, NOTHING) for _ in middles]
+    parts = [cgutils.alloca_once_value(builder, NOTHING) for _ in middles]
+
+    halo = builder.sub(taps.nitems, INDEX(1))
+    inner = builder.and_(halo, INDEX(GROUP - 1))
+    add_pairs(totals, inner, INDEX(0), -1)
+    for total, middle in zip(totals, middles, strict=True):
+        increase(total, builder.fmul(load(middle), weight(INDEX(0))))
+    first = builder.add(inner, INDEX(1))
+    with cgutils.for_range_slice(builder, first, taps.nitems, INDEX(GROUP)) as (tap, _):
+        for part in parts:
+            builder.store(NOTHING, part)
+        add_pairs(parts, tap, builder.add(tap, INDEX(GROUP)), 1)
+        for total, part in zip(totals, parts, strict=True):
+            increase(total, builder.load(part))
+    for total in totals:
+        _store(builder, builder.load(total), builder.gep(out.data, [out_at]), streamed=streamed)
+        out_at = builder.add(out_at, out_step)
+    return context.get_dummy_value()
+
+
+def _row(
+    context: Any, builder: Any, signature: Any, arguments: Any, *, streamed: bool = False
+) -> Any:
+    out, source, starts, taps = (
+        _array(context, builder, signature, arguments, i) for i in (0, 2, 3, 4)
+    )
+    _, out_at, _, _, _, length = arguments
+    target = builder.gep(out.data, [out_at])
+    last = builder.sub(length, INDEX(RUN))
+    done = builder.append_basic_block("done")
+    by_halo = builder.switch(builder.sub(taps.nitems, INDEX(1)), done)
+    for halo in range(SHORT + 1):
+        block = builder.append_basic_block(f"halo_{halo}")
+        by_halo.add_case(INDEX(halo), block)
+        builder.position_at_end(block)
+        weights = [_weight(builder, taps, INDEX(tap)) for tap in range(halo + 1)]
+        rows = [
+            builder.gep(source.data, [builder.load(builder.gep(starts.data, [INDEX(tap)]))])
+            for tap in range(2 * halo + 1)
+        ]
+        with cgutils.for_range_slice(builder, INDEX(0), length, INDEX(RUN)) as (run, _):
+            # The last run overlaps the one before, and writes the same bits once more.
+            x = builder.select(builder.icmp_signed("<", run, last), run, last)
+            for part in range(ROWS):
+                at = builder.add(x, INDEX(part * LANES))
+                lanes = [_load(builder, builder.gep(row, [at])) for row in rows]
+                total = NOTHING
+                for tap in range(halo, 0, -1):
+                    pair = builder.fadd(lanes[halo - tap], lanes[halo + tap])
+                    total = builder.fadd(total, builder.fmul(pair, weights[tap]))
+                total = builder.fadd(total, builder.fmul(lanes[halo], weights[0]))
+                _store(builder, total, builder.gep(target, [at]), streamed=streamed)
+        builder.branch(done)
+    builder.position_at_end(done)
+    return context.get_dummy_value()
+
+
+def _fence(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+    builder.fence("seq_cst")
+    return context.get_dummy_value()
+
+
+def _array(context: Any, builder: Any, signature: Any, arguments: Any, position: int) -> Any:
+    return context.make_array(signature.args[position])(context, builder, arguments[position])
+
+
+def _weight(builder: Any, taps: Any, tap: Any) -> Any:
+    every_lane = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    weight = builder.load(builder.gep(taps.data, [tap]))
+    first_lane = builder.insert_element(NOTHING, weight, ir.IntType(32)(0))
+    return builder.shuffle_vector(first_lane, NOTHING, every_lane)
+
+
+def _load(builder: Any, pointer: Any) -> Any:
+    return builder.load(builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
+
+
+def _store(builder: Any, value: Any, pointer: Any, *, streamed: bool) -> None:
+    if not streamed:
+        builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
+        return
+    quarter = ir.VectorType(ir.FloatType(), QUARTER)
+    past_caches = builder.module.add_metadata([ir.IntType(32)(1)])
+    for first in range(0, LANES, QUARTER):
+        lanes = range(first, first + QUARTER)
+        chosen = ir.Constant(ir.VectorType(ir.IntType(32), QUARTER), list(lanes))
+        part = builder.shuffle_vector(value, NOTHING, chosen)
+        place = builder.bitcast(builder.gep(pointer, [INDEX(first)]), quarter.as_pointer())
+        builder.store(part, place, align=16).set_metadata("nontemporal", past_caches)
