@@ -190,7 +190,9 @@ def run_spatial_mean(
     }
     plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
     work = partial(_filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
+    log.info("engine %s %s, codec %s", plain["engine"], plain["engine_version"], storage.codec)
     with writing(destination, plans, plain, storage, resume=resume) as store:
+        log.info("%s: %d of %d blocks are there", destination, len(store.done), plain["blocks"])
 
         def blocks(*, done: bool) -> Iterator[tuple[int, chunks.Block]]:
             for i, block in chunks.interleave(plans):
@@ -210,6 +212,7 @@ def run_spatial_mean(
                 advance(_pixels(task.block))
 
             run_tasks(work, tasks, note)
+    log.info("%s: finished", destination)
     return open_backgrounds(destination)
 
 
