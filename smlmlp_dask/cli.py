@@ -42,6 +42,7 @@ def smlmlp() -> None:
     smlmlp-dask run movie.tif -o background.zarr    your own movie
     smlmlp-dask info background.zarr                what is in a result
     smlmlp-dask verify background.zarr              is it whole?
+    smlmlp-dask report background.zarr              all of it as one HTML page
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # else it is somebody's own, who sees to that
@@ -257,6 +258,39 @@ def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) ->
         print_report(console(), report)
     if report.problems:
         raise SystemExit(1)
+
+
+@smlmlp.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write; must not exist (default: PATH with .html).",
+)
+@click.option(
+    "--verify/--no-verify",
+    "check",
+    default=True,
+    show_default=True,
+    help="Compare every chunk with its checksum.",
+)
+@verbose_option
+def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
+    """Write all that is known of a store as one HTML page, for a reviewer or a lab book.
+
+    Methods in words, parameters, sources, kernels, versions, a picture, and whether it is whole.
+    Tells of an unfinished store how far it is.
+
+    \b
+    smlmlp-dask report background.zarr -o background.html
+    """
+    from .report import write_report  # brings matplotlib
+
+    log_to_stderr(verbose=verbose)
+    target = path.with_suffix(".html") if output is None else output
+    write_report(path, target, verify=check)
+    console().print(f"report: {target}")
 
 
 @smlmlp.command()
