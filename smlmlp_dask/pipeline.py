@@ -131,6 +131,21 @@ def run_spatial_mean(
     The job runs under Dask's active scheduler: an active `distributed.Client`, else local threads.
     Blocks go from source to store inside the tasks, one task a block: `plan_spatial_mean` tells
     how many there will be and what memory they take.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import run_spatial_mean
+    >>> result = run_spatial_mean("movie.tif", "background.zarr", 7.0)
+    >>> result.bkgds
+    [dask.array<..., shape=(120, 64, 96), dtype=float32, chunksize=(120, 64, 96), ...>]
+    >>> result.noise_corrections
+    [np.float32(0.8526806)]
+
+    What an interrupted run left is gone on with, and what is finished stays:
+
+    >>> again = run_spatial_mean("movie.tif", "background.zarr", 7.0, resume=True)
+    >>> again.noise_corrections == result.noise_corrections
+    True
     """
     paths = source_list(sources)
     destination = Path(destination)

@@ -94,6 +94,15 @@ def plan_spatial_mean(
     ------
     ValueError, TypeError, OSError
         As `run_spatial_mean` would.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import plan_spatial_mean
+    >>> plan = plan_spatial_mean("movie.tif", 7.0, memory_limit="2GB")
+    >>> plan.n_blocks, plan.memory_limit_bytes, plan.output_bytes
+    (1, 2000000000, 2949120)
+    >>> plan.channels[0].block  # frames, rows and columns of one task
+    (120, 64, 96)
     """
     channels = plan_channels(
         source_list(sources),

@@ -77,6 +77,14 @@ def verify_backgrounds(
         If nothing is there.
     ValueError
         If it is no such store, an unfinished one, or `sample` is not possible.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import run_spatial_mean, verify_backgrounds
+    >>> path = run_spatial_mean("movie.tif", "background.zarr", 7.0).path
+    >>> report = verify_backgrounds(path, sample=1)
+    >>> report.chunks, report.recomputed, report.problems
+    (1, 1, [])
     """
     path = Path(path)
     result = open_backgrounds(path)  # refuses what is unfinished
