@@ -146,6 +146,20 @@ def bkgd_spatial_mean(
     0.8526806...
     >>> info["spatial_mean_sigmas"]
     [(3.5, 3.5)]
+
+    One pair (ry, rx) for all channels, or one for each; factors so far are updated in place:
+
+    >>> import numpy as np
+    >>> channels = [np.ones((4, 16, 16), "float32"), np.ones((6, 20, 12), "uint16")]
+    >>> _, _, info = bkgd_spatial_mean(channels, (6.0, 10.0))
+    >>> info["channels_mean_radii_pix"]
+    [(6.0, 10.0), (6.0, 10.0)]
+    >>> factors = [np.float32(1), np.float32(2)]
+    >>> bkgds, updated, _ = bkgd_spatial_mean(channels, [(7, 7), (8, 10)], None, factors)
+    >>> updated is factors
+    True
+    >>> bkgds[1]
+    dask.array<..., shape=(6, 20, 12), dtype=float32, chunksize=(6, 20, 12), ...>
     """
     stacks = arguments.as_stacks(channels)
     radii = arguments.as_radii(channels_mean_radii_pix, len(stacks))

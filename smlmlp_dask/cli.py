@@ -1,19 +1,19 @@
 """The command line: parse, call, print, exit code."""
 
-import logging
+import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from . import __version__, parsing
+from . import __version__, documents, parsing
 from .background import Engine
-from .commands import Group, Parsed, telling_what_is_kept
+from .commands import Group, Parsed, log_to_stderr, telling_what_is_kept
 from .pipeline import run_spatial_mean
 from .planning import plan_spatial_mean
-from .screens import checks, print_plan, summary
+from .screens import console, print_demo, print_plan, print_report, summary
 from .stack import printable
 from .storage import Codec
 from .store import (
@@ -25,7 +25,10 @@ from .store import (
 from .verify import verify_backgrounds
 
 verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Log more, and show tracebacks of errors."
+    "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead, and nothing else."
 )
 
 
@@ -39,11 +42,15 @@ def smlmlp() -> None:
     smlmlp-dask run movie.tif -o background.zarr    your own movie
     smlmlp-dask info background.zarr                what is in a result
     smlmlp-dask verify background.zarr              is it whole?
+    smlmlp-dask report background.zarr              all of it as one HTML page
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # else it is somebody's own, who sees to that
+            stream.reconfigure(errors="backslashreplace")  # no locale can make us fail
 
 
 @smlmlp.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCES...")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCES...", type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -119,8 +126,9 @@ def smlmlp() -> None:
     "--progress/--no-progress",
     "show_progress",
     default=None,
-    help="Progress bar (default: on a terminal).",
+    help="Progress (default: in a terminal); in a file or log, a line now and then.",
 )
+@json_option
 @verbose_option
 def run(
     sources: tuple[str, ...],
@@ -140,6 +148,7 @@ def run(
     resume: bool,
     dry_run: bool,
     show_progress: bool | None,
+    as_json: bool,
     verbose: bool,
 ) -> None:
     """Estimate the background of movies and store it.
@@ -152,7 +161,7 @@ def run(
     smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
     """
-    _log(verbose)
+    log_to_stderr(verbose=verbose)
     which: dict[str, Any] = {
         "bboxes": parsing.bboxes(boxes, len(sources)),
         "flips": [("y" in flip, "x" in flip) for flip in flips] or None,
@@ -163,7 +172,10 @@ def run(
     }
     if dry_run:
         plan = plan_spatial_mean(list(sources), parsing.radii(radii), **which)
-        print_plan(Console(highlight=False), plan)
+        if as_json:
+            _print_json(documents.plan_document(plan))
+        else:
+            print_plan(console(), plan)
         return
     with telling_what_is_kept(output):
         result = run_spatial_mean(
@@ -179,21 +191,28 @@ def run(
             resume=resume,
             progress=sys.stderr.isatty() if show_progress is None else show_progress,
         )
-    console = Console()
-    console.print(summary(result))
-    console.print(f"finished: {result.path}", soft_wrap=True)
+    if as_json:
+        _print_json(documents.store_document(result.path))
+        return
+    out = console()
+    out.print(summary(result))
+    out.print(f"finished: {result.path}")
 
 
 @smlmlp.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@json_option
 @verbose_option
-def info(path: Path, verbose: bool) -> None:
+def info(path: Path, as_json: bool, verbose: bool) -> None:
     """Show what is in a store of backgrounds.
 
     \b
     smlmlp-dask info background.zarr
     """
-    _log(verbose)
+    log_to_stderr(verbose=verbose)
+    if as_json:
+        _print_json(documents.store_document(path))
+        return
     attributes = read_attributes(path)
     with refusing_damage(path):
         lines = [
@@ -202,16 +221,16 @@ def info(path: Path, verbose: bool) -> None:
             "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
         ]
         state = None if attributes["finished"] else progress(path)
-    console = Console()
+    out = console()
     if state is None:
-        console.print(summary(open_backgrounds(path)))
+        out.print(summary(open_backgrounds(path)))
     else:
-        console.print(
+        out.print(
             f"unfinished: {state.done:,} of {state.total:,} blocks "
             f"({state.done / max(1, state.total):.0%}); run it again with --resume to go on"
         )
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        out.print(line)
 
 
 @smlmlp.command()
@@ -220,8 +239,9 @@ def info(path: Path, verbose: bool) -> None:
 @click.option(
     "--sample", type=click.IntRange(1), default=10, show_default=True, help="Blocks for --deep."
 )
+@json_option
 @verbose_option
-def verify(path: Path, deep: bool, sample: int, verbose: bool) -> None:
+def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) -> None:
     """Check that a store is finished and whole: every chunk against its checksum.
 
     Names every chunk that is missing or damaged; exits with 0 if there is none, else with 1.
@@ -230,14 +250,47 @@ def verify(path: Path, deep: bool, sample: int, verbose: bool) -> None:
     smlmlp-dask verify background.zarr
     smlmlp-dask verify background.zarr --deep --sample 20
     """
-    _log(verbose)
+    log_to_stderr(verbose=verbose)
     report = verify_backgrounds(path, sample=sample if deep else 0)
-    for problem in report.problems:
-        click.echo(problem)
-    recomputed = f", {report.recomputed:,} blocks computed again" if deep else ""
-    click.echo(f"{report.chunks:,} chunks checked{recomputed}: {len(report.problems):,} problems")
+    if as_json:
+        _print_json(documents.verify_document(path, report))
+    else:
+        print_report(console(), report)
     if report.problems:
         raise SystemExit(1)
+
+
+@smlmlp.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write; must not exist (default: PATH with .html).",
+)
+@click.option(
+    "--verify/--no-verify",
+    "check",
+    default=True,
+    show_default=True,
+    help="Compare every chunk with its checksum.",
+)
+@verbose_option
+def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
+    """Write all that is known of a store as one HTML page, for a reviewer or a lab book.
+
+    Methods in words, parameters, sources, kernels, versions, a picture, and whether it is whole.
+    Tells of an unfinished store how far it is.
+
+    \b
+    smlmlp-dask report background.zarr -o background.html
+    """
+    from .report import write_report  # brings matplotlib
+
+    log_to_stderr(verbose=verbose)
+    target = path.with_suffix(".html") if output is None else output
+    write_report(path, target, verify=check)
+    console().print(f"report: {target}")
 
 
 @smlmlp.command()
@@ -256,8 +309,9 @@ def verify(path: Path, deep: bool, sample: int, verbose: bool) -> None:
     show_default=True,
     help="Frames of the simulated movie.",
 )
+@json_option
 @verbose_option
-def demo(output: Path, frames: int, verbose: bool) -> None:
+def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
     """Try it: simulate a movie of two channels, run the job, compare with the known background.
 
     \b
@@ -265,15 +319,12 @@ def demo(output: Path, frames: int, verbose: bool) -> None:
     """
     from .demo import run_demo  # brings matplotlib, which the other commands do without
 
-    _log(verbose)
-    console = Console()
+    log_to_stderr(verbose=verbose)
     report = run_demo(output, frames, progress=sys.stderr.isatty())
-    console.print(summary(report.result))
-    console.print(checks(report))
-    console.print(f"rate: {report.rate / 1e6:,.0f} Mpx/s, from Zarr to Zarr")
-    console.print(f"movie: {report.movie}", soft_wrap=True)
-    console.print(f"background: {report.result.path}", soft_wrap=True)
-    console.print(f"picture: {report.picture}", soft_wrap=True)
+    if as_json:
+        _print_json(documents.demo_document(report))
+    else:
+        print_demo(console(), report)
 
 
 def main() -> None:
@@ -281,6 +332,5 @@ def main() -> None:
     smlmlp(prog_name="smlmlp-dask")
 
 
-def _log(verbose: bool) -> None:
-    # Libraries log what they then raise; one line is enough unless more is asked for.
-    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+def _print_json(document: documents.Document) -> None:
+    click.echo(json.dumps(document, indent=2))

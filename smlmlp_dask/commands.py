@@ -1,8 +1,10 @@
 """Click commands whose errors are one line on stderr, with exit code 2."""
 
+import logging
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from .stack import one_line, printable
 from .store import progress, read_attributes
@@ -20,13 +23,21 @@ USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 
 
 class OneLineError(click.ClickException):
-    """An error as one line on stderr, with exit code 2."""
+    """An error as one line on stderr, with exit code 2 unless another is given."""
 
-    exit_code = 2
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.code = exit_code
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """What the shell gets."""
+        return self.code
 
     def show(self, file: Any = None) -> None:
         """Print the message on a line of its own, whatever line breaks it had."""
-        click.echo(f"Error: {printable(' '.join(self.message.split()))}", file=file, err=True)
+        line = Text.assemble(("Error:", "bold red"), " ", printable(" ".join(self.message.split())))
+        Console(file=file, stderr=True).print(line, soft_wrap=True)
 
 
 class Command(click.Command):
@@ -46,9 +57,11 @@ class Command(click.Command):
             return super().invoke(ctx)
         except click.UsageError as error:
             _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough; click ends quietly
         except USER_ERRORS as error:
             if verbose:
-                Console(stderr=True).print_exception()
+                click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
             _fail(str(error) or type(error).__name__, error)
 
 
@@ -81,7 +94,7 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         name = str(error) or "SIGINT"
         message = f"interrupted by {name}; {_kept(store)}"
-        raise Interrupted(message, 128 + signal.Signals[name].value) from error
+        raise OneLineError(message, 128 + signal.Signals[name].value) from error
     except (OSError, RuntimeError, MemoryError) as error:
         if _is_finished(store) is not False or isinstance(error, BlockingIOError | FileExistsError):
             raise
@@ -110,21 +123,29 @@ def _kept(store: Path) -> str:
     return f"{state.done:,} of {state.total:,} blocks are kept; to go on: {command}"
 
 
-class Interrupted(click.ClickException):
-    """The end of a command by a signal, with the exit code that shells expect."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.code = exit_code
-
-    @property
-    def exit_code(self) -> int:  # type: ignore[override]
-        """128 and the signal's number."""
-        return self.code
-
-
 def _fail(message: str, cause: Exception) -> NoReturn:
     raise OneLineError(message) from cause
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """Log what we do, and warnings of libraries; without `verbose`, nothing.
+
+    Libraries log what they then raise, and an error is one line unless more is asked for.
+    """
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = logging.WARNING if verbose else logging.CRITICAL
+    logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger(__package__).setLevel(logging.INFO if verbose else logging.NOTSET)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what is stderr by then: while there is a progress bar, above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write its lines."""
+        for line in self.format(record).splitlines():
+            sys.stderr.write(f"{printable(line)}\n")
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]

@@ -46,6 +46,14 @@ def gaussian_kernel(sigma: float) -> Kernel:
     result is cast to float32 and divided by its float32 sum. These are the steps, in the order,
     of the package `smlmlp` 0.1.20, whose kernels this function returns bit for bit. It is not the
     sampled Gaussian of `scipy.ndimage.gaussian_filter`.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import gaussian_kernel
+    >>> gaussian_kernel(0.6)
+    array([0.      , 0.198585, 0.60283 , 0.198585, 0.      ], dtype=float32)
+    >>> len(gaussian_kernel(3.5))
+    21
     """
     sigma = float(sigma)
     limit = MAX_RADIUS_PIX / 2
@@ -113,6 +121,14 @@ def noise_correction(sigma_y: float, sigma_x: float) -> np.float32:
     The formula is that of `smlmlp.bkgd_spatial_mean` (section Notes of its documentation). The
     norms are taken axis by axis: it is the norm of (delta - g_y)(delta - g_x), which is smaller
     than that of the two-dimensional residual delta - g_y g_x (0.853 against 0.990 at radius 7).
+
+    Examples
+    --------
+    >>> from smlmlp_dask import noise_correction
+    >>> noise_correction(3.5, 3.5)  # radius 7
+    np.float32(0.8526806)
+    >>> noise_correction(3.0, 5.0)  # radii 6 and 10
+    np.float32(0.861458...)
     """
     return residual_norm(
         residual_kernel(gaussian_kernel(sigma_y)), residual_kernel(gaussian_kernel(sigma_x))

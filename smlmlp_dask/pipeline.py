@@ -131,6 +131,21 @@ def run_spatial_mean(
     The job runs under Dask's active scheduler: an active `distributed.Client`, else local threads.
     Blocks go from source to store inside the tasks, one task a block: `plan_spatial_mean` tells
     how many there will be and what memory they take.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import run_spatial_mean
+    >>> result = run_spatial_mean("movie.tif", "background.zarr", 7.0)
+    >>> result.bkgds
+    [dask.array<..., shape=(120, 64, 96), dtype=float32, chunksize=(120, 64, 96), ...>]
+    >>> result.noise_corrections
+    [np.float32(0.8526806)]
+
+    What an interrupted run left is gone on with, and what is finished stays:
+
+    >>> again = run_spatial_mean("movie.tif", "background.zarr", 7.0, resume=True)
+    >>> again.noise_corrections == result.noise_corrections
+    True
     """
     paths = source_list(sources)
     destination = Path(destination)
@@ -190,7 +205,9 @@ def run_spatial_mean(
     }
     plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
     work = partial(_filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
+    log.info("engine %s %s, codec %s", plain["engine"], plain["engine_version"], storage.codec)
     with writing(destination, plans, plain, storage, resume=resume) as store:
+        log.info("%s: %d of %d blocks are there", destination, len(store.done), plain["blocks"])
 
         def blocks(*, done: bool) -> Iterator[tuple[int, chunks.Block]]:
             for i, block in chunks.interleave(plans):
@@ -210,6 +227,7 @@ def run_spatial_mean(
                 advance(_pixels(task.block))
 
             run_tasks(work, tasks, note)
+    log.info("%s: finished", destination)
     return open_backgrounds(destination)
 
 

@@ -1,5 +1,6 @@
 """What a job is going to do: sources opened, cut into blocks that fit the memory."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from .sources import open_stacks
 from .stack import Stack, shown
 
 Source: TypeAlias = str | os.PathLike[str]
+
+log = logging.getLogger(__name__)
 
 BASE_BYTES = 300 * 2**20
 """What Python and the libraries take before the first block."""
@@ -91,6 +94,15 @@ def plan_spatial_mean(
     ------
     ValueError, TypeError, OSError
         As `run_spatial_mean` would.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import plan_spatial_mean
+    >>> plan = plan_spatial_mean("movie.tif", 7.0, memory_limit="2GB")
+    >>> plan.n_blocks, plan.memory_limit_bytes, plan.output_bytes
+    (1, 2000000000, 2949120)
+    >>> plan.channels[0].block  # frames, rows and columns of one task
+    (120, 64, 96)
     """
     channels = plan_channels(
         source_list(sources),
@@ -164,4 +176,10 @@ def plan_channels(
                 "(--memory-limit), use fewer workers, or rechunk the movie"
             )
         channels.append(Channel(stack, plan, mean))
+        log.info(
+            "channel %d: %s, %s %s; %d blocks of %s, up to %s each",
+            *(i, stack.movie.path, stack.shape, stack.dtype, plan.n_blocks, plan.block),
+            format_bytes(plan.block_bytes),
+        )
+    log.info("%d tasks at a time, %s", workers.threads, format_bytes(workers.memory_bytes))
     return channels

@@ -10,9 +10,15 @@ from rich.table import Table
 
 from .planning import JobPlan
 from .store import SpatialMeanResult
+from .verify import Report
 
 if TYPE_CHECKING:
     from .demo import DemoReport  # which brings matplotlib
+
+
+def console() -> Console:
+    """Return what tables and lines are printed to: names of files are shown as they are."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def summary(result: SpatialMeanResult) -> Table:
@@ -32,7 +38,25 @@ def summary(result: SpatialMeanResult) -> Table:
     return table
 
 
-def checks(report: "DemoReport") -> Table:
+def print_report(out: Console, report: Report) -> None:
+    """Print what `verify` checked and found."""
+    for problem in report.problems:
+        out.print(problem)
+    again = f", {report.recomputed:,} blocks computed again" if report.recomputed else ""
+    out.print(f"{report.chunks:,} chunks checked{again}: {len(report.problems):,} problems")
+
+
+def print_demo(out: Console, report: "DemoReport") -> None:
+    """Print what the demo did."""
+    out.print(summary(report.result))
+    out.print(_checks(report))
+    out.print(f"rate: {report.rate / 1e6:,.0f} Mpx/s, from Zarr to Zarr")
+    out.print(f"movie: {report.movie}")
+    out.print(f"background: {report.result.path}")
+    out.print(f"picture: {report.picture}")
+
+
+def _checks(report: "DemoReport") -> Table:
     """Tabulate how far the demo's estimate is from the known background."""
     table = Table("channel", "known background", "error (RMS)", "error (mean)", box=box.SIMPLE)
     for i, check in enumerate(report.checks):

@@ -217,6 +217,22 @@ def simulate_movie(
     electron, 1.4 electrons of read noise, quantum efficiency 0.8) are typical of scientific CMOS
     cameras, not those of one model. Random numbers are NumPy's: another version of NumPy may
     draw others.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import simulate_movie
+    >>> movie, background, molecules = simulate_movie(500, 64, 96, seed=1)
+    >>> movie
+    dask.array<..., shape=(500, 64, 96), dtype=uint16, chunksize=(500, 64, 96), ...>
+    >>> background[0].mean().compute() > 100  # the camera's offset
+    np.True_
+    >>> molecules.table(0, 10).dtype.names
+    ('frame', 'y', 'x', 'photons')
+
+    To be opened as any other movie:
+
+    >>> import tifffile
+    >>> tifffile.imwrite("simulated.tif", movie.compute(), photometric="minisblack")
     """
     scene = _Scene(
         frames=_whole("frames", frames, 1),

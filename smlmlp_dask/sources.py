@@ -88,6 +88,23 @@ def open_channels(
         slice or a raw movie's description does not fit.
     SourceReadError
         When a stack is computed: if pixels cannot be read. It names path, frames and Zarr chunk.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import open_channels
+    >>> [movie] = open_channels("movie.tif")
+    >>> movie
+    dask.array<open-channels..., shape=(120, 64, 96), dtype=uint16, chunksize=(120, 64, 96), ...>
+
+    Two channels side by side on one camera, the right one mirrored:
+
+    >>> left, right = open_channels(
+    ...     "movie.tif",
+    ...     bboxes=[[(0, 0, 48, 64), (48, 0, 96, 64)]],
+    ...     flips=[None, (False, True)],
+    ... )
+    >>> bool((right[0] == movie[0, :, :47:-1]).all())
+    True
     """
     groups = _open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
     channels = []

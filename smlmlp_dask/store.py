@@ -86,6 +86,17 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         If nothing is there.
     ValueError
         If it is no such store, or an unfinished one.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import open_backgrounds, run_spatial_mean
+    >>> path = run_spatial_mean("movie.tif", "background.zarr", 7.0).path
+    >>> result = open_backgrounds(path)
+    >>> frame = result.bkgds[0][60].compute()
+    >>> frame.shape, frame.dtype.name
+    ((64, 96), 'float32')
+    >>> result.info["spatial_mean_sigmas"]
+    [(3.5, 3.5)]
     """
     path = Path(path)
     attributes = read_attributes(path)

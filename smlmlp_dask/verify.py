@@ -17,6 +17,7 @@ from .background import SpatialMean, filter_chunk
 from .chunks import Block, BlockPlan
 from .records import chunk_path, is_whole, source_identity
 from .sources import open_stacks, source_roots
+from .stack import Stack
 from .storage import Storage
 from .store import (
     RECORDS,
@@ -76,6 +77,14 @@ def verify_backgrounds(
         If nothing is there.
     ValueError
         If it is no such store, an unfinished one, or `sample` is not possible.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import run_spatial_mean, verify_backgrounds
+    >>> path = run_spatial_mean("movie.tif", "background.zarr", 7.0).path
+    >>> report = verify_backgrounds(path, sample=1)
+    >>> report.chunks, report.recomputed, report.problems
+    (1, 1, [])
     """
     path = Path(path)
     result = open_backgrounds(path)  # refuses what is unfinished
@@ -104,7 +113,7 @@ def _verified(path: Path, result: SpatialMeanResult, sample: int, seed: int | No
     if not sample:
         return Report(len(files), 0, problems)
 
-    changed = _changed_sources(attributes)
+    changed = changed_sources(attributes)
     if changed:
         return Report(len(files), 0, [*problems, *changed])
     blocks = [(i, block) for i, plan in enumerate(plans) for block in plan.blocks()]
@@ -133,7 +142,8 @@ def _chunk_files(path: Path, plans: list[BlockPlan]) -> Iterator[Path]:
             yield chunk_path(path / f"channel_{channel}" / "0", place)
 
 
-def _changed_sources(attributes: dict[str, Any]) -> list[str]:
+def changed_sources(attributes: dict[str, Any]) -> list[str]:
+    """Say why the sources of a store are not those that it was computed from; [] if they are."""
     try:
         roots = [root for source in attributes["sources"] for root in source_roots(source)]
         now = [source_identity(root) for root in roots]
@@ -142,9 +152,10 @@ def _changed_sources(attributes: dict[str, Any]) -> list[str]:
     return [] if now == attributes["inputs"] else ["sources have changed since: not compared"]
 
 
-def _computed(attributes: dict[str, Any], channel: int, block: Block) -> np.ndarray[Any, Any]:
+def stored_sources(attributes: dict[str, Any]) -> list[Stack]:
+    """Open the channels from which a store was computed."""
     frames = attributes["frames"]
-    stacks = open_stacks(
+    return open_stacks(
         *attributes["sources"],
         bboxes=attributes["bboxes"],
         flips=attributes["flips"],
@@ -152,7 +163,10 @@ def _computed(attributes: dict[str, Any], channel: int, block: Block) -> np.ndar
         raw_shape=attributes["raw_shape"],
         raw_dtype=attributes["raw_dtype"],
     )
-    raw = stacks[channel].part(block.read).read()
+
+
+def _computed(attributes: dict[str, Any], channel: int, block: Block) -> np.ndarray[Any, Any]:
+    raw = stored_sources(attributes)[channel].part(block.read).read()
     mean = SpatialMean.from_radii(tuple(attributes["channels_mean_radii_pix"][channel]))
     background = filter_chunk(
         raw, mean, engine=attributes["engine"], threads=1, cuda=attributes["cuda"]

@@ -1,5 +1,15 @@
+import fcntl
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +18,7 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import cli, open_backgrounds
+from smlmlp_dask import cli, noise_correction, open_backgrounds, progress
 from smlmlp_dask.cli import smlmlp
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
@@ -136,7 +146,7 @@ def test_version():
     assert call("--version").stdout.startswith("smlmlp-dask, version ")
 
 
-@pytest.mark.parametrize("command", ["run", "info", "demo"])
+@pytest.mark.parametrize("command", sorted(smlmlp.commands))
 def test_help_has_an_example(command):
     assert f"smlmlp-dask {command}" in call(command, "--help").stdout.split("Options:")[0]
 
@@ -169,3 +179,235 @@ def test_a_fault_of_our_own_is_not_hidden(folder, monkeypatch):
 
     monkeypatch.setattr(cli, "run_spatial_mean", job)
     assert isinstance(call("run", "a", "-o", "b").exception, ZeroDivisionError)
+
+
+# ---- what scripts read ---------------------------------------------------------------------------
+
+
+def test_json_of_a_job_from_plan_to_verify(folder):
+    options = ["movie.tif", "movie.zarr", "--radius", "2,3", "--frames", "1:", "-o", "out.zarr"]
+    plan = json.loads(call("run", *options, "--dry-run", "--json").stdout)
+    assert not Path("out.zarr").exists()
+    sizes = {"frames": 10, "height_pix": 20, "width_pix": 24}
+    assert [sizes.items() <= channel.items() for channel in plan["channels"]] == [True, True]
+    assert plan["tasks"] == sum(channel["blocks"] for channel in plan["channels"]) == 2
+    assert plan["output_bytes"] == 2 * 4 * 10 * 20 * 24
+    assert plan["projected_bytes"] > plan["channels"][0]["block_bytes"]
+
+    result = call("run", *options, "--json")
+    assert result.stderr == ""
+    stored = json.loads(result.stdout)
+    assert stored == json.loads(call("info", "out.zarr", "--json").stdout)
+    assert stored["path"] == "out.zarr"
+    assert stored["finished"] is True
+    assert stored["blocks"] == stored["blocks_done"] == plan["tasks"]
+    assert stored["sources"] == [str(folder / "movie.tif"), str(folder / "movie.zarr")]
+    assert stored["selection"]["frames"] == [1, None, None]
+    expected = {
+        **sizes,
+        "channel": 1,
+        "radius_y_pix": 2.0,
+        "radius_x_pix": 3.0,
+        "sigma_y_pix": 1.0,
+        "sigma_x_pix": 1.5,
+        "noise_correction": float(noise_correction(1, 1.5)),
+    }
+    assert expected.items() <= stored["channels"][1].items()
+    assert {k: stored["channels"][1][f"chunk_{k}"] for k in sizes} == sizes
+
+    verified = json.loads(call("verify", "out.zarr", "--deep", "--json").stdout)
+    assert verified == {
+        "path": "out.zarr",
+        "whole": True,
+        "chunks_checked": 2,
+        "blocks_recomputed": 2,
+        "problems": [],
+    }
+    Path("out.zarr/channel_1/0/c/0/0/0").unlink()
+    broken = call("verify", "out.zarr", "--json")
+    assert broken.exit_code == 1
+    assert json.loads(broken.stdout) == {
+        **verified,
+        "whole": False,
+        "blocks_recomputed": 0,
+        "problems": ["channel_1/0/c/0/0/0: missing"],
+    }
+
+
+def test_json_of_the_demo(folder):
+    shown = json.loads(call("demo", "--frames", "3", "--json").stdout)
+    assert shown["store"]["finished"] is True
+    assert [check["channel"] for check in shown["checks"]] == [0, 1]
+    assert all(100 < check["known_background_counts"] < 400 for check in shown["checks"])
+    assert shown["pixels_per_second"] > 0
+    assert Path(shown["picture_path"]).exists()
+
+
+def test_json_of_an_unfinished_store(folder):
+    unfinished(folder)
+    shown = json.loads(call("info", "out.zarr", "--json").stdout)
+    assert shown["finished"] is False
+    assert (shown["blocks_done"], shown["blocks"]) == (0, 1)
+    assert shown["channels"][0]["frames"] == 11
+
+
+@pytest.mark.parametrize("command", ["run gone.tif -o out.zarr", "info gone", "verify gone"])
+def test_with_json_an_error_is_a_line_on_stderr(folder, command):
+    result = call(*command.split(), "--json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+
+
+def unfinished(folder):
+    call("run", "movie.tif", "-o", "out.zarr")
+    attributes = folder / "out.zarr/zarr.json"
+    attributes.write_text(attributes.read_text().replace('"finished": true', '"finished": false'))
+
+
+# ---- terminals, logs, shells ---------------------------------------------------------------------
+
+
+def start(*arguments, **environment):
+    command = [sys.executable, "-m", "smlmlp_dask", *arguments]
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, check=False, env=environment)
+
+
+def in_a_terminal(*arguments, columns=80, **environment):
+    """Run a command whose three streams are a terminal; return all that it wrote there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    environment = {**kept, "TERM": "xterm-256color", **environment}
+    command = [sys.executable, "-m", "smlmlp_dask", *arguments]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # its end
+            while piece := os.read(ours, 65536):
+                written += piece
+    os.close(ours)
+    return process.returncode, written.decode()
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
+    code, shown = in_a_terminal("run", "movie.tif", "-o", "out.zarr", columns=columns)
+    assert code == 0, shown
+    assert COLOUR.search(shown)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    bars = [line for line in re.split("[\r\n]+", plain) if line.startswith("background")]
+    assert "100%" in bars[-1]
+    assert "Mpx/s" in bars[-1]
+    assert "left" in bars[-1]
+    assert max(map(len, bars)) <= columns
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_a_terminal_without_colour(folder, environment):
+    code, shown = in_a_terminal("run", "movie.tif", "-o", "out.zarr", **environment)
+    assert code == 0, shown
+    assert "100" in shown
+    assert "11×20×24" in shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", shown)
+    if "TERM" in environment:
+        assert "\x1b" not in shown
+    code, shown = in_a_terminal("run", "gone.tif", "-o", "b.zarr", **environment)
+    assert code == 2
+    assert "Error: " in re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+def test_what_is_piped_has_no_control_characters(folder):
+    done = start("run", "movie.tif", "-o", "out.zarr", "--progress", PYTHONUTF8="1")
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert b"\r" not in done.stdout + done.stderr
+    assert re.fullmatch(rb"background: 100 % after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
+        done.stderr
+    )
+
+
+def test_no_locale_makes_it_fail(folder):
+    done = start("run", "movie.tif", "-o", "out.zarr", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert rb"11\xd720\xd724" in done.stdout
+
+
+def test_names_are_shown_as_they_are(folder):
+    Path("movie.tif").rename("[bold] :smile:.tif")
+    assert call("run", "[bold] :smile:.tif", "-o", "[red]out[1].zarr").exit_code == 0
+    shown = call("info", "[red]out[1].zarr").stdout
+    assert f"{folder}/[bold] :smile:.tif\n" in shown
+
+
+def test_a_reader_that_leaves_is_no_error(folder):
+    call("run", "movie.tif", "-o", "out.zarr")
+    command = f"{shlex.quote(sys.executable)} -m smlmlp_dask info out.zarr --json"
+    done = subprocess.run(f"{command} | true", shell=True, capture_output=True, check=False)
+    assert done.stderr == b""
+
+
+def test_verbose_says_what_is_done(folder):
+    said = start("run", "movie.tif", "-o", "out.zarr", "--no-progress", "-v").stderr.decode()
+    for part in (
+        f"channel 0: {folder / 'movie.tif'}, (11, 20, 24) uint16; 1 blocks of (11, 20, 24), up to",
+        "tasks at a time",
+        "engine fused",
+        "out.zarr: 0 of 1 blocks are there",
+        "out.zarr: finished",
+    ):
+        assert part in said
+    assert all("INFO smlmlp_dask." in line for line in said.splitlines())
+
+
+def test_the_log_of_a_long_job_is_short(monkeypatch, capsys):
+    clock = iter(range(0, 10**6, 3))
+    monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
+    with progress.progress_bar(10_000, 5_000, shown=True) as advance:
+        for _ in range(5_000):
+            advance(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 50  # a percent and more than ten seconds apart
+    assert lines[0].startswith("background: 51 % after 0:05:00, 0 Mpx/s, 4:05:")
+    assert lines[-1].startswith("background: 100 % after 4:10:")
+    assert "left" not in lines[-1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell):
+    done = start(_SMLMLP_DASK_COMPLETE=f"{shell}_source")
+    assert done.returncode == 0
+    assert b"_SMLMLP_DASK_COMPLETE=" + shell.encode() + b"_complete" in done.stdout
+    checker = shutil.which(shell)
+    if checker:
+        subprocess.run([checker, "-n"], input=done.stdout, check=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "completions"),
+    [
+        ("smlmlp-dask ", {"demo", "info", "run", "verify", "report"}),
+        ("smlmlp-dask run --me", {"--memory-limit"}),
+        ("smlmlp-dask run movie.tif --codec ", {"fast", "small", "none"}),
+        ("smlmlp-dask verify --", {"--deep", "--sample", "--json", "--verbose", "--help"}),
+    ],
+)
+def test_completion_of_commands_options_and_values(line, completions):
+    words = line.split()
+    environment = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = start(_SMLMLP_DASK_COMPLETE="bash_complete", **environment)
+    assert words
+    offered = {entry.partition(",")[2] for entry in done.stdout.decode().splitlines()}
+    assert completions <= offered
+
+
+def test_completion_leaves_files_to_the_shell():
+    environment = {"COMP_WORDS": "smlmlp-dask run mov", "COMP_CWORD": "2"}
+    done = start(_SMLMLP_DASK_COMPLETE="bash_complete", **environment)
+    assert done.stdout == b"file,mov\n"

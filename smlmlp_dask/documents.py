@@ -1,0 +1,142 @@
+"""What ``--json`` prints: results as plain documents, for scripts and workflow managers.
+
+Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes in bytes
+(``_bytes``), intensities in camera counts (``_counts``).
+
+``run`` and ``info``
+    ``path``, ``finished``, ``blocks`` and ``blocks_done``, ``channels``, ``sources``,
+    ``selection`` (``frames``, ``bboxes``, ``flips``, ``raw_shape``, ``raw_dtype``, as they were
+    passed), ``engine``, ``engine_version``, ``cuda``, ``codec``, ``keep_bits``,
+    ``relative_error_of_rounding`` and ``versions``. A channel has ``channel`` (its number),
+    ``frames``, ``height_pix``, ``width_pix``, ``chunk_frames``, ``chunk_height_pix``,
+    ``chunk_width_pix``, ``radius_y_pix``, ``radius_x_pix``, ``sigma_y_pix``, ``sigma_x_pix`` and
+    ``noise_correction``.
+``run --dry-run``
+    ``tasks``, ``tasks_at_a_time``, ``projected_bytes``, ``memory_limit_bytes``, ``output_bytes``
+    (before compression) and ``channels``. A channel has ``channel``, sizes and chunks as above,
+    ``blocks``, ``block_frames``, ``block_height_pix``, ``block_width_pix``, ``block_bytes`` (memory
+    of the task) and ``read_amplification`` (how often a pixel is decoded).
+``verify``
+    ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed`` and ``problems``.
+``demo``
+    ``store`` (as ``info`` prints it), ``checks``, ``pixels_per_second``, ``movie_path`` and
+    ``picture_path``. A check has ``channel``, ``known_background_counts``, ``error_rms_counts``
+    and ``error_mean_counts``.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .planning import JobPlan
+from .store import Progress, open_backgrounds, progress, read_attributes, refusing_damage
+from .verify import Report
+
+if TYPE_CHECKING:
+    from .demo import DemoReport  # which brings matplotlib
+
+Document: TypeAlias = dict[str, Any]
+
+
+def store_document(path: Path) -> Document:
+    """Describe a store, finished or not; errors are those of `read_attributes`."""
+    attributes = read_attributes(path)
+    state = progress(path)
+    if attributes.get("finished") is True:
+        open_backgrounds(path)  # is all there that it speaks of?
+    with refusing_damage(path, ValueError):
+        return _store_document(path, attributes, state)
+
+
+def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) -> Document:
+    as_they_are = ("engine", "engine_version", "cuda", "codec", "keep_bits")
+    selection = ("frames", "bboxes", "flips", "raw_shape", "raw_dtype")
+    channels = zip(
+        attributes["plan"],
+        attributes["channels_mean_radii_pix"],
+        attributes["spatial_mean_sigmas"],
+        attributes["noise_corrections"],
+        strict=True,
+    )
+    return {
+        "path": str(path),
+        "finished": attributes["finished"] is True,
+        "blocks": state.total,
+        "blocks_done": state.done,
+        "channels": [
+            {
+                "channel": i,
+                **_sizes("", plan["shape"]),
+                **_sizes("chunk_", plan["chunks"]),
+                "radius_y_pix": radius[0],
+                "radius_x_pix": radius[1],
+                "sigma_y_pix": sigma[0],
+                "sigma_x_pix": sigma[1],
+                "noise_correction": factor,
+            }
+            for i, (plan, radius, sigma, factor) in enumerate(channels)
+        ],
+        "sources": attributes["sources"],
+        "selection": {key: attributes[key] for key in selection},
+        **{key: attributes[key] for key in as_they_are},
+        "relative_error_of_rounding": attributes["relative_error_of_rounding"],
+        "versions": attributes["versions"],
+    }
+
+
+def plan_document(plan: JobPlan) -> Document:
+    """Describe what a job would do."""
+    return {
+        "tasks": plan.n_blocks,
+        "tasks_at_a_time": plan.threads,
+        "projected_bytes": plan.projected_bytes,
+        "memory_limit_bytes": plan.memory_limit_bytes,
+        "output_bytes": plan.output_bytes,
+        "channels": [
+            {
+                "channel": i,
+                **_sizes("", channel.shape),
+                **_sizes("chunk_", channel.chunks),
+                "blocks": channel.n_blocks,
+                **_sizes("block_", channel.block),
+                "block_bytes": channel.block_bytes,
+                "read_amplification": channel.read_amplification,
+            }
+            for i, channel in enumerate(plan.channels)
+        ],
+    }
+
+
+def verify_document(path: Path, report: Report) -> Document:
+    """Describe what was checked and found."""
+    return {
+        "path": str(path),
+        "whole": not report.problems,
+        "chunks_checked": report.chunks,
+        "blocks_recomputed": report.recomputed,
+        "problems": report.problems,
+    }
+
+
+def demo_document(report: "DemoReport") -> Document:
+    """Describe what the demo did."""
+    return {
+        "store": store_document(report.result.path),
+        "checks": [
+            {
+                "channel": i,
+                "known_background_counts": check.known,
+                "error_rms_counts": check.rms,
+                "error_mean_counts": check.bias,
+            }
+            for i, check in enumerate(report.checks)
+        ],
+        "pixels_per_second": report.rate,
+        "movie_path": str(report.movie),
+        "picture_path": str(report.picture),
+    }
+
+
+def _sizes(prefix: str, sizes: Sequence[int]) -> Document:
+    names = ("frames", "height_pix", "width_pix")
+    return {prefix + name: int(size) for name, size in zip(names, sizes, strict=True)}

@@ -1,0 +1,153 @@
+"""What is written is run: the README, the examples of all docstrings, and those of the seed."""
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from sybil import Document, Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.parsers.rest import DocTestParser
+
+import smlmlp_dask
+from smlmlp_dask.cli import smlmlp
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+INSTALLS = "python3 -m venv"
+"""How the blocks begin that `.ci/run` runs by itself, on clean copies."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with the movie that all examples take."""
+    monkeypatch.chdir(tmp_path)
+    movie = smlmlp_dask.simulate_movie(120, 64, 96).movie.compute()
+    tifffile.imwrite("movie.tif", movie, photometric="minisblack")
+    return tmp_path
+
+
+def in_shell(commands, shell="bash"):
+    """Run what a user would type, where this Python's scripts are found."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [shell, "-c", commands],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def run_in_shell(example):
+    if INSTALLS not in example.parsed:
+        in_shell(f"set -euo pipefail\n{example.parsed}")
+
+
+def test_the_readme_runs_from_its_top_to_its_end(folder):
+    parsers = [PythonCodeBlockParser(), CodeBlockParser("sh", run_in_shell)]
+    document = Sybil(parsers).parse(ROOT / "README.md")
+    examples = list(document.examples())
+    assert len(examples) == len(re.findall(r"^ *```\w", README, re.M))
+    for example in examples:
+        example.evaluate()
+    names = document.namespace
+    error = abs(names["by_hand"] - names["bkgds"][0][100].compute()).max()
+    assert error < 1e-4
+    assert names["frame"].shape == (64, 96)
+
+
+def test_the_readme_names_every_command_and_no_other():
+    named = set(re.findall(r"\bsmlmlp-dask (?!demo/)([a-z]+)\b", README))
+    assert named == set(smlmlp.commands)
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    for link in links:
+        path, _, heading = link.partition("#")
+        assert not path or (ROOT / path).exists(), link
+        headings = [
+            re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
+            for line in re.findall(r"^#+ (.*)$", README, re.M)
+        ]
+        assert not heading or heading in headings, link
+
+
+SHOWS_COMPLETION = {
+    "bash": "complete -p smlmlp-dask",
+    "zsh": "echo ${_comps[smlmlp-dask]}",
+    "fish": "complete -c smlmlp-dask",
+}
+
+
+@pytest.mark.parametrize("shell", SHOWS_COMPLETION)
+def test_the_line_that_turns_completion_on(shell):
+    (line,) = re.findall(rf"^- {shell}\b.*: `(.*)`$", README, re.M)
+    assert f"_SMLMLP_DASK_COMPLETE={shell}_source smlmlp-dask" in line
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not on this machine")
+    prelude = "autoload -Uz compinit && compinit -u; " if shell == "zsh" else ""
+    shown = in_shell(f"{prelude}{line}; {SHOWS_COMPLETION[shell]}", shell)
+    assert "_smlmlp_dask_completion" in shown
+
+
+def examples_of_docstrings():
+    for path in sorted((ROOT / "smlmlp_dask").glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        for start, _, text in PythonDocStringDocument.extract_docstrings(source):
+            if ">>> " in text:
+                line = source.count("\n", 0, start) + 1
+                yield pytest.param(text, id=f"{path.name}:{line}")
+
+
+@pytest.mark.parametrize("text", list(examples_of_docstrings()))
+def test_examples_of_a_docstring(folder, text):
+    document = Document(text, "docstring")
+    for region in DocTestParser(doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)(document):
+        document.add(region)
+    examples = list(document.examples())
+    assert len(examples) == text.count(">>> ")
+    for example in examples:
+        example.evaluate()
+
+
+@pytest.mark.parametrize("name", smlmlp_dask.__all__)
+def test_public_names_have_an_example(name):
+    doc = getattr(smlmlp_dask, name).__doc__
+    assert f">>> from smlmlp_dask import {name}" in doc or f", {name}" in doc.split(">>> ")[1]
+
+
+def test_the_seeds_examples():
+    channels = [
+        np.random.rand(4, 16, 16).astype(np.float32),  # noqa: NPY002 - the example as it stands
+        np.random.rand(4, 16, 16).astype(np.float32),  # noqa: NPY002
+    ]
+    bkgds, noise_corr, info = smlmlp_dask.bkgd_spatial_mean(channels, 7.0)
+    assert len(bkgds) == len(channels)
+    assert len(noise_corr) == len(channels)
+    assert "spatial_mean_sigmas" in info
+
+    radii = (6.0, 10.0)
+    bkgds, noise_corr, info = smlmlp_dask.bkgd_spatial_mean(channels, radii)
+    assert info["channels_mean_radii_pix"][0] == (6.0, 10.0)
+
+    radii = [(6.0, 6.0), (8.0, 10.0)]
+    init_corr = [np.float32(1.0), np.float32(2.0)]
+    bkgds, noise_corr, info = smlmlp_dask.bkgd_spatial_mean(
+        channels, radii, noise_corrections=init_corr
+    )
+    assert len(info["spatial_mean_kernels_x"]) == 2
+    assert noise_corr is init_corr
