@@ -189,7 +189,7 @@ def run_spatial_mean(
         "blocks": sum(plan.n_blocks for plan in plans),
     }
     plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
-    work = partial(_filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
+    work = partial(filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
     with writing(destination, plans, plain, storage, resume=resume) as store:
 
         def blocks(*, done: bool) -> Iterator[tuple[int, chunks.Block]]:
@@ -238,7 +238,7 @@ def _as_begun(destination: Path, channels: Sequence[Channel]) -> list[Channel]:
         ]
 
 
-def _filter_and_store(
+def filter_and_store(
     task: Task, *, engine: Engine, threads: int, cuda: bool, storage: Storage
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
