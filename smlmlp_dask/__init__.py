@@ -1,9 +1,10 @@
 """Local Gaussian background for single-molecule localization movies, on Dask and Zarr."""
 
 from .background import bkgd_spatial_mean
+from .described import DescribedMovie
+from .dry_run import plan_spatial_mean
 from .kernels import gaussian_kernel, noise_correction
 from .pipeline import run_spatial_mean
-from .planning import plan_spatial_mean
 from .simulate import simulate_movie
 from .sources import open_channels
 from .store import open_backgrounds
@@ -12,6 +13,7 @@ from .verify import verify_backgrounds
 __version__ = "0.1.0"
 
 __all__ = [
+    "DescribedMovie",
     "bkgd_spatial_mean",
     "gaussian_kernel",
     "noise_correction",

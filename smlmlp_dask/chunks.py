@@ -210,10 +210,7 @@ class BlockPlan:
             zip(self.shape, self.unit, self.origin, strict=True)
         ):
             margin = self.halo[axis - 1] if axis else 0
-            decoded *= sum(
-                -(-(start + stop) // unit) - (start + first) // unit
-                for first, stop in _reach(length, self.block[axis], margin)
-            )
+            decoded *= _units_decoded(length, self.block[axis], margin, unit, start)
             needed *= -(-(start + length) // unit) - start // unit
         return decoded / needed if needed else 1.0
 
@@ -241,12 +238,22 @@ class BlockPlan:
         """Go through the blocks in the order of the stack's frames."""
         starts = (range(0, n, b) for n, b in zip(self.shape, self.block, strict=True))
         for number, corner in enumerate(product(*starts)):
-            ends = [min(c + b, n) for c, b, n in zip(corner, self.block, self.shape, strict=True)]
-            margins = (0, *self.halo)
-            outer = zip(corner, ends, margins, self.shape, strict=True)
-            read = tuple(slice(max(0, c - m), min(e + m, n)) for c, e, m, n in outer)
-            inner = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
-            yield Block(number, read, inner)  # type: ignore[arg-type]
+            yield self._block_at(number, corner)
+
+    def nth_block(self, number: int) -> Block:
+        """Return the block of this number, without going through those before it."""
+        rest, corner = number, []
+        for length, block in zip(self.shape[:0:-1], self.block[:0:-1], strict=True):
+            rest, place = divmod(rest, -(-length // block))
+            corner.append(place * block)
+        return self._block_at(number, (rest * self.block[0], *reversed(corner)))
+
+    def _block_at(self, number: int, corner: Sequence[int]) -> Block:
+        ends = [min(c + b, n) for c, b, n in zip(corner, self.block, self.shape, strict=True)]
+        outer = zip(corner, ends, (0, *self.halo), self.shape, strict=True)
+        read = tuple(slice(max(0, c - m), min(e + m, n)) for c, e, m, n in outer)
+        inner = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
+        return Block(number, read, inner)  # type: ignore[arg-type]
 
 
 def plan_blocks(
@@ -313,10 +320,40 @@ def _held(itemsize: int, unit: Sequence[int], chunk: Sequence[int], read: Sequen
     return itemsize * (prod(read) + decoded) + 3 * 4 * prod(chunk)
 
 
-def _reach(length: int, block: int, margin: int) -> Iterator[tuple[int, int]]:
-    """Go through the (first, stop) that blocks read along one axis."""
-    for start in range(0, length, block):
-        yield max(0, start - margin), min(length, start + block + margin)
+def _units_decoded(length: int, block: int, margin: int, unit: int, origin: int) -> int:
+    """Return how many storage units all blocks decode along one axis, without listing the blocks.
+
+    The block that begins at `start` reads from ``max(0, start - margin)`` to
+    ``min(length, start + block + margin)``; the axis begins at `origin` within a unit.
+    """
+    count = -(-length // block)
+    at_begin = min(count, -(-margin // block))  # blocks whose reach is cut off at 0
+    first = at_begin * (origin // unit) + _sum_of_floors(
+        count - at_begin, block, origin + at_begin * block - margin, unit
+    )
+    inside = min(count, max(0, (length - margin) // block))  # those not cut off at the other end
+    last = (count - inside) * -(-(origin + length) // unit) + _sum_of_floors(
+        inside, block, origin + block + margin + unit - 1, unit
+    )
+    return last - first
+
+
+def _sum_of_floors(count: int, slope: int, start: int, divisor: int) -> int:
+    """Return the sum of ``(start + i * slope) // divisor`` for i in range(count).
+
+    The steps of Euclid's algorithm: whole parts are summed at once, and what is left is a sum over
+    the lattice points under a line, with the axes exchanged.
+    """
+    total = 0
+    while count > 0:
+        whole, start = divmod(start, divisor)
+        total += count * whole
+        whole, slope = divmod(slope, divisor)
+        total += count * (count - 1) // 2 * whole
+        top = start + slope * count
+        count, start = divmod(top, divisor)
+        slope, divisor = divisor, slope
+    return total
 
 
 def _divisor(number: int, most: int) -> int:

@@ -11,8 +11,9 @@ import click
 from . import __version__, documents, parsing
 from .background import Engine
 from .commands import Group, Parsed, log_to_stderr, telling_what_is_kept
+from .described import DescribedMovie
+from .dry_run import plan_spatial_mean
 from .pipeline import run_spatial_mean
-from .planning import plan_spatial_mean
 from .screens import console, print_demo, print_plan, print_report, summary
 from .stack import printable
 from .storage import Codec
@@ -50,11 +51,10 @@ def smlmlp() -> None:
 
 
 @smlmlp.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCES...", type=click.Path())
+@click.argument("sources", nargs=-1, metavar="SOURCES...", type=click.Path())
 @click.option(
     "-o",
     "--output",
-    required=True,
     type=click.Path(path_type=Path),
     help="Store to write, such as background.zarr; must not exist.",
 )
@@ -121,7 +121,32 @@ def smlmlp() -> None:
 @click.option(
     "--resume", is_flag=True, help="Go on with an interrupted run; starts one if there is none."
 )
-@click.option("--dry-run", is_flag=True, help="Show the plan: blocks, memory, sizes; do nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the plan: blocks, memory, size on disk, time; write nothing that stays.",
+)
+@click.option(
+    "--for-workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --dry-run: plan for N processes of one thread each, wherever they are.",
+)
+@click.option(
+    "--shape",
+    "described_shape",
+    type=Parsed("T,Y,X", parsing.shape),
+    help="With --dry-run, in place of SOURCES: a movie that does not exist yet.",
+)
+@click.option(
+    "--dtype", "described_dtype", metavar="DTYPE", help="Its dtype, uint16 if it is not given."
+)
+@click.option(
+    "--chunks",
+    "described_chunks",
+    type=Parsed("T,Y,X", parsing.shape),
+    help="Its chunks; single frames if they are not given.",
+)
 @click.option(
     "--progress/--no-progress",
     "show_progress",
@@ -132,7 +157,7 @@ def smlmlp() -> None:
 @verbose_option
 def run(
     sources: tuple[str, ...],
-    output: Path,
+    output: Path | None,
     radii: tuple[tuple[float, ...], ...],
     boxes: tuple[tuple[int, tuple[int, ...]], ...],
     flips: tuple[str, ...],
@@ -147,6 +172,10 @@ def run(
     memory_limit: str | None,
     resume: bool,
     dry_run: bool,
+    for_workers: int | None,
+    described_shape: tuple[int, ...] | None,
+    described_dtype: str | None,
+    described_chunks: tuple[int, ...] | None,
     show_progress: bool | None,
     as_json: bool,
     verbose: bool,
@@ -160,18 +189,36 @@ def run(
     smlmlp-dask run movie.tif -o background.zarr --radius 7
     smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
+    smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
     """
     log_to_stderr(verbose=verbose)
+    described = _described(dry_run, sources, described_shape, described_dtype, described_chunks)
+    if for_workers is not None and not dry_run:
+        raise click.UsageError("--for-workers is for plans: give --dry-run, too")
+    if output is None and not dry_run:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     which: dict[str, Any] = {
-        "bboxes": parsing.bboxes(boxes, len(sources)),
+        "bboxes": parsing.bboxes(boxes, 1 if described else len(sources)),
         "flips": [("y" in flip, "x" in flip) for flip in flips] or None,
         "frames": frames,
         "raw_shape": raw_shape,
         "raw_dtype": raw_dtype,
         "memory_limit": memory_limit,
     }
-    if dry_run:
-        plan = plan_spatial_mean(list(sources), parsing.radii(radii), **which)
+    if dry_run or output is None:
+        plan = plan_spatial_mean(
+            described or list(sources),
+            parsing.radii(radii),
+            **which,
+            workers=for_workers,
+            measured=True,
+            destination=output,
+            cuda=cuda,
+            parallel=parallel,
+            engine=engine,
+            codec=codec,
+            keep_bits=keep_bits,
+        )
         if as_json:
             _print_json(documents.plan_document(plan))
         else:
@@ -197,6 +244,30 @@ def run(
     out = console()
     out.print(summary(result))
     out.print(f"finished: {result.path}")
+
+
+def _described(
+    dry_run: bool,
+    sources: tuple[str, ...],
+    shape: tuple[int, ...] | None,
+    dtype: str | None,
+    chunks: tuple[int, ...] | None,
+) -> DescribedMovie | None:
+    """Return the movie that --shape, --dtype and --chunks describe, if they may and do."""
+    if shape is None:
+        if dtype is not None or chunks is not None:
+            raise click.UsageError("--dtype and --chunks describe a movie: give its --shape, too")
+        if not sources:
+            raise click.UsageError("Missing argument 'SOURCES...'.")
+        return None
+    if not dry_run:
+        raise click.UsageError("--shape describes a movie without pixels: give --dry-run, too")
+    if sources:
+        raise click.UsageError(
+            f"--shape describes a movie in place of SOURCES, and there is {sources[0]}: "
+            "leave one of them out"
+        )
+    return DescribedMovie(shape, dtype or "uint16", chunks)
 
 
 @smlmlp.command()

@@ -15,7 +15,9 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     ``tasks``, ``tasks_at_a_time``, ``projected_bytes``, ``memory_limit_bytes``, ``output_bytes``
     (before compression) and ``channels``. A channel has ``channel``, sizes and chunks as above,
     ``blocks``, ``block_frames``, ``block_height_pix``, ``block_width_pix``, ``block_bytes`` (memory
-    of the task) and ``read_amplification`` (how often a pixel is decoded).
+    of the task) and ``read_amplification`` (how often a pixel is decoded). ``stored_bytes`` (on
+    disk) and ``seconds`` of the job, as measured on a sample; with ``--for-workers`` also
+    ``workers``, ``worker_bytes`` and ``scheduler_bytes``, else null.
 ``verify``
     ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed`` and ``problems``.
 ``demo``
@@ -28,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .planning import JobPlan
+from .dry_run import JobPlan
 from .store import Progress, open_backgrounds, progress, read_attributes, refusing_damage
 from .verify import Report
 
@@ -92,6 +94,11 @@ def plan_document(plan: JobPlan) -> Document:
         "projected_bytes": plan.projected_bytes,
         "memory_limit_bytes": plan.memory_limit_bytes,
         "output_bytes": plan.output_bytes,
+        "stored_bytes": plan.stored_bytes,
+        "seconds": plan.seconds,
+        "workers": plan.workers,
+        "worker_bytes": plan.worker_bytes if plan.workers else None,
+        "scheduler_bytes": plan.scheduler_bytes if plan.workers else None,
         "channels": [
             {
                 "channel": i,

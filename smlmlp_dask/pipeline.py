@@ -204,7 +204,7 @@ def run_spatial_mean(
         "blocks": sum(plan.n_blocks for plan in plans),
     }
     plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
-    work = partial(_filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
+    work = partial(filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
     log.info("engine %s %s, codec %s", plain["engine"], plain["engine_version"], storage.codec)
     with writing(destination, plans, plain, storage, resume=resume) as store:
         log.info("%s: %d of %d blocks are there", destination, len(store.done), plain["blocks"])
@@ -256,7 +256,7 @@ def _as_begun(destination: Path, channels: Sequence[Channel]) -> list[Channel]:
         ]
 
 
-def _filter_and_store(
+def filter_and_store(
     task: Task, *, engine: Engine, threads: int, cuda: bool, storage: Storage
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""

@@ -1,10 +1,9 @@
-"""What a job is going to do: sources opened, cut into blocks that fit the memory."""
+"""Sources opened and cut into blocks that fit the memory."""
 
 import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any, TypeAlias
 
 from dask.utils import format_bytes, parse_bytes
@@ -32,93 +31,6 @@ class Channel:
     mean: SpatialMean
 
 
-@dataclass(frozen=True)
-class JobPlan:
-    """What a job is going to do, known before anything runs.
-
-    Attributes
-    ----------
-    channels : list of BlockPlan
-        How each channel is cut into blocks, one task each.
-    threads : int
-        Tasks that run side by side.
-    memory_limit_bytes : int
-        Memory that they may use together.
-    """
-
-    channels: list[chunks.BlockPlan]
-    threads: int
-    memory_limit_bytes: int
-
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks, and of tasks."""
-        return sum(plan.n_blocks for plan in self.channels)
-
-    @property
-    def projected_bytes(self) -> int:
-        """Peak memory of all tasks together, the libraries' own included."""
-        largest = max(plan.block_bytes for plan in self.channels)
-        return BASE_BYTES + min(self.threads, max(1, self.n_blocks)) * largest
-
-    @property
-    def output_bytes(self) -> int:
-        """Size of the backgrounds before they are compressed."""
-        return sum(4 * prod(plan.shape) for plan in self.channels)
-
-
-def plan_spatial_mean(
-    sources: Source | Sequence[Source],
-    channels_mean_radii_pix: Any = 7.0,
-    *,
-    bboxes: Any = None,
-    flips: Any = None,
-    frames: slice | None = None,
-    raw_shape: Sequence[int] | None = None,
-    raw_dtype: Any = None,
-    memory_limit: int | str | None = None,
-) -> JobPlan:
-    """Tell what `run_spatial_mean` would do with the same arguments, without doing it.
-
-    Parameters
-    ----------
-    sources, channels_mean_radii_pix, bboxes, flips, frames, raw_shape, raw_dtype, memory_limit
-        As in `run_spatial_mean`.
-
-    Returns
-    -------
-    JobPlan
-        Blocks of each channel, tasks, read amplification, projected memory.
-
-    Raises
-    ------
-    ValueError, TypeError, OSError
-        As `run_spatial_mean` would.
-
-    Examples
-    --------
-    >>> from smlmlp_dask import plan_spatial_mean
-    >>> plan = plan_spatial_mean("movie.tif", 7.0, memory_limit="2GB")
-    >>> plan.n_blocks, plan.memory_limit_bytes, plan.output_bytes
-    (1, 2000000000, 2949120)
-    >>> plan.channels[0].block  # frames, rows and columns of one task
-    (120, 64, 96)
-    """
-    channels = plan_channels(
-        source_list(sources),
-        channels_mean_radii_pix,
-        bboxes=bboxes,
-        flips=flips,
-        frames=frames,
-        raw_shape=raw_shape,
-        raw_dtype=raw_dtype,
-        memory_limit=memory_limit,
-    )
-    workers = _workers(memory_limit)
-    plans = [channel.plan for channel in channels]
-    return JobPlan(plans, workers.threads, workers.memory_bytes)
-
-
 def source_list(sources: Source | Sequence[Source]) -> list[Source]:
     """Return the sources as a list, also where a single path was passed."""
     if isinstance(sources, str | bytes | os.PathLike):
@@ -128,8 +40,17 @@ def source_list(sources: Source | Sequence[Source]) -> list[Source]:
     return list(sources)
 
 
-def _workers(memory_limit: int | str | None) -> Workers:
+def workers_for(memory_limit: int | str | None, count: int | None = None) -> Workers:
+    """Return the workers that a job has, or `count` processes like a thread of those.
+
+    Raises
+    ------
+    ValueError
+        If there is no such memory limit, or it does not hold the processes.
+    """
     workers = active_workers()
+    if count is not None:
+        workers = Workers(count, workers.memory_bytes * count // workers.threads)
     if memory_limit is None:
         return workers
     try:
@@ -138,10 +59,11 @@ def _workers(memory_limit: int | str | None) -> Workers:
         raise ValueError(
             f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
         ) from None
-    if limit <= BASE_BYTES:
+    if limit <= BASE_BYTES * (count or 1):
+        each = f" in each of {count} workers" if count else ""
         raise ValueError(
-            f"memory_limit is {memory_limit}: pass more than {format_bytes(BASE_BYTES)}, which "
-            "Python and the libraries take"
+            f"memory_limit is {memory_limit}: pass more than "
+            f"{format_bytes(BASE_BYTES * (count or 1))}, which Python and the libraries take{each}"
         )
     return replace(workers, memory_bytes=limit)
 
@@ -154,10 +76,15 @@ def plan_channels(
     **which: Any,
 ) -> list[Channel]:
     """Open the sources and plan their blocks so that they keep the memory limit."""
-    stacks = open_stacks(*paths, **which)
+    return cut_into_blocks(open_stacks(*paths, **which), radii, workers_for(memory_limit))
+
+
+def cut_into_blocks(
+    stacks: Sequence[Stack], radii: Any, workers: Workers, processes: int = 1
+) -> list[Channel]:
+    """Plan blocks of which the workers, in so many processes, can hold one for each thread."""
     means = [SpatialMean.from_radii(pair) for pair in arguments.as_radii(radii, len(stacks))]
-    workers = _workers(memory_limit)
-    share = (workers.memory_bytes - BASE_BYTES) // workers.threads
+    share = (workers.memory_bytes - BASE_BYTES * processes) // workers.threads
     channels = []
     for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):
         plan = chunks.plan_blocks(

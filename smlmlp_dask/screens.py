@@ -1,14 +1,17 @@
 """What the command line shows, as rich tables and lines."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from dask.utils import format_bytes
+from dask.utils import format_bytes, format_time
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .planning import JobPlan
+from .calibration import Rates
+from .dry_run import JobPlan
+from .jobs import REGION_TASKS
 from .store import SpatialMeanResult
 from .verify import Report
 
@@ -70,20 +73,65 @@ def _checks(report: "DemoReport") -> Table:
 
 
 def print_plan(console: Console, plan: JobPlan) -> None:
-    """Print what a job is going to do."""
+    """Print what a job is going to do, and what it will take: a fact a line."""
+    facts = Table.grid(padding=(0, 1))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
     for i, channel in enumerate(plan.channels):
-        console.print(f"channel {i}: {_times(channel.shape)} (frames×y×x)")
-        console.print(f"  blocks: {channel.n_blocks:,} of {_times(channel.block)}, one task each")
-        console.print(f"  read:   every pixel is decoded {channel.read_amplification:.2f} times")
-        console.print(f"  write:  float32 chunks of {_times(channel.chunks)}")
-        console.print(f"  a task holds up to {format_bytes(channel.block_bytes)}")
-    console.print(f"tasks:  {plan.n_blocks:,}, {plan.threads} at a time")
-    console.print(
-        f"memory: {format_bytes(plan.projected_bytes)} of {format_bytes(plan.memory_limit_bytes)}"
-    )
-    console.print(f"output: {format_bytes(plan.output_bytes)} before compression")
+        movie = format_bytes(channel.itemsize * prod(channel.shape))
+        facts.add_row(f"channel {i}:", f"{_counts(channel.shape)} (frames×y×x), {movie}")
+        facts.add_row(
+            "  blocks:", f"{channel.n_blocks:,} of {_times(channel.block)}, one task each"
+        )
+        facts.add_row("  read:", f"every pixel is decoded {channel.read_amplification:.2f} times")
+        facts.add_row("  write:", f"float32 chunks of {_times(channel.chunks)}")
+        facts.add_row("  task:", f"holds up to {format_bytes(channel.block_bytes)}")
+    facts.add_row("tasks:", f"{plan.n_blocks:,}, {plan.threads:,} at a time")
+    if plan.workers is None:
+        regions = -(-plan.n_blocks // REGION_TASKS)
+        facts.add_row("regions:", f"{regions:,} of up to {REGION_TASKS} tasks, one after the other")
+    else:
+        facts.add_row("workers:", f"{plan.workers:,} of one thread, like the threads here")
+        facts.add_row("  memory:", f"{format_bytes(plan.worker_bytes)} each")
+        facts.add_row(
+            "scheduler:",
+            f"{format_bytes(plan.scheduler_bytes)}, for {plan.tasks_under_way:,} tasks under way "
+            "at most, however long the movie",
+        )
+    limit = format_bytes(plan.memory_limit_bytes)
+    facts.add_row("memory:", f"{format_bytes(plan.projected_bytes)} of {limit}")
+    facts.add_row("output:", f"{format_bytes(plan.output_bytes)} before compression")
+    if plan.rates is not None:
+        _add_rates(facts, plan, plan.rates)
+    console.print(facts)
     console.print("nothing was run (--dry-run)")
+
+
+def _add_rates(facts: Table, plan: JobPlan, rates: Rates) -> None:
+    stored, work = plan.stored_bytes or 0, plan.work_seconds or 0.0
+    source = sum(channel.itemsize * prod(channel.shape) for channel in plan.channels)
+    give, take = (format_bytes(round(size / max(work, 1e-9))) for size in (source, stored))
+    threads = "1 thread" if plan.threads == 1 else f"{plan.threads:,} threads"
+    facts.add_row("  disk:", f"{format_bytes(stored)}, compressed as the sample was")
+    facts.add_row("time:", f"{format_time(plan.seconds or 0.0)} with {threads}")
+    facts.add_row("  threads:", f"{format_time(work)} to read, filter and write")
+    facts.add_row(
+        "  storage:",
+        f"for that it must give up to {give}/s and take {take}/s; "
+        f"{rates.folder} took {format_bytes(round(rates.storage_bytes_per_second))}/s",
+    )
+    if plan.workers is not None:
+        facts.add_row("  assumed:", "it keeps up, and a worker is as fast as a thread here")
+    sample = "a simulated movie" if rates.simulated else "this movie"
+    facts.add_row(
+        "  sample:",
+        f"{rates.blocks:,} blocks of {sample}, {rates.threads} side by side, here and now",
+    )
 
 
 def _times(shape: Sequence[float]) -> str:
     return "×".join(map(str, shape))
+
+
+def _counts(shape: Sequence[int]) -> str:
+    return "×".join(f"{length:,}" for length in shape)

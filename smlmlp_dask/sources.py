@@ -14,6 +14,7 @@ from typing import TypeAlias
 import dask.array as da
 from numpy.typing import DTypeLike
 
+from .described import DescribedMovie
 from .selection import (
     RawLayout,
     boxes_per_source,
@@ -129,6 +130,20 @@ def open_stacks(
     """
     groups = _open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
     return [stack for stacks in groups for stack in stacks]
+
+
+@printable_errors()
+def described_stacks(
+    movie: DescribedMovie,
+    *,
+    bboxes: Sequence[Sequence[Box] | None] | None = None,
+    flips: Sequence[tuple[bool, bool] | None] | None = None,
+) -> list["Stack"]:
+    """Return the channels of a described movie, as `open_stacks` does those of one path."""
+    (boxes,) = boxes_per_source(bboxes, 1)
+    turns = flips_per_channel(flips, len(boxes))
+    frames = range(movie.shape[0])
+    return [_channel(movie, frames, box, turn) for box, turn in zip(boxes, turns, strict=True)]
 
 
 @printable_errors()

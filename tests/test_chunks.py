@@ -175,3 +175,50 @@ def test_channels_advance_together(lengths):
         widest = max(1 / n for n in lengths)
         assert max(shares) - min(shares) <= 2 * widest
     assert done == lengths
+
+
+# ---- plans of movies that are far too long to go through ---------------------------------------
+
+
+def units_decoded(plan):
+    """Count, block by block, the storage units that are decoded; and those that there are."""
+    decoded = sum(
+        prod(
+            -(-(origin + part.stop) // unit) - (origin + part.start) // unit
+            for part, unit, origin in zip(block.read, plan.unit, plan.origin, strict=True)
+        )
+        for block in plan.blocks()
+    )
+    sides = zip(plan.shape, plan.unit, plan.origin, strict=True)
+    return decoded, prod(-(-(origin + n) // unit) - origin // unit for n, unit, origin in sides)
+
+
+@given(
+    shapes,
+    units,
+    st.tuples(sizes, sizes, sizes),
+    st.tuples(st.integers(0, 50), st.integers(0, 50)),
+    st.tuples(st.integers(0, 80), st.integers(0, 60), st.integers(0, 60)),
+)
+def test_read_amplification_against_brute_force(shape, unit, block, halo, origin):
+    plan = chunks.BlockPlan(shape, 2, unit, block, block, halo, origin)
+    decoded, needed = units_decoded(plan)
+    assert plan.read_amplification == (decoded / needed if needed else 1.0)
+
+
+@given(shapes, st.tuples(sizes, sizes, sizes), st.tuples(st.integers(0, 9), st.integers(0, 9)))
+def test_blocks_by_their_numbers(shape, block, halo):
+    plan = chunks.BlockPlan(shape, 2, (1, 1, 1), block, block, halo)
+    assert [plan.nth_block(number) for number in range(plan.n_blocks)] == list(plan.blocks())
+
+
+def test_a_movie_without_end_is_planned_by_arithmetic():
+    # going through these blocks would take longer than the test may
+    plan = chunks.plan_blocks((10**15, 2048, 2048), 2, (1000, 256, 256), (9, 9))
+    assert plan.n_blocks > 10**12
+    # 8 rows of tiles and 2 columns of them, 6 and 2 wide: each reads a row of tiles more at each
+    # side that has a neighbour (14 more to 8), and a column more (1 and 1 to 8)
+    assert plan.block == (1000, 256, 1536)
+    assert plan.read_amplification == (8 + 14) / 8 * (8 + 2) / 8
+    last = plan.nth_block(plan.n_blocks - 1)
+    assert [part.stop for part in last.inner] == [10**15, 2048, 2048]

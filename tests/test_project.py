@@ -59,7 +59,8 @@ def test_import_loads_nothing_heavy():
 
 def test_public_names_are_documented():
     for name in smlmlp_dask.__all__:
-        doc = getattr(smlmlp_dask, name).__doc__
+        public = getattr(smlmlp_dask, name)
+        doc = public.__doc__
         assert "Parameters\n" in doc, name
-        assert "Returns\n" in doc, name
+        assert isinstance(public, type) or "Returns\n" in doc, name
         assert "Raises\n" in doc, name

@@ -1,0 +1,283 @@
+"""What blocks cost on this machine: a few of them read, filtered and written, and timed."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count, product
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import zarr
+from dask.system import CPU_COUNT
+from zarr.codecs import BloscCodec
+
+from .background import Engine, filter_chunk
+from .chunks import Block
+from .described import DescribedMovie
+from .pipeline import Task, filter_and_store
+from .planning import Channel
+from .records import chunk_path
+from .simulate import simulate_movie
+from .sources import open_stacks
+from .stack import Stack
+from .storage import Storage, bulk_codecs
+from .writing import WRITE_EVERYTHING
+
+SECONDS = 1.5
+"""For which blocks are run; a block that has begun ends."""
+
+SAMPLE_BYTES = 2**30
+"""Float32 bytes of background that a sample keeps on disk, unless its blocks are larger."""
+
+SIMULATED_BLOCKS = 4
+"""Blocks of the movie that stands in for a described one: more than a processor's cache holds."""
+
+SIMULATED_PIXELS = 4 * 2**20
+"""Pixels that are simulated for it; they are repeated. Codecs compress runs shorter than that."""
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, modulo 1, are spread evenly however many are taken."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured, one entry a channel where there are lists.
+
+    Attributes
+    ----------
+    seconds_per_pixel : list of float
+        Of one thread, to read, filter and write, while `threads` did so side by side.
+    bytes_per_pixel : list of float
+        Of the background on disk, compressed.
+    storage_bytes_per_second : float
+        At which the written blocks went from the system's memory to the storage of `folder`.
+    blocks : int
+        Blocks that were run.
+    threads : int
+        Blocks that ran side by side.
+    simulated : bool
+        If the blocks were of a simulated movie.
+    folder : pathlib.Path
+        Where they were written.
+    """
+
+    seconds_per_pixel: list[float]
+    bytes_per_pixel: list[float]
+    storage_bytes_per_second: float
+    blocks: int
+    threads: int
+    simulated: bool
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """One block that was run: its pixels, its bytes on disk, its seconds."""
+
+    pixels: int
+    stored_bytes: int
+    seconds: float
+
+
+def measure(
+    channels: Sequence[Channel],
+    storage: Storage,
+    *,
+    above: Path | None,
+    most: int,
+    engine: Engine,
+    threads: int,
+    cuda: bool,
+) -> Rates:
+    """Run blocks of each channel for a moment, into a folder that is removed again.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Of movies on disk, or described.
+    storage : Storage
+        How backgrounds are kept.
+    above : pathlib.Path or None
+        Where to make the folder; None for the system's folder of temporary files.
+    most : int
+        Blocks that may run side by side; there are as many as this machine has cores, or fewer.
+    engine, threads, cuda
+        As in `filter_and_store`.
+
+    Raises
+    ------
+    OSError
+        If the movie cannot be read or the folder cannot be written.
+    """
+    side_by_side = max(1, min(most, CPU_COUNT))
+    work = partial(filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
+    filled = [channel for channel in channels if prod(channel.plan.shape)]
+    timed: list[list[_Timed]] = []
+    with TemporaryDirectory(prefix=".smlmlp-dask-plan-", dir=above) as name:
+        folder = Path(name)
+        for i, channel in enumerate(channels):
+            if channel not in filled:
+                timed.append([])
+                continue
+            sampled = channel
+            if isinstance(channel.source.movie, DescribedMovie):
+                sampled = _simulated(channel, folder / f"movie_{i}.zarr")
+            # The first filter of a dtype and radius on a machine is compiled: not counted.
+            _, height, width = sampled.plan.block
+            first = np.zeros((1, height, width), sampled.source.dtype)
+            filter_chunk(first, sampled.mean, engine=engine, threads=threads, cuda=cuda)
+            tasks = _tasks(sampled, folder / f"out_{i}.zarr", storage, side_by_side)
+            timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
+        flushed, seconds = _flush(folder.glob("out_*.zarr"))
+    return Rates(
+        seconds_per_pixel=[_each(blocks, lambda block: block.seconds) for blocks in timed],
+        bytes_per_pixel=[_each(blocks, lambda block: block.stored_bytes) for blocks in timed],
+        storage_bytes_per_second=flushed / max(seconds, 1e-6),
+        blocks=sum(map(len, timed)),
+        threads=side_by_side,
+        simulated=isinstance(filled[0].source.movie, DescribedMovie),
+        folder=folder.parent,
+    )
+
+
+def _each(blocks: Sequence[_Timed], quantity: Callable[[_Timed], float]) -> float:
+    return sum(map(quantity, blocks)) / max(1, sum(block.pixels for block in blocks))
+
+
+def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) -> Iterator[Task]:
+    """Go through blocks spread over a channel; they are written one after the other at `path`."""
+    plan = channel.plan
+    slots = max(2 * side_by_side, SAMPLE_BYTES // (4 * prod(plan.block)))
+    with bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
+        target = zarr.create_array(
+            path,
+            shape=(slots * plan.block[0], *plan.block[1:]),
+            chunks=plan.chunks,
+            dtype="float32",
+            compressors=storage.compressors,
+            fill_value=float("nan"),
+        )
+    for i in count():
+        block = plan.nth_block(int(i * GOLDEN % 1 * plan.n_blocks))
+        moved = _moved(block, (i % slots) * plan.block[0])
+        yield Task(0, channel.source.part(block.read), target, moved, channel.mean)
+
+
+def _moved(block: Block, frame: int) -> Block:
+    """Return a block as if it lay at this frame, in the first rows and columns."""
+    corner = [part.start for part in block.inner]
+    corner[0] -= frame
+    inner, read = (
+        tuple(slice(p.start - c, p.stop - c) for p, c in zip(box, corner, strict=True))
+        for box in (block.inner, block.read)
+    )
+    return Block(block.number, read, inner)  # type: ignore[arg-type]
+
+
+def _run(
+    work: Callable[[Task], Any], tasks: Iterator[Task], side_by_side: int, seconds: float
+) -> list[_Timed]:
+    """Run tasks on so many threads, each at least one; leave out what a thread ran first."""
+    taking = Lock()
+    begun = perf_counter()
+
+    def keep_on() -> list[_Timed]:
+        timed: list[_Timed] = []
+        while not timed or perf_counter() < begun + seconds:
+            with taking:
+                task = next(tasks)
+            start = perf_counter()
+            work(task)
+            timed.append(_Timed(_pixels(task), _stored(task), perf_counter() - start))
+        return timed[1:] or timed  # files are opened, memory is new: slower than those to come
+
+    with ThreadPoolExecutor(side_by_side) as pool:
+        return [
+            block
+            for blocks in list(pool.map(lambda _: keep_on(), range(side_by_side)))
+            for block in blocks
+        ]
+
+
+def _pixels(task: Task) -> int:
+    return prod(part.stop - part.start for part in task.block.inner)
+
+
+def _stored(task: Task) -> int:
+    root = Path(task.target.store.root)  # type: ignore[attr-defined]
+    ranges = (
+        range(part.start // size, -(-part.stop // size))
+        for part, size in zip(task.block.inner, task.target.chunks, strict=True)
+    )
+    return sum(chunk_path(root, place).stat().st_size for place in product(*ranges))
+
+
+def _flush(arrays: Iterable[Path]) -> tuple[int, float]:
+    """Wait until what was written is on the storage: bytes and seconds."""
+    files = [path for array in arrays for path in array.rglob("*") if path.is_file()]
+    start = perf_counter()
+    for path in files:
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+    return sum(path.stat().st_size for path in files), perf_counter() - start
+
+
+def _simulated(channel: Channel, path: Path) -> Channel:
+    """Return a channel of a few blocks of camera counts, stored as the described movie would be.
+
+    Its movie is as large as those blocks need; where frames are tiled, that is three tiles along
+    y and x, so that one of them has neighbours on all sides.
+    """
+    source, plan = channel.source, channel.plan
+    movie = source.movie
+    wide = [
+        1 if block == length else 3
+        for block, length in zip(plan.block[1:], plan.shape[1:], strict=True)
+    ]
+    counts = (SIMULATED_BLOCKS if wide == [1, 1] else 1, *wide)
+    sides = zip(counts, plan.block, plan.shape, strict=True)
+    shape = [min(n * block, length) for n, block, length in sides]
+    parts, lengths = [], []
+    numbers = (source.frames, source.rows, source.columns)
+    for part, length, unit, whole in zip(numbers, shape, movie.unit, movie.shape, strict=True):
+        start = min(part) % unit
+        taken = range(start, start + length)
+        parts.append(taken if part.step > 0 else taken[::-1])
+        lengths.append(min(whole, -(-taken.stop // unit) * unit))
+    _store_simulated(path, lengths, movie.dtype, movie.unit)
+    (stored,) = open_stacks(path)
+    frames, rows, columns = parts
+    few = Stack(movie=stored.movie, frames=frames, rows=rows, columns=columns)
+    return replace(channel, source=few, plan=replace(plan, shape=few.shape, origin=few.origin))
+
+
+def _store_simulated(
+    path: Path, shape: Sequence[int], dtype: np.dtype[Any], unit: Sequence[int]
+) -> None:
+    side = min(shape[1], 1024), min(shape[2], 1024)
+    frames = max(1, min(shape[0], SIMULATED_PIXELS // prod(side)))
+    counts = simulate_movie(frames, *side).movie.compute(scheduler="threads")
+    if dtype.kind in "iu":
+        counts = np.minimum(counts, np.iinfo(dtype).max)
+    counts = counts.astype(dtype)
+    array: Any = zarr.create_array(
+        path,
+        shape=tuple(shape),
+        chunks=tuple(map(min, unit, shape)),
+        dtype=dtype,
+        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+    )
+    corners = (range(0, n, c) for n, c in zip(shape, array.chunks, strict=True))
+    for corner in product(*corners):
+        ends = (min(n, at + c) for n, at, c in zip(shape, corner, array.chunks, strict=True))
+        places = [np.arange(at, end) for at, end in zip(corner, ends, strict=True)]
+        box = tuple(slice(int(p[0]), int(p[-1]) + 1) for p in places)
+        repeated = (p % n for p, n in zip(places, counts.shape, strict=True))
+        array[box] = counts[np.ix_(*repeated)]

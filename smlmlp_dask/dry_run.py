@@ -1,0 +1,229 @@
+"""`plan_spatial_mean`: what a job is going to do, and what it will take, before it runs."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from . import arguments, backend, chunks
+from .background import Engine, check_engine
+from .calibration import Rates, measure
+from .cluster import TASKS_PER_THREAD
+from .described import DescribedMovie
+from .jobs import REGION_TASKS
+from .planning import BASE_BYTES, Source, cut_into_blocks, source_list, workers_for
+from .sources import described_stacks, open_stacks
+from .storage import Codec, Storage
+
+SCHEDULER_BYTES = 160 * 2**20
+"""What distributed's scheduler takes as a process of its own, before the first task."""
+
+SCHEDULER_BYTES_PER_WORKER = 2**20
+"""What it takes for each worker of one thread, and the tasks under way there."""
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What a job is going to do, known before anything runs.
+
+    Attributes
+    ----------
+    channels : list of BlockPlan
+        How each channel is cut into blocks, one task each.
+    threads : int
+        Tasks that run side by side.
+    memory_limit_bytes : int
+        Memory that they may use together.
+    workers : int or None
+        The processes of one thread each that were asked for; None for Dask's active scheduler.
+    rates : Rates or None
+        What was measured on this machine; None if nothing was.
+    """
+
+    channels: list[chunks.BlockPlan]
+    threads: int
+    memory_limit_bytes: int
+    workers: int | None = None
+    rates: Rates | None = None
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks, and of tasks."""
+        return sum(plan.n_blocks for plan in self.channels)
+
+    @property
+    def tasks_under_way(self) -> int:
+        """Tasks that the scheduler holds at most, running ones included."""
+        each = REGION_TASKS if self.workers is None else TASKS_PER_THREAD * self.workers
+        return min(self.n_blocks, each)
+
+    @property
+    def worker_bytes(self) -> int:
+        """Peak memory of a process with one task, the libraries' own included."""
+        return BASE_BYTES + max(plan.block_bytes for plan in self.channels)
+
+    @property
+    def projected_bytes(self) -> int:
+        """Peak memory of all tasks together, the libraries' own included."""
+        if self.workers is not None:
+            return self.workers * self.worker_bytes
+        tasks = min(self.threads, max(1, self.n_blocks))
+        return BASE_BYTES + tasks * (self.worker_bytes - BASE_BYTES)
+
+    @property
+    def scheduler_bytes(self) -> int:
+        """Memory of distributed's scheduler with the workers that were asked for; 0 without."""
+        return SCHEDULER_BYTES + SCHEDULER_BYTES_PER_WORKER * self.workers if self.workers else 0
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of the backgrounds before they are compressed."""
+        return sum(4 * prod(plan.shape) for plan in self.channels)
+
+    @property
+    def stored_bytes(self) -> int | None:
+        """Size of the backgrounds on disk, if it was measured how they compress."""
+        if self.rates is None:
+            return None
+        sizes = zip(self.channels, self.rates.bytes_per_pixel, strict=True)
+        return round(sum(prod(plan.shape) * size for plan, size in sizes))
+
+    @property
+    def work_seconds(self) -> float | None:
+        """Time that the threads take for reading, filtering and writing, if it was measured."""
+        if self.rates is None:
+            return None
+        costs = zip(self.channels, self.rates.seconds_per_pixel, strict=True)
+        threads = max(1, min(self.threads, self.n_blocks))
+        return sum(prod(plan.shape) * seconds for plan, seconds in costs) / threads
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of the job, if it was measured.
+
+        That of the threads; or, if the scheduler is the active one, that which the storage takes
+        to keep what they write, where it is the longer one. Storage is taken to keep up with
+        `workers` that were asked for, and the source to be read as fast as the sample was.
+        """
+        if self.rates is None or self.work_seconds is None or self.stored_bytes is None:
+            return None
+        if self.workers is not None:
+            return self.work_seconds
+        return max(self.work_seconds, self.stored_bytes / self.rates.storage_bytes_per_second)
+
+
+def plan_spatial_mean(
+    sources: Source | DescribedMovie | Sequence[Source],
+    channels_mean_radii_pix: Any = 7.0,
+    *,
+    bboxes: Any = None,
+    flips: Any = None,
+    frames: slice | None = None,
+    raw_shape: Sequence[int] | None = None,
+    raw_dtype: Any = None,
+    memory_limit: int | str | None = None,
+    workers: int | None = None,
+    measured: bool = False,
+    destination: Source | None = None,
+    cuda: bool = False,
+    parallel: bool | int = False,
+    engine: Engine = "auto",
+    codec: Codec = "fast",
+    keep_bits: int | None = None,
+) -> JobPlan:
+    """Tell what `run_spatial_mean` would do with the same arguments, without doing it.
+
+    Parameters
+    ----------
+    sources : path, sequence of paths, or DescribedMovie
+        Movies, as `open_channels` takes them, or one that does not exist yet.
+    channels_mean_radii_pix, bboxes, flips, frames, raw_shape, raw_dtype, memory_limit
+        As in `run_spatial_mean`. All `frames` of a described movie are taken.
+    workers : int, optional
+        Plan for so many processes of one thread each, like a thread of this machine with its
+        share of the memory. By default, for the workers of Dask's active scheduler.
+    measured : bool, default False
+        Also measure, for some seconds, how long blocks take here and how they compress: blocks of
+        the movie itself, spread over it, or of a simulated one for a described movie. Otherwise
+        only metadata are read.
+    destination : path, optional
+        Where the store would be written: the measurement is made in a folder next to it, which is
+        removed again. By default in the system's folder of temporary files.
+    cuda, parallel, engine, codec, keep_bits
+        As in `run_spatial_mean`; they matter to what is measured.
+
+    Returns
+    -------
+    JobPlan
+        Blocks of each channel, tasks, read amplification, projected memory; with `measured` also
+        size on disk and time.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError, RuntimeError
+        As `run_spatial_mean` would.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import plan_spatial_mean
+    >>> plan = plan_spatial_mean("movie.tif", 7.0, memory_limit="2GB")
+    >>> plan.n_blocks, plan.memory_limit_bytes, plan.output_bytes
+    (1, 2000000000, 2949120)
+    >>> plan.channels[0].block  # frames, rows and columns of one task
+    (120, 64, 96)
+
+    A movie that does not exist yet, on 64 workers:
+
+    >>> from smlmlp_dask import DescribedMovie
+    >>> movie = DescribedMovie((10_000_000, 512, 512), "uint16", (32, 512, 512))
+    >>> plan = plan_spatial_mean(movie, 7.0, workers=64)
+    >>> plan.n_blocks, plan.tasks_under_way
+    (312500, 256)
+    """
+    if workers is not None and (isinstance(workers, bool) or workers < 1):
+        raise ValueError(f"workers is {workers!r}: pass 1 or more, or None for those there are")
+    if isinstance(sources, DescribedMovie):
+        if frames is not None or raw_shape is not None or raw_dtype is not None:
+            raise ValueError(
+                "frames, raw_shape and raw_dtype (--frames, --raw-shape, --raw-dtype) are for "
+                "movies on disk: describe the frames to be filtered by shape and dtype instead"
+            )
+        stacks = described_stacks(sources, bboxes=bboxes, flips=flips)
+    else:
+        stacks = open_stacks(
+            *source_list(sources),
+            bboxes=bboxes,
+            flips=flips,
+            frames=frames,
+            raw_shape=raw_shape,
+            raw_dtype=raw_dtype,
+        )
+    there = workers_for(memory_limit, workers)
+    channels = cut_into_blocks(stacks, channels_mean_radii_pix, there, workers or 1)
+    plan = JobPlan(
+        [channel.plan for channel in channels], there.threads, there.memory_bytes, workers
+    )
+    threads = arguments.check_parallel(parallel)
+    engine = check_engine(engine, on_host=not cuda)
+    storage = Storage.checked(codec, keep_bits)
+    if not measured or not any(prod(channel.shape) for channel in plan.channels):
+        return plan
+    if cuda:
+        backend.require_device()
+    above = None if destination is None else _existing(Path(destination).absolute().parent)
+    rates = measure(
+        channels,
+        storage,
+        above=above,
+        most=there.threads,
+        engine=engine,
+        threads=threads,
+        cuda=cuda,
+    )
+    return replace(plan, rates=rates)
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if os.path.lexists(path))
