@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal, TypeAlias, get_args
@@ -11,7 +11,6 @@ import dask.array as da
 import numpy as np
 import zarr
 from dask.system import CPU_COUNT
-from dask_image import ndfilters
 from zarr.storage import FsspecStore, LocalStore
 
 from . import arguments, backend, chunks
@@ -24,6 +23,7 @@ from .kernels import (
     residual_norm,
     without_zero_ends,
 )
+from .ndimage import correlate_on_device, correlate_stack
 
 BATCH_BYTES = 2**29
 """Float32 bytes that are computed at a time where the caller's own process has to write them."""
@@ -155,12 +155,11 @@ def bkgd_spatial_mean(
     engine = check_engine(engine, on_host=not cuda and all(map(backend.on_host, stacks)))
     if cuda:
         backend.require_device()
-        stacks = [backend.to_device(stack) for stack in stacks]
 
     means = [SpatialMean.from_radii(pair) for pair in radii]
     residuals = [(residual_kernel(m.kernel_y), residual_kernel(m.kernel_x)) for m in means]
     backgrounds = [
-        filter_stack(stack, mean, engine=engine, threads=threads)
+        filter_stack(stack, mean, engine=engine, threads=threads, cuda=cuda)
         for stack, mean in zip(stacks, means, strict=True)
     ]
     if targets is not None:
@@ -184,7 +183,9 @@ def engine_version(engine: Engine) -> str:
     return str(FILTER_VERSION)
 
 
-def filter_stack(stack: da.Array, mean: SpatialMean, *, engine: Engine, threads: int) -> da.Array:
+def filter_stack(
+    stack: da.Array, mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool = False
+) -> da.Array:
     """Return the lazy float32 background of one stack.
 
     Parameters
@@ -197,28 +198,33 @@ def filter_stack(stack: da.Array, mean: SpatialMean, *, engine: Engine, threads:
         As in `bkgd_spatial_mean`.
     threads : int
         Threads for the frames of one block; 0 for as many as the worker has.
+    cuda : bool, default False
+        Filter NumPy chunks on the device, too; CuPy chunks always are.
     """
     planned = chunks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     if planned != stack.chunks:
         stack = _merge_tiles(stack).rechunk(planned)
     kernels = mean.folded(stack.shape[1:])
-    if _is_fused(engine, stack):
-        return _correlate_fused(stack, kernels, threads)
-    return _correlate_dask_image(stack, kernels, threads)
+    if cuda or not backend.on_host(stack):
+        device_meta = backend.empty((0, 0, 0))
+        return _map_blocks(correlate_on_device, stack, kernels, device_meta)
+    if engine != "dask-image":
+        meta = np.empty((0, 0, 0), np.float32)
+        return _map_blocks(_fused_chunk, stack, kernels, meta, threads=threads)
+    return correlate_stack(stack, kernels, threads)
 
 
 def filter_chunk(
     frames: np.ndarray[Any, Any], mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool
 ) -> np.ndarray[Any, Any]:
     """Return the float32 background of frames in memory, at once; as `filter_stack` otherwise."""
-    stack = arguments.view_stack(frames)
-    if not cuda and _is_fused(engine, stack):
-        return _fused_chunk(frames, mean.folded(frames.shape[1:]), threads)
+    kernels = mean.folded(frames.shape[1:])
     if cuda:
-        stack = backend.to_device(stack)
-    background = filter_stack(stack, mean, engine=engine, threads=threads)
-    computed: np.ndarray[Any, Any] = backend.to_host(background).compute(scheduler="synchronous")
-    return computed
+        return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]
+    if engine != "dask-image":
+        return _fused_chunk(frames, kernels, threads)
+    background = correlate_stack(arguments.view_stack(frames), kernels, threads)
+    return background.compute(scheduler="synchronous")  # type: ignore[no-any-return]
 
 
 def _merge_tiles(stack: da.Array) -> da.Array:
@@ -240,23 +246,26 @@ def _identity(chunk: Any) -> Any:
     return chunk
 
 
-def _is_fused(engine: Engine, stack: da.Array) -> bool:
-    return engine == "fused" or (engine == "auto" and backend.on_host(stack))
-
-
-def _correlate_fused(stack: da.Array, kernels: tuple[Kernel, Kernel], threads: int) -> da.Array:
+def _map_blocks(
+    filter_block: Callable[..., Any],
+    stack: da.Array,
+    kernels: tuple[Kernel, Kernel],
+    meta: Any,
+    **options: Any,
+) -> da.Array:
+    """Filter block by block, with the neighbours' pixels around those that are no whole frames."""
     kernel_y, kernel_x = kernels
     tiled = len(stack.chunks[1]) > 1 or len(stack.chunks[2]) > 1
     # At the movie's edges there is no halo, and the filter repeats the nearest pixel.
     correlated: da.Array = da.map_overlap(
-        _fused_chunk,
+        filter_block,
         stack,
         depth=(0, len(kernel_y) // 2, len(kernel_x) // 2) if tiled else 0,
         boundary="none",
         dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
+        meta=meta,
         kernels=kernels,
-        threads=threads,
+        **options,
     )
     return correlated
 
@@ -276,21 +285,6 @@ def _worker_threads() -> int:
         return CPU_COUNT
 
 
-def _correlate_dask_image(stack: da.Array, kernels: tuple[Kernel, ...], threads: int) -> da.Array:
-    # dask-image returns the dtype it is given: cast first, or counts would be rounded.
-    result = stack.astype(np.float32)
-    if threads != 1:
-        # The scheduler's threads take the parts; dask-image has no threads of its own.
-        parts = threads or CPU_COUNT
-        cut = (n for run in stack.chunks[0] for n in chunks.split(run, -(-run // parts) or 1))
-        result = result.rechunk({0: tuple(cut)})
-    for axis, kernel in zip((1, 2), kernels, strict=True):
-        weights = kernel.reshape([-1 if i == axis else 1 for i in range(3)])
-        result = ndfilters.correlate(result, backend.like(result, weights), mode="nearest")
-    whole: da.Array = result.rechunk({0: stack.chunks[0]})
-    return whole
-
-
 def check_engine(engine: Any, *, on_host: bool) -> Engine:
     """Return the engine if it exists and can filter the chunks: NumPy (`on_host`) or CuPy."""
     if engine not in get_args(Engine):
@@ -306,7 +300,7 @@ def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[da.A
     """Fill the targets and return lazy views of what was written."""
     stored: list[tuple[da.Array, Any]] = []
     for background, target in zip(backgrounds, targets, strict=True):
-        result = backend.to_host(background)
+        result = backend.stack_to_host(background)
         if isinstance(target, zarr.Array):
             # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
             unit = target.shards or target.chunks
