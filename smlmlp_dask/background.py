@@ -95,8 +95,11 @@ def bkgd_spatial_mean(
         Factors so far, one per channel, finite and at least 0; float32 ones by default. A list or
         floating array is updated in place and returned itself, a tuple gives a new list.
     cuda : bool, default False
-        Move each block to the GPU and filter it there with CuPy; the backgrounds are
-        CuPy-backed dask arrays. `parallel` is ignored.
+        Move each block to the GPU, in the channel's dtype, and filter it there with CuPy; the
+        backgrounds are CuPy-backed dask arrays. Channels with CuPy chunks stay on the device that
+        holds them; others go to the one that is current where Dask runs, the first unless
+        `dask_cuda` gives each worker its own. A block goes in parts where the device's memory is
+        short. `parallel` is ignored.
     parallel : bool or int, default False
         Threads over which each block splits its frames, on top of the blocks that Dask runs side
         by side: n, or True for as many as the worker has. The results are the same bits.
@@ -176,8 +179,10 @@ def bkgd_spatial_mean(
     return backgrounds, corrections, info
 
 
-def engine_version(engine: Engine) -> str:
+def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
     """Return what, besides the input and the kernels, determines an engine's bits."""
+    if cupy_versions:
+        return f"dask-image {version('dask-image')}, cupy {' and '.join(sorted({*cupy_versions}))}"
     if engine == "dask-image":
         return f"dask-image {version('dask-image')}, scipy {version('scipy')}"
     return str(FILTER_VERSION)

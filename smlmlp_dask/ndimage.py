@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
-from uuid import uuid4
 
 import dask.array as da
 import numpy as np
+from dask.local import get_sync
 from dask.system import CPU_COUNT
 from dask.utils import format_bytes
 from dask_image import ndfilters
@@ -16,16 +17,17 @@ from .kernels import Kernel
 from .stack import one_line
 
 DEVICE_BYTES = 16
-"""Bytes of a pixel on a device beyond the source's own: float32 before and after each pass."""
+"""Bytes of a pixel on a device, beyond the source's own, while a pass runs: the float32 frames, two
+copies that Dask makes where it looks for neighbours, and what the pass gives."""
 
 
 def correlate_stack(stack: da.Array, kernels: Sequence[Kernel], threads: int) -> da.Array:
-    """Return a stack correlated along y and x, float32 after each pass, lazily.
+    """Return a stack of NumPy chunks correlated along y and x, float32 after each pass, lazily.
 
     Parameters
     ----------
     stack : dask.array.Array
-        Shape (frame, y, x), real dtype, NumPy chunks or one CuPy chunk.
+        Shape (frame, y, x), real dtype.
     kernels : pair of numpy.ndarray
         Along y and x; no longer than twice the frame.
     threads : int
@@ -38,14 +40,20 @@ def correlate_stack(stack: da.Array, kernels: Sequence[Kernel], threads: int) ->
         parts = threads or CPU_COUNT
         cut = (n for run in stack.chunks[0] for n in chunks.split(run, -(-run // parts) or 1))
         result = result.rechunk({0: tuple(cut)})
-    for axis, kernel in zip((1, 2), kernels, strict=True):
-        weights: Any = kernel.reshape([-1 if i == axis else 1 for i in range(3)])
-        if not backend.on_host(result):
-            # As a dask array: dask would fetch a CuPy array back to the host to name its tasks.
-            weights = _as_one_chunk(backend.to_device(weights))
-        result = ndfilters.correlate(result, weights, mode="nearest")
-    whole: da.Array = result.rechunk({0: stack.chunks[0]})
+    whole: da.Array = _correlate(result, *_as_weights(kernels)).rechunk({0: stack.chunks[0]})
     return whole
+
+
+def _correlate(stack: da.Array, weights_y: Any, weights_x: Any) -> da.Array:
+    correlated: da.Array = ndfilters.correlate(
+        ndfilters.correlate(stack, weights_y, mode="nearest"), weights_x, mode="nearest"
+    )
+    return correlated
+
+
+def _as_weights(kernels: Sequence[Kernel]) -> tuple[Kernel, Kernel]:
+    kernel_y, kernel_x = kernels
+    return kernel_y.reshape(1, -1, 1), kernel_x.reshape(1, 1, -1)
 
 
 def correlate_on_device(
@@ -67,8 +75,8 @@ def correlate_on_device(
 
     Raises
     ------
-    MemoryError
-        If the device's memory is not enough; it says what to ask for.
+    RuntimeError
+        If the device's memory is not enough; it names the block size to ask for.
     """
     frames, height, width = chunk.shape
     frame_bytes = height * width * (chunk.dtype.itemsize + DEVICE_BYTES)
@@ -86,17 +94,34 @@ def correlate_on_device(
 
 
 def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
-    stack = _as_one_chunk(backend.to_device(frames))
+    arrays = [
+        backend.to_device(frames).astype(np.float32, copy=False),
+        *map(backend.to_device, _as_weights(kernels)),
+    ]
+    names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))
+    given = {(name, 0, 0, 0): array for name, array in zip(names, arrays, strict=True)}
     # The stream is this thread's: all of it must run here.
-    correlated = correlate_stack(stack, kernels, threads=1)
-    return correlated.compute(scheduler="synchronous", optimize_graph=False)
+    [[[correlated]]] = get_sync({**tasks, **given}, keys)
+    return correlated
 
 
-def _as_one_chunk(array: Any) -> da.Array:
-    name = f"chunk-{uuid4().hex}"
-    lengths = tuple((length,) for length in array.shape)
-    graph = {(name, *(0 for _ in array.shape)): array}
-    return da.Array(graph, name, lengths, meta=array[(slice(0),) * array.ndim])
+@lru_cache(maxsize=64)
+def _device_graph(
+    shapes: tuple[tuple[int, int, int], ...],
+) -> tuple[list[str], dict[Any, Any], list[Any]]:
+    """Return dask-image's tasks for frames and weights of these shapes, to be put in by name.
+
+    To build them takes Dask longer than a device takes for the frames: once serves all blocks.
+    The weights are dask arrays, too: to name its tasks, Dask would fetch CuPy's to the host.
+    """
+    meta = backend.empty((0, 0, 0))
+    names = ["frames", "weights-y", "weights-x"]
+    arrays = [
+        da.Array({}, name, tuple((length,) for length in shape), meta=meta)
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+    correlated = _correlate(*arrays)
+    return names, dict(correlated.__dask_graph__()), correlated.__dask_keys__()
 
 
 @contextmanager
@@ -114,7 +139,7 @@ def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterato
             if shape[0] > 1
             else "take a part of each frame (bboxes)"
         )
-        raise MemoryError(
+        raise RuntimeError(
             f"the GPU ran out of memory on a block of {' x '.join(map(str, shape))} pixels, which "
             f"takes {format_bytes(shape[0] * frame_bytes)} there, and up to "
             f"{backend.BLOCKS_AT_ONCE} blocks are there at a time ({one_line(error)}): {remedy}, "
