@@ -99,6 +99,12 @@ def _chunk_to_host(chunk: Any) -> np.ndarray[Any, Any]:
         return to_host(chunk)
 
 
+def share_memory(one: "cupy.ndarray", other: "cupy.ndarray") -> bool:
+    """Say whether two arrays on devices overlap; views that interleave count as if they did."""
+    xp = _cupy()
+    return bool(xp.may_share_memory(one, other))
+
+
 @contextmanager
 def working_on(array: Any) -> Iterator[None]:
     """Let CuPy work on a stream of its own in the ``with`` block, and end when its work has.

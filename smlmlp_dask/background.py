@@ -87,7 +87,7 @@ def bkgd_spatial_mean(
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radius in pixels: one for everything; (ry, rx) for all channels, also when there
         are exactly two; or one (ry, rx) per channel. Greater than 0, at most 10 000.
-    bkgds : sequence of numpy.ndarray or zarr.Array, optional
+    bkgds : sequence of numpy.ndarray, cupy.ndarray or zarr.Array, optional
         Preallocated outputs, one per channel: float32, the channel's y and x, at least as many
         frames. Background i is written into ``bkgds[i][:len(channels[i])]`` before the call
         returns; what lies beyond is left alone. Zarr targets are written in whole chunks (shards).
@@ -305,7 +305,7 @@ def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[da.A
     """Fill the targets and return lazy views of what was written."""
     stored: list[tuple[da.Array, Any]] = []
     for background, target in zip(backgrounds, targets, strict=True):
-        result = backend.stack_to_host(background)
+        result = background if arguments.is_cupy(target) else backend.stack_to_host(background)
         if isinstance(target, zarr.Array):
             # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
             unit = target.shards or target.chunks
@@ -336,5 +336,10 @@ def _fill(target: Any, result: da.Array) -> None:
     """Compute a background under whatever scheduler is active; write it in this process."""
     start = 0
     for run in chunks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
-        target[start : start + run] = result[start : start + run].compute()
+        batch = result[start : start + run].compute()
+        if arguments.is_cupy(target):
+            with backend.working_on(target):
+                target[start : start + run] = backend.to_device(batch)
+        else:
+            target[start : start + run] = batch
         start += run

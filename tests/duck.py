@@ -1,9 +1,9 @@
 """A stand-in for CuPy on machines without a device. No GPU code runs here.
 
-`installed` puts modules `cupy` and `cupyx.scipy.ndimage` in the place of the real ones, so that the
-package, Dask and dask-image run their own code for CuPy unmodified. The arrays are as strict as
-CuPy's: no implicit conversion to NumPy, no NumPy operands, no dtypes that devices do not have. Every
-transfer, stream and byte of "device" memory is on record.
+`installed` puts modules `cupy` and `cupyx.scipy.ndimage` in the place of the real ones, so that
+the package, Dask and dask-image run their own code for CuPy unmodified. The arrays are as strict
+as CuPy's: no implicit conversion to NumPy, no NumPy operands, no dtypes that devices do not have.
+Every transfer, stream and byte of "device" memory is on record.
 """
 
 import sys
@@ -113,7 +113,7 @@ class CurrentDevice:
         pass
 
 
-class ndarray:  # noqa: N801 - as CuPy calls it
+class ndarray:
     """A NumPy array that only the functions of this module may touch."""
 
     __module__ = "cupy"
@@ -224,6 +224,10 @@ def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
     return a.get()
 
 
+def may_share_memory(a, b, max_work=None):
+    return np.may_share_memory(_device_only(a)._hidden, _device_only(b)._hidden)
+
+
 def _device_only(array):
     if not isinstance(array, ndarray):
         raise TypeError(f"Unsupported type {type(array)}")
@@ -231,7 +235,7 @@ def _device_only(array):
 
 
 def correlate(
-    input,  # noqa: A002 - as CuPy calls it
+    input,
     weights,
     output=None,
     mode="reflect",
@@ -264,7 +268,7 @@ def _not_here(*args, **kwargs):
 
 def _modules():
     cupy = ModuleType("cupy")
-    functions = (asarray, empty, empty_like, concatenate, asnumpy)
+    functions = (asarray, empty, empty_like, concatenate, asnumpy, may_share_memory)
     vars(cupy).update({function.__name__: function for function in functions})
     cupy.__version__ = "0 (a stand-in)"
     cupy.ndarray = ndarray
