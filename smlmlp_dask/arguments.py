@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from . import chunks
+from . import backend, chunks
 from .kernels import MAX_RADIUS_PIX
 from .stack import shown
 
@@ -203,7 +203,7 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
 
     Parameters
     ----------
-    targets : sequence of numpy.ndarray or zarr.Array
+    targets : sequence of numpy.ndarray, cupy.ndarray or zarr.Array
         One per channel, float32, with at least as many frames as the channel and the same y and x.
     channels : sequence
         The channels as passed, which no target may share memory or storage with.
@@ -215,12 +215,12 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
     ValueError
         If one does not fit, cannot be written, or overlaps a channel or another target.
     TypeError
-        If it is not a sequence of NumPy or Zarr arrays.
+        If it is not a sequence of NumPy, CuPy or Zarr arrays.
     """
     if hasattr(targets, "ndim") or not isinstance(targets, Sequence):
         raise TypeError(
             f"bkgds is a {type(targets).__name__}: "
-            "pass a sequence of float32 NumPy or Zarr arrays, one per channel"
+            "pass a sequence of float32 NumPy, CuPy or Zarr arrays, one per channel"
         )
     if len(targets) != len(stacks):
         raise ValueError(
@@ -228,9 +228,9 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
             f"channel{'s' if len(stacks) != 1 else ''}: pass one per channel"
         )
     for i, (target, stack) in enumerate(zip(targets, stacks, strict=True)):
-        if not isinstance(target, np.ndarray | zarr.Array):
+        if not isinstance(target, np.ndarray | zarr.Array) and not is_cupy(target):
             raise TypeError(
-                f"bkgds[{i}] is a {type(target).__name__}: pass a float32 NumPy or Zarr array"
+                f"bkgds[{i}] is a {type(target).__name__}: pass a float32 NumPy, CuPy or Zarr array"
             )
         if target.dtype != np.float32:
             raise ValueError(f"bkgds[{i}] has dtype {target.dtype}: pass a float32 array")
@@ -244,10 +244,12 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
                 f"bkgds[{i}] has {target.shape[0]} frames for a channel of {stack.shape[0]}: "
                 "pass an array with at least as many"
             )
-        read_only = (
-            not target.flags.writeable if isinstance(target, np.ndarray) else target.read_only
+        writeable = (
+            target.flags.writeable
+            if isinstance(target, np.ndarray)
+            else not getattr(target, "read_only", False)  # CuPy's arrays never are
         )
-        if read_only:
+        if not writeable:
             raise ValueError(f"bkgds[{i}] is read-only: pass an array that can be written")
         for j, channel in enumerate(channels):
             if _overlap(target, channel):
@@ -281,9 +283,13 @@ def _is_array(array: Any) -> bool:
         return False
     if isinstance(array, np.ndarray):
         return True
-    # CuPy's arrays, without importing CuPy: what NumPy's functions can be dispatched to.
+    return is_cupy(array)
+
+
+def is_cupy(array: Any) -> bool:
+    """Say whether it is CuPy's array, without importing CuPy."""
     return (
-        hasattr(array, "__array_function__")
+        hasattr(array, "__array_function__")  # as other arrays of devices have not
         and hasattr(array, "__cuda_array_interface__")
         and hasattr(array, "dtype")
     )
@@ -364,6 +370,8 @@ def _overlap(one: Any, other: Any) -> bool:
             return np.shares_memory(one, other, max_work=100_000)  # type: ignore[call-overload, arg-type, unused-ignore]
         except np.exceptions.TooHardError:
             return True
+    if is_cupy(one) and is_cupy(other):
+        return backend.share_memory(one, other)
     if isinstance(one, zarr.Array) and isinstance(other, zarr.Array):
         return bool(one.store_path == other.store_path)
     return False

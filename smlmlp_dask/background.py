@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal, TypeAlias, get_args
@@ -11,7 +11,6 @@ import dask.array as da
 import numpy as np
 import zarr
 from dask.system import CPU_COUNT
-from dask_image import ndfilters
 from zarr.storage import FsspecStore, LocalStore
 
 from . import arguments, backend, chunks
@@ -24,6 +23,7 @@ from .kernels import (
     residual_norm,
     without_zero_ends,
 )
+from .ndimage import correlate_on_device, correlate_stack
 
 BATCH_BYTES = 2**29
 """Float32 bytes that are computed at a time where the caller's own process has to write them."""
@@ -87,7 +87,7 @@ def bkgd_spatial_mean(
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radius in pixels: one for everything; (ry, rx) for all channels, also when there
         are exactly two; or one (ry, rx) per channel. Greater than 0, at most 10 000.
-    bkgds : sequence of numpy.ndarray or zarr.Array, optional
+    bkgds : sequence of numpy.ndarray, cupy.ndarray or zarr.Array, optional
         Preallocated outputs, one per channel: float32, the channel's y and x, at least as many
         frames. Background i is written into ``bkgds[i][:len(channels[i])]`` before the call
         returns; what lies beyond is left alone. Zarr targets are written in whole chunks (shards).
@@ -95,8 +95,11 @@ def bkgd_spatial_mean(
         Factors so far, one per channel, finite and at least 0; float32 ones by default. A list or
         floating array is updated in place and returned itself, a tuple gives a new list.
     cuda : bool, default False
-        Move each block to the GPU and filter it there with CuPy; the backgrounds are
-        CuPy-backed dask arrays. `parallel` is ignored.
+        Move each block to the GPU, in the channel's dtype, and filter it there with CuPy; the
+        backgrounds are CuPy-backed dask arrays. Channels with CuPy chunks stay on the device that
+        holds them; others go to the one that is current where Dask runs, the first unless
+        `dask_cuda` gives each worker its own. A block goes in parts where the device's memory is
+        short. `parallel` is ignored.
     parallel : bool or int, default False
         Threads over which each block splits its frames, on top of the blocks that Dask runs side
         by side: n, or True for as many as the worker has. The results are the same bits.
@@ -169,12 +172,11 @@ def bkgd_spatial_mean(
     engine = check_engine(engine, on_host=not cuda and all(map(backend.on_host, stacks)))
     if cuda:
         backend.require_device()
-        stacks = [backend.to_device(stack) for stack in stacks]
 
     means = [SpatialMean.from_radii(pair) for pair in radii]
     residuals = [(residual_kernel(m.kernel_y), residual_kernel(m.kernel_x)) for m in means]
     backgrounds = [
-        filter_stack(stack, mean, engine=engine, threads=threads)
+        filter_stack(stack, mean, engine=engine, threads=threads, cuda=cuda)
         for stack, mean in zip(stacks, means, strict=True)
     ]
     if targets is not None:
@@ -191,14 +193,18 @@ def bkgd_spatial_mean(
     return backgrounds, corrections, info
 
 
-def engine_version(engine: Engine) -> str:
+def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
     """Return what, besides the input and the kernels, determines an engine's bits."""
+    if cupy_versions:
+        return f"dask-image {version('dask-image')}, cupy {' and '.join(sorted({*cupy_versions}))}"
     if engine == "dask-image":
         return f"dask-image {version('dask-image')}, scipy {version('scipy')}"
     return str(FILTER_VERSION)
 
 
-def filter_stack(stack: da.Array, mean: SpatialMean, *, engine: Engine, threads: int) -> da.Array:
+def filter_stack(
+    stack: da.Array, mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool = False
+) -> da.Array:
     """Return the lazy float32 background of one stack.
 
     Parameters
@@ -211,28 +217,33 @@ def filter_stack(stack: da.Array, mean: SpatialMean, *, engine: Engine, threads:
         As in `bkgd_spatial_mean`.
     threads : int
         Threads for the frames of one block; 0 for as many as the worker has.
+    cuda : bool, default False
+        Filter NumPy chunks on the device, too; CuPy chunks always are.
     """
     planned = chunks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     if planned != stack.chunks:
         stack = _merge_tiles(stack).rechunk(planned)
     kernels = mean.folded(stack.shape[1:])
-    if _is_fused(engine, stack):
-        return _correlate_fused(stack, kernels, threads)
-    return _correlate_dask_image(stack, kernels, threads)
+    if cuda or not backend.on_host(stack):
+        device_meta = backend.empty((0, 0, 0))
+        return _map_blocks(correlate_on_device, stack, kernels, device_meta)
+    if engine != "dask-image":
+        meta = np.empty((0, 0, 0), np.float32)
+        return _map_blocks(_fused_chunk, stack, kernels, meta, threads=threads)
+    return correlate_stack(stack, kernels, threads)
 
 
 def filter_chunk(
     frames: np.ndarray[Any, Any], mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool
 ) -> np.ndarray[Any, Any]:
     """Return the float32 background of frames in memory, at once; as `filter_stack` otherwise."""
-    stack = arguments.view_stack(frames)
-    if not cuda and _is_fused(engine, stack):
-        return _fused_chunk(frames, mean.folded(frames.shape[1:]), threads)
+    kernels = mean.folded(frames.shape[1:])
     if cuda:
-        stack = backend.to_device(stack)
-    background = filter_stack(stack, mean, engine=engine, threads=threads)
-    computed: np.ndarray[Any, Any] = backend.to_host(background).compute(scheduler="synchronous")
-    return computed
+        return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]
+    if engine != "dask-image":
+        return _fused_chunk(frames, kernels, threads)
+    background = correlate_stack(arguments.view_stack(frames), kernels, threads)
+    return background.compute(scheduler="synchronous")  # type: ignore[no-any-return]
 
 
 def _merge_tiles(stack: da.Array) -> da.Array:
@@ -254,23 +265,26 @@ def _identity(chunk: Any) -> Any:
     return chunk
 
 
-def _is_fused(engine: Engine, stack: da.Array) -> bool:
-    return engine == "fused" or (engine == "auto" and backend.on_host(stack))
-
-
-def _correlate_fused(stack: da.Array, kernels: tuple[Kernel, Kernel], threads: int) -> da.Array:
+def _map_blocks(
+    filter_block: Callable[..., Any],
+    stack: da.Array,
+    kernels: tuple[Kernel, Kernel],
+    meta: Any,
+    **options: Any,
+) -> da.Array:
+    """Filter block by block, with the neighbours' pixels around those that are no whole frames."""
     kernel_y, kernel_x = kernels
     tiled = len(stack.chunks[1]) > 1 or len(stack.chunks[2]) > 1
     # At the movie's edges there is no halo, and the filter repeats the nearest pixel.
     correlated: da.Array = da.map_overlap(
-        _fused_chunk,
+        filter_block,
         stack,
         depth=(0, len(kernel_y) // 2, len(kernel_x) // 2) if tiled else 0,
         boundary="none",
         dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
+        meta=meta,
         kernels=kernels,
-        threads=threads,
+        **options,
     )
     return correlated
 
@@ -290,21 +304,6 @@ def _worker_threads() -> int:
         return CPU_COUNT
 
 
-def _correlate_dask_image(stack: da.Array, kernels: tuple[Kernel, ...], threads: int) -> da.Array:
-    # dask-image returns the dtype it is given: cast first, or counts would be rounded.
-    result = stack.astype(np.float32)
-    if threads != 1:
-        # The scheduler's threads take the parts; dask-image has no threads of its own.
-        parts = threads or CPU_COUNT
-        cut = (n for run in stack.chunks[0] for n in chunks.split(run, -(-run // parts) or 1))
-        result = result.rechunk({0: tuple(cut)})
-    for axis, kernel in zip((1, 2), kernels, strict=True):
-        weights = kernel.reshape([-1 if i == axis else 1 for i in range(3)])
-        result = ndfilters.correlate(result, backend.like(result, weights), mode="nearest")
-    whole: da.Array = result.rechunk({0: stack.chunks[0]})
-    return whole
-
-
 def check_engine(engine: Any, *, on_host: bool) -> Engine:
     """Return the engine if it exists and can filter the chunks: NumPy (`on_host`) or CuPy."""
     if engine not in get_args(Engine):
@@ -320,7 +319,7 @@ def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[da.A
     """Fill the targets and return lazy views of what was written."""
     stored: list[tuple[da.Array, Any]] = []
     for background, target in zip(backgrounds, targets, strict=True):
-        result = backend.to_host(background)
+        result = background if arguments.is_cupy(target) else backend.stack_to_host(background)
         if isinstance(target, zarr.Array):
             # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
             unit = target.shards or target.chunks
@@ -351,5 +350,10 @@ def _fill(target: Any, result: da.Array) -> None:
     """Compute a background under whatever scheduler is active; write it in this process."""
     start = 0
     for run in chunks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
-        target[start : start + run] = result[start : start + run].compute()
+        batch = result[start : start + run].compute()
+        if arguments.is_cupy(target):
+            with backend.working_on(target):
+                target[start : start + run] = backend.to_device(batch)
+        else:
+            target[start : start + run] = batch
         start += run

@@ -95,6 +95,18 @@ def run_on_cluster(
             client.cancel([future for future, _ in under_way.values()])
 
 
+def on_every_worker(function: Callable[[], R]) -> list[R]:
+    """Return what a function returns on each worker of the active client, else in this process.
+
+    Raises
+    ------
+    Exception
+        What it raised on one of them.
+    """
+    client = active_client()
+    return [function()] if client is None else list(client.run(function).values())
+
+
 def active_workers() -> Workers:
     """Return the workers of the active `distributed.Client`, else of this machine."""
     from distributed.system import MEMORY_LIMIT  # knows of cgroups and resource limits

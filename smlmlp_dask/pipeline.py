@@ -16,6 +16,7 @@ import numpy as np
 
 from . import arguments, backend, chunks
 from .background import Engine, SpatialMean, check_engine, engine_version, filter_chunk
+from .cluster import on_every_worker
 from .jobs import run_tasks
 from .kernels import noise_correction, residual_kernel
 from .planning import Channel, Source, plan_channels, source_list
@@ -83,8 +84,9 @@ def run_spatial_mean(
     bboxes, flips, frames, raw_shape, raw_dtype
         Which part of the sources makes which channel, as in `open_channels`.
     cuda, parallel, engine
-        How blocks are filtered, as in `bkgd_spatial_mean`. With `cuda`, the store is written from
-        host memory.
+        How blocks are filtered, as in `bkgd_spatial_mean`. With `cuda`, each block goes to the
+        device and comes back for the store, some of them side by side; under a client every
+        worker needs CuPy and a device, which is its own in a `dask_cuda` cluster.
     codec : {"fast", "small", "none"}, default "fast"
         How chunks are compressed, without loss: Blosc with LZ4, Blosc with Zstandard (smaller,
         several times slower to write), or not at all.
@@ -120,7 +122,8 @@ def run_spatial_mean(
         If a source cannot be read (after some trials) or the destination cannot be written. Blocks
         that are done by then are kept for `resume`; where none is, nothing is left behind.
     RuntimeError
-        If ``cuda=True`` and there is no usable CuPy or device.
+        If ``cuda=True`` and there is no usable CuPy or device, or its memory is not enough; then
+        the message names the block size to ask for.
 
     Notes
     -----
@@ -166,8 +169,8 @@ def run_spatial_mean(
     threads = arguments.check_parallel(parallel)
     engine = check_engine(engine, on_host=not cuda)
     storage = Storage.checked(codec, keep_bits)
-    if cuda:
-        backend.require_device()
+    # Blocks are filtered where the workers are: a client's own machine needs no device.
+    cupy_versions = on_every_worker(backend.require_device) if cuda else []
     roots = [root for path in paths for root in source_roots(path)]
     check_destination(destination, roots, may_exist=resume)
     if resume:
@@ -186,7 +189,7 @@ def run_spatial_mean(
         "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x).tolist() for mean in means],
         "noise_corrections": [float(factor) for factor in factors],
         "engine": _engine_used(engine, cuda=cuda),
-        "engine_version": engine_version(_engine_used(engine, cuda=cuda)),
+        "engine_version": engine_version(_engine_used(engine, cuda=cuda), cupy_versions),
         "cuda": bool(cuda),
         "sources": [os.path.abspath(path) for path in paths],  # noqa: PTH100 - globs stay globs
         "inputs": [source_identity(root) for root in roots],

@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 from dask.system import CPU_COUNT
 
+from . import backend
 from .background import SpatialMean, filter_chunk
 from .chunks import Block, BlockPlan
 from .records import chunk_path, is_whole, source_identity
@@ -77,6 +78,8 @@ def verify_backgrounds(
         If nothing is there.
     ValueError
         If it is no such store, an unfinished one, or `sample` is not possible.
+    RuntimeError
+        If blocks were filtered on a GPU, and are to be again where there is none.
 
     Examples
     --------
@@ -113,6 +116,8 @@ def _verified(path: Path, result: SpatialMeanResult, sample: int, seed: int | No
     if not sample:
         return Report(len(files), 0, problems)
 
+    if attributes["cuda"]:
+        backend.require_device()
     changed = changed_sources(attributes)
     if changed:
         return Report(len(files), 0, [*problems, *changed])

@@ -478,7 +478,7 @@ def test_another_source_is_refused(raw, begun):
 
 def test_another_version_of_the_engine_is_refused(raw, begun, monkeypatch):
     before = state(begun), contents(begun)
-    monkeypatch.setattr(pipeline, "engine_version", lambda engine: "0")
+    monkeypatch.setattr(pipeline, "engine_version", lambda *_: "0")
     with pytest.raises(ValueError, match='engine_version was .* and is "0"'):
         run_spatial_mean(raw, begun, **BEGUN, resume=True)
     assert (state(begun), contents(begun)) == before

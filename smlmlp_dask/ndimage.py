@@ -1,0 +1,147 @@
+"""The plain engine: both passes through dask-image, for NumPy chunks and for blocks on a device."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.local import get_sync
+from dask.system import CPU_COUNT
+from dask.utils import format_bytes
+from dask_image import ndfilters
+
+from . import backend, chunks
+from .kernels import Kernel
+from .stack import one_line
+
+DEVICE_BYTES = 16
+"""Bytes of a pixel on a device, beyond the source's own, while a pass runs: the float32 frames, two
+copies that Dask makes where it looks for neighbours, and what the pass gives."""
+
+
+def correlate_stack(stack: da.Array, kernels: Sequence[Kernel], threads: int) -> da.Array:
+    """Return a stack of NumPy chunks correlated along y and x, float32 after each pass, lazily.
+
+    Parameters
+    ----------
+    stack : dask.array.Array
+        Shape (frame, y, x), real dtype.
+    kernels : pair of numpy.ndarray
+        Along y and x; no longer than twice the frame.
+    threads : int
+        Parts into which the frames of one chunk are split; 0 for as many as there are CPUs.
+    """
+    # dask-image returns the dtype it is given: cast first, or counts would be rounded.
+    result = stack.astype(np.float32)
+    if threads != 1:
+        # The scheduler's threads take the parts; dask-image has no threads of its own.
+        parts = threads or CPU_COUNT
+        cut = (n for run in stack.chunks[0] for n in chunks.split(run, -(-run // parts) or 1))
+        result = result.rechunk({0: tuple(cut)})
+    whole: da.Array = _correlate(result, *_as_weights(kernels)).rechunk({0: stack.chunks[0]})
+    return whole
+
+
+def _correlate(stack: da.Array, weights_y: Any, weights_x: Any) -> da.Array:
+    correlated: da.Array = ndfilters.correlate(
+        ndfilters.correlate(stack, weights_y, mode="nearest"), weights_x, mode="nearest"
+    )
+    return correlated
+
+
+def _as_weights(kernels: Sequence[Kernel]) -> tuple[Kernel, Kernel]:
+    kernel_y, kernel_x = kernels
+    return kernel_y.reshape(1, -1, 1), kernel_x.reshape(1, 1, -1)
+
+
+def correlate_on_device(
+    chunk: Any, kernels: tuple[Kernel, Kernel], *, to_host: bool = False
+) -> Any:
+    """Return the background of a block, filtered on the device by `correlate_stack`.
+
+    The block goes up once, in its own dtype, and is cast there; where the device's memory is
+    short, it goes in parts, with the same bits.
+
+    Parameters
+    ----------
+    chunk : numpy.ndarray or cupy.ndarray
+        Shape (frame, y, x), real dtype. A CuPy array is filtered on the device that holds it.
+    kernels : pair of numpy.ndarray
+        Along y and x; no longer than twice the frame.
+    to_host : bool, default False
+        Bring the background down, to a NumPy array; else it stays a CuPy array.
+
+    Raises
+    ------
+    RuntimeError
+        If the device's memory is not enough; it names the block size to ask for.
+    """
+    frames, height, width = chunk.shape
+    frame_bytes = height * width * (chunk.dtype.itemsize + DEVICE_BYTES)
+    with backend.working_on(chunk):
+        step = max(1, backend.free_bytes() // frame_bytes)
+        with _telling_what_fits((min(step, frames), height, width), frame_bytes):
+            if 0 < frames <= step:
+                background = _correlate_part(chunk, kernels)
+                return backend.to_host(background) if to_host else background
+            whole = np.empty(chunk.shape, np.float32) if to_host else backend.empty(chunk.shape)
+            for start in range(0, frames, step):
+                part = _correlate_part(chunk[start : start + step], kernels)
+                whole[start : start + step] = backend.to_host(part) if to_host else part
+            return whole
+
+
+def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
+    arrays = [
+        backend.to_device(frames).astype(np.float32, copy=False),
+        *map(backend.to_device, _as_weights(kernels)),
+    ]
+    names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))
+    given = {(name, 0, 0, 0): array for name, array in zip(names, arrays, strict=True)}
+    # The stream is this thread's: all of it must run here.
+    [[[correlated]]] = get_sync({**tasks, **given}, keys)
+    return correlated
+
+
+@lru_cache(maxsize=64)
+def _device_graph(
+    shapes: tuple[tuple[int, int, int], ...],
+) -> tuple[list[str], dict[Any, Any], list[Any]]:
+    """Return dask-image's tasks for frames and weights of these shapes, to be put in by name.
+
+    To build them takes Dask longer than a device takes for the frames: once serves all blocks.
+    The weights are dask arrays, too: to name its tasks, Dask would fetch CuPy's to the host.
+    """
+    meta = backend.empty((0, 0, 0))
+    names = ["frames", "weights-y", "weights-x"]
+    arrays = [
+        da.Array({}, name, tuple((length,) for length in shape), meta=meta)
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+    correlated = _correlate(*arrays)
+    return names, dict(correlated.__dask_graph__()), correlated.__dask_keys__()
+
+
+@contextmanager
+def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterator[None]:
+    """Let the error of a device without memory name the block size to ask for."""
+    try:
+        yield
+    except MemoryError as error:
+        if not backend.is_out_of_memory(error):
+            raise
+        fitting = min(shape[0] // 2, backend.free_bytes() // frame_bytes) or 1
+        remedy = (
+            f"ask for blocks of at most {fitting} x {shape[1]} x {shape[2]} pixels "
+            f"(stack.rechunk({{0: {fitting}}}); for a job a smaller memory_limit)"
+            if shape[0] > 1
+            else "take a part of each frame (bboxes)"
+        )
+        raise RuntimeError(
+            f"the GPU ran out of memory on a block of {' x '.join(map(str, shape))} pixels, which "
+            f"takes {format_bytes(shape[0] * frame_bytes)} there, and up to "
+            f"{backend.BLOCKS_AT_ONCE} blocks are there at a time ({one_line(error)}): {remedy}, "
+            "or end what else uses the GPU"
+        ) from error
