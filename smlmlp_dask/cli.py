@@ -43,6 +43,7 @@ def smlmlp() -> None:
     smlmlp-dask run movie.tif -o background.zarr    your own movie
     smlmlp-dask info background.zarr                what is in a result
     smlmlp-dask verify background.zarr              is it whole?
+    smlmlp-dask plot background.zarr                a picture of it
     smlmlp-dask report background.zarr              all of it as one HTML page
     """
     for stream in (sys.stdout, sys.stderr):
@@ -362,6 +363,43 @@ def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
     target = path.with_suffix(".html") if output is None else output
     write_report(path, target, verify=check)
     console().print(f"report: {target}")
+
+
+@smlmlp.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Picture to write, ending in .png, .svg or .pdf; by default next to the store.",
+)
+@click.option(
+    "--frame",
+    type=click.IntRange(0),
+    help="Number of the frame to show (default: the one in the middle).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a picture that exists.")
+@verbose_option
+def plot(
+    path: Path, output: Path | None, frame: int | None, overwrite: bool, verbose: bool
+) -> None:
+    """Draw a finished store: raw, background, signal, kernels, background over time.
+
+    The picture warns where the camera was saturated, or the radius is too small for the spots.
+    What is read does not grow with the length of the movie.
+
+    \b
+    smlmlp-dask plot background.zarr
+    smlmlp-dask plot background.zarr -o picture.svg --frame 1000
+    """
+    from . import overview  # which brings matplotlib
+
+    log_to_stderr(verbose=verbose)
+    result = open_backgrounds(path)
+    picture = overview.picture_beside(path) if output is None else output
+    overview.check_picture(picture, path, overwrite=overwrite)
+    overview.write_picture(overview.plot_result(result, frame), picture)
+    console().print(f"picture: {picture}")
 
 
 @smlmlp.command()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import SubFigure
     from matplotlib.image import AxesImage
 
 # Perceptually uniform and legible with colour vision deficiency; grey (no number) occurs in
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
 _COUNTS_MAP = "viridis"
 _DIFFERENCE_MAP = "PuOr_r"
 _NO_NUMBER = "0.6"
+WARNING_COLOUR = "darkred"
 # The darkest and brightest pixels are hot pixels and the peaks of single molecules.
 _COUNTS_PERCENTILES = (0.5, 99.8)
 _DIFFERENCE_PERCENTILE = 99.8
@@ -28,18 +35,59 @@ _FIGURE_WIDTH_INCHES = 12.0
 _PANEL_WIDTH_INCHES = 3.2
 _PANEL_HEIGHT_INCHES = (1.2, 6.4)
 _PADDING_INCHES = 0.08
-_HEADINGS_INCHES = 1.0
+_LABELS_INCHES = 0.7
+_HEADING_INCHES = 0.3
+
+
+class Picture(Figure):
+    """A figure that a notebook shows by itself, whatever pyplot is set to, or not loaded."""
+
+    @classmethod
+    def of_height(cls, inches: float) -> Picture:
+        """Return an empty figure of the usual width that needs neither pyplot nor a display."""
+        figure = cls(figsize=(_FIGURE_WIDTH_INCHES, inches))
+        FigureCanvasAgg(figure)
+        figure.set_layout_engine("constrained", w_pad=_PADDING_INCHES, h_pad=_PADDING_INCHES)
+        return figure
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
-class _Channel:
-    """One row of the picture."""
+class FrameRow:
+    """What a row of the picture shows of a channel.
 
-    title: str
-    raw: npt.NDArray[np.float64]
+    Attributes
+    ----------
+    raw : numpy.ndarray or None
+        One raw frame (y, x), in camera counts; None where the movie cannot be read any more.
+    background : numpy.ndarray
+        Its background.
+    heading : str
+        A heading, if any.
+    radius_pix : (float, float), optional
+        Filter radius (y, x), in pixels.
+    alarming : bool
+        Draw the heading in red.
+    missing : str
+        Why there is no raw frame.
+    """
+
+    raw: npt.NDArray[np.float64] | None
     background: npt.NDArray[np.float64]
-    radius_pix: tuple[float, float] | None
-    saturated: int
+    heading: str = ""
+    radius_pix: tuple[float, float] | None = None
+    alarming: bool = False
+    missing: str = ""
+
+    @property
+    def height_inches(self) -> float:
+        """Height that the row needs, headings included."""
+        heading = _HEADING_INCHES if self.heading else 0
+        return _panel_height_inches(self.background.shape) + _LABELS_INCHES + heading
 
 
 def plot_channels(
@@ -76,8 +124,8 @@ def plot_channels(
     Returns
     -------
     matplotlib.figure.Figure
-        One row per channel; each has the three panels and their two colour bars. Write it with
-        ``figure.savefig(path, dpi=120)``.
+        One row per channel; each has the three panels and their two colour bars. A notebook shows
+        it; write it with ``figure.savefig(path, dpi=120)``.
 
     Raises
     ------
@@ -87,27 +135,22 @@ def plot_channels(
         If there is no channel, the sequences differ in length, or a frame is not two-dimensional,
         is empty or has another shape than its background.
     """
-    channels = _channels(raws, backgrounds, titles, radii_pix)
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    heights = [_panel_height_inches(channel.raw.shape) + _HEADINGS_INCHES for channel in channels]
-    figure = Figure(figsize=(_FIGURE_WIDTH_INCHES, sum(heights)))
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained", w_pad=_PADDING_INCHES, h_pad=_PADDING_INCHES)
-    rows = figure.subfigures(len(channels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for row, channel in zip(rows, channels, strict=True):
-        _draw_channel(row, channel, frame)
+    rows = _rows(raws, backgrounds, titles, radii_pix, frame)
+    heights = [row.height_inches for row in rows]
+    figure = Picture.of_height(sum(heights))
+    places = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for place, row in zip(places, rows, strict=True):
+        draw_frames(place, row)
     return figure
 
 
-def _channels(
+def _rows(
     raws: Sequence[npt.ArrayLike],
     backgrounds: Sequence[npt.ArrayLike],
     titles: Sequence[str] | None,
     radii_pix: Sequence[tuple[float, float]] | None,
-) -> list[_Channel]:
+    frame: int | None,
+) -> list[FrameRow]:
     """Rows of the picture, checked."""
     count = len(raws)
     if count == 0:
@@ -118,7 +161,7 @@ def _channels(
             raise ValueError(
                 f"{len(values)} {name} for {count} raw frames: pass {count}, one per channel"
             )
-    channels = []
+    rows = []
     for i in range(count):
         raw = _frame(raws[i], f"raws[{i}]")
         background = _frame(backgrounds[i], f"backgrounds[{i}]")
@@ -127,16 +170,20 @@ def _channels(
                 f"backgrounds[{i}] is {background.shape} and raws[{i}] {raw.shape}: "
                 "pass frames of the same shape"
             )
-        channels.append(
-            _Channel(
-                title=f"Channel {i}" if titles is None else str(titles[i]),
+        title = f"Channel {i}" if titles is None else str(titles[i])
+        saturated = _count_saturated(raw)
+        rows.append(
+            FrameRow(
+                heading=title
+                + ("" if frame is None else f", frame {frame}")
+                + (f" ({_saturation(saturated)})" if saturated else ""),
                 raw=raw.astype(np.float64),
                 background=background.astype(np.float64),
                 radius_pix=None if radii_pix is None else _pair(radii_pix[i], f"radii_pix[{i}]"),
-                saturated=_count_saturated(raw),
+                alarming=saturated > 0,
             )
         )
-    return channels
+    return rows
 
 
 def _frame(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
@@ -186,49 +233,68 @@ def _difference_limit(difference: npt.NDArray[np.float64]) -> float:
     return limit if limit > 0 else 1.0
 
 
-def _draw_channel(row: SubFigure, channel: _Channel, frame: int | None) -> None:
-    """Three panels and two colour bars."""
+def draw_frames(place: SubFigure, row: FrameRow) -> None:
+    """Draw the heading, raw frame, background and difference with their two colour bars."""
+    if row.heading:
+        place.suptitle(
+            row.heading,
+            color=WARNING_COLOUR if row.alarming else "black",
+            fontsize="x-large",
+            fontweight="bold",
+            parse_math=False,  # file names may hold a "$", which would start a formula
+        )
+    axes = place.subplots(1, 3, sharex=True, sharey=True)
+    axes[0].set_ylabel("y (px)")
+    limits = _counts_limits(row.background if row.raw is None else row.raw)
+    counts = _draw_panel(axes[1], row.background, limits, _COUNTS_MAP, _background_title(row))
+    _add_colour_bar(place, axes[1], counts)
+    if row.raw is None:
+        for panel, title in ((axes[0], "raw"), (axes[2], _DIFFERENCE_TITLE)):
+            _draw_absence(panel, title, row.missing if panel is axes[0] else "needs the raw frame")
+            panel.set_aspect(counts.axes.get_aspect())
+        return
     # Infinite pixels of both frames leave no number; they are drawn as such.
     with np.errstate(invalid="ignore"):
-        difference = channel.raw - channel.background
-    low, high = _counts_limits(channel.raw)
+        difference = row.raw - row.background
     limit = _difference_limit(difference)
+    _draw_panel(axes[0], row.raw, limits, _COUNTS_MAP, "raw")
+    excess = _draw_panel(axes[2], difference, (-limit, limit), _DIFFERENCE_MAP, _DIFFERENCE_TITLE)
+    _add_colour_bar(place, axes[2], excess)
 
-    heading = channel.title if frame is None else f"{channel.title}, frame {frame}"
-    if channel.saturated:
-        heading += f" ({_saturation(channel.saturated)})"
-    # File names may hold a "$", which would start a formula.
-    row.suptitle(
-        heading,
-        color="darkred" if channel.saturated else "black",
-        fontsize="x-large",
-        fontweight="bold",
+
+_DIFFERENCE_TITLE = "signal = raw \N{MINUS SIGN} background"
+
+
+def _add_colour_bar(place: SubFigure, panel: Axes, image: AxesImage) -> None:
+    # An inset is as high as the drawn frame, whatever room the layout leaves around it.
+    bar = panel.inset_axes((1.04, 0, 0.05, 1))
+    place.colorbar(image, cax=bar, label="counts", extend="both", extendfrac=0.03)
+
+
+def _draw_absence(panel: Axes, title: str, reason: str) -> None:
+    panel.set_title(title)
+    panel.set_xlabel("x (px)")
+    panel.set_facecolor("0.95")
+    panel.text(
+        0.5,
+        0.5,
+        fill(reason, 34),
+        transform=panel.transAxes,
+        ha="center",
+        va="center",
+        color=WARNING_COLOUR,
         parse_math=False,
     )
-
-    axes = row.subplots(1, 3, sharex=True, sharey=True)
-    axes[0].set_ylabel("y (px)")
-    _draw_panel(axes[0], channel.raw, (low, high), _COUNTS_MAP, "raw")
-    counts = _draw_panel(
-        axes[1], channel.background, (low, high), _COUNTS_MAP, _background_title(channel)
-    )
-    excess = _draw_panel(
-        axes[2], difference, (-limit, limit), _DIFFERENCE_MAP, "raw \N{MINUS SIGN} background"
-    )
-    for panel, image in ((axes[1], counts), (axes[2], excess)):
-        # An inset is as high as the drawn frame, whatever room the layout leaves around it.
-        bar = panel.inset_axes((1.04, 0, 0.05, 1))
-        row.colorbar(image, cax=bar, label="camera counts", extend="both", extendfrac=0.03)
 
 
 def _saturation(pixels: int) -> str:
     return f"{pixels} saturated pixel{'' if pixels == 1 else 's'}"
 
 
-def _background_title(channel: _Channel) -> str:
-    if channel.radius_pix is None:
+def _background_title(row: FrameRow) -> str:
+    if row.radius_pix is None:
         return "background"
-    radius_y, radius_x = channel.radius_pix
+    radius_y, radius_x = row.radius_pix
     if radius_y == radius_x:
         return f"background, radius {radius_y:g} px"
     return f"background, radius y {radius_y:g} px, x {radius_x:g} px"
@@ -241,9 +307,6 @@ def _draw_panel(
     colour_map: str,
     title: str,
 ) -> AxesImage:
-    from matplotlib import colormaps
-    from matplotlib.ticker import MaxNLocator
-
     square = _PANEL_WIDTH_INCHES * image.shape[0] / image.shape[1]
     axes.set_title(title)
     axes.set_xlabel("x (px)")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -15,6 +15,9 @@ from zarr.errors import NodeNotFoundError
 from .records import Journal
 from .stack import Stack, lazy, one_line
 from .zarrs import open_stored
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ATTRIBUTE = "smlmlp_dask"
 """The root group's attribute that holds everything but the pixels."""
@@ -45,6 +48,56 @@ class SpatialMeanResult:
     noise_corrections: list[np.float32]
     info: dict[str, list[Any]]
     path: Path
+
+    # A notebook asks the object itself; what draws is loaded only then.
+
+    def _repr_html_(self) -> str:
+        from .views import result_html
+
+        return result_html(self)
+
+    def plot(self, frame: int | None = None) -> "Figure":
+        """Draw a frame of each channel, kernels and the background over time; see `plot_result`.
+
+        Parameters
+        ----------
+        frame : int, optional
+            Number of the frame; by default the one in the middle of each channel.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``figure.savefig("picture.svg")`` writes it.
+
+        Raises
+        ------
+        ValueError
+            If a channel has no such frame.
+        OSError
+            If backgrounds cannot be read.
+        """
+        from .overview import plot_result
+
+        return plot_result(self, frame)
+
+    def browse(self) -> Any:
+        """Return a slider through the frames, each read when it is shown; see `browse_result`.
+
+        Returns
+        -------
+        ipywidgets.VBox
+            To be shown by a notebook.
+
+        Raises
+        ------
+        RuntimeError
+            If ipywidgets is not installed: it comes with the extra ``notebooks``.
+        ValueError, OSError
+            If there is no frame, or the store cannot be read.
+        """
+        from .views import browse_result
+
+        return browse_result(self)
 
 
 @dataclass(frozen=True)

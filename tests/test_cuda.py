@@ -148,9 +148,7 @@ def test_every_real_dtype(xp, dtype):
 @pytest.mark.parametrize("slab_bytes", [chunks.SLAB_BYTES, 1])
 def test_declared_is_what_is_computed(xp, tile, slab_bytes, monkeypatch):
     monkeypatch.setattr(chunks, "SLAB_BYTES", slab_bytes)
-    [background], _, _ = bkgd_spatial_mean(
-        [da.from_array(MOVIE, chunks=tile)], [PAIR], cuda=True
-    )
+    [background], _, _ = bkgd_spatial_mean([da.from_array(MOVIE, chunks=tile)], [PAIR], cuda=True)
     assert isinstance(background._meta, xp.ndarray)
     assert background.dtype == background._meta.dtype == np.float32
     assert background.shape == MOVIE.shape
@@ -260,7 +258,9 @@ def test_one_transfer_up_per_block_in_the_cameras_dtype(device, tmp_path, kind, 
 def test_one_transfer_down_per_block_of_float32(device, tmp_path, kind):
     target = np.empty(MOVIE.shape, np.float32)
     if kind == "zarr":
-        target = zarr.create_array(tmp_path / "t.zarr", shape=MOVIE.shape, chunks=(3, 20, 24), dtype="f4")
+        target = zarr.create_array(
+            tmp_path / "t.zarr", shape=MOVIE.shape, chunks=(3, 20, 24), dtype="f4"
+        )
     stack = da.from_array(MOVIE, chunks=(5, -1, -1))
     bkgd_spatial_mean([stack], [PAIR], [target], cuda=True)
     blocks = [(5, 20, 24), (5, 20, 24), (2, 20, 24)]
@@ -269,7 +269,9 @@ def test_one_transfer_down_per_block_of_float32(device, tmp_path, kind):
 
 
 def test_a_jobs_blocks_go_up_once_and_come_down_once(device, tmp_path):
-    tifffile.imwrite(tmp_path / "m.tif", MOVIE.astype(">u2"), byteorder=">", photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "m.tif", MOVIE.astype(">u2"), byteorder=">", photometric="minisblack"
+    )
     result = run_spatial_mean(tmp_path / "m.tif", tmp_path / "b.zarr", [PAIR], cuda=True)
     blocks = [(n, 20, 24) for n in result.bkgds[0].chunks[0]]
     assert device.frames_up == [(shape, np.dtype("u2")) for shape in blocks]

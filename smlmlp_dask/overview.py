@@ -1,0 +1,252 @@
+"""One picture of a whole result: frames, kernels, background over time, and what looks wrong."""
+
+import os
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from .diagnostics import LARGEST_SHARE
+from .kernels import gaussian_kernel, residual_kernel, without_zero_ends
+from .plots import WARNING_COLOUR, FrameRow, Picture, draw_frames
+from .samples import PERCENTILES, ChannelSample, RawSample, sample_channels
+from .store import SpatialMeanResult
+
+SUFFIXES = (".png", ".svg", ".pdf")
+"""Pictures that can be written."""
+
+# Okabe and Ito's blue and vermilion: told apart with every colour vision, and by their dashes.
+_COLOURS = {"y": "#0072B2", "x": "#D55E00"}
+_CURVES_INCHES = 2.7
+_HEADING_INCHES = 0.35
+_WARNING_LINE_INCHES = 0.2
+_WARNING_CHARACTERS = 140
+_DPI = 150
+
+
+def plot_result(result: SpatialMeanResult, frame: int | None = None) -> Picture:
+    """Draw a finished result.
+
+    For each channel: one frame (raw, background, signal, in camera counts), the kernel of the
+    local mean and its residual, and the level of the background over time, measured on up to 64
+    frames. Red lines warn where the camera was saturated in up to 25 frames that were searched, or
+    where the radius is so small that the background takes over 20 % of the peak of a spot as wide
+    as the movie's (see `diagnostics`). Where the movie cannot be read any more, the picture says
+    why and shows the rest. What is read does not grow with the length of the movie.
+
+    Parameters
+    ----------
+    result : SpatialMeanResult
+        As `run_spatial_mean` and `open_backgrounds` return it.
+    frame : int, optional
+        Number of the frame; by default the one in the middle of each channel.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A notebook shows it; ``figure.savefig(path)`` writes it. It belongs to no pyplot state.
+
+    Raises
+    ------
+    ValueError
+        If a channel has no such frame.
+    OSError
+        If backgrounds cannot be read.
+    """
+    samples = sample_channels(result, frame)
+    radii = result.info["channels_mean_radii_pix"]
+    rows = [
+        FrameRow(
+            raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
+            background=sample.background.astype(np.float64),
+            radius_pix=radius,
+            missing=sample.missing,
+        )
+        for sample, radius in zip(samples, radii, strict=True)
+    ]
+    warnings = [
+        "\n".join(fill(line, _WARNING_CHARACTERS) for line in warn(sample.raw, radius))
+        for sample, radius in zip(samples, radii, strict=True)
+    ]
+    heights = [
+        (
+            _HEADING_INCHES + _WARNING_LINE_INCHES * len(text.splitlines()),
+            row.height_inches,
+            _CURVES_INCHES,
+        )
+        for row, text in zip(rows, warnings, strict=True)
+    ]
+    figure = Picture.of_height(sum(map(sum, heights)))
+    for i, place in enumerate(_stacked(figure, [sum(parts) for parts in heights])):
+        above, frames, below = _stacked(place, heights[i])
+        sample = samples[i]
+        _write(above, f"Channel {i}, frame {sample.frame:,} of {sample.n_frames:,}", warnings[i])
+        draw_frames(frames, rows[i])
+        sigma_y, sigma_x = result.info["spatial_mean_sigmas"][i]
+        _draw_curves(below, sample, {"y": sigma_y, "x": sigma_x})
+    return figure
+
+
+def warn(raw: RawSample | None, radius_pix: tuple[float, float]) -> list[str]:
+    """Say in a line each what looks wrong in a channel."""
+    if raw is None:
+        return []
+    lines = []
+    if raw.saturation is not None:
+        found = raw.saturation
+        lines.append(
+            f"Saturated: {found.pixels:,} raw pixels in {found.frames:,} of {raw.looked_at:,} "
+            f"frames stand at the largest count, {found.level:g}; background and signal are too "
+            "low around them."
+        )
+    if raw.spot_sigma_pix is not None and (raw.share_of_peak or 0) > LARGEST_SHARE:
+        enough = smallest_radius(max(raw.spot_sigma_pix))
+        lines.append(
+            f"Radius too small: spots have a sigma of about {_pair(raw.spot_sigma_pix)} px, and a "
+            f"radius of {_pair(radius_pix)} px subtracts {100 * (raw.share_of_peak or 0):.0f} % of "
+            f"their peak; from about {enough:.2g} px on it is under {100 * LARGEST_SHARE:.0f} %."
+        )
+    return lines
+
+
+def smallest_radius(spot_sigma: float) -> float:
+    """Return the radius, in pixels, that takes `LARGEST_SHARE` of the peak of a round spot.
+
+    A Gaussian mean of width m takes s² / (s² + m²) of a spot of width s; the radius is twice m.
+    """
+    return float(2 * spot_sigma * np.sqrt(1 / LARGEST_SHARE - 1))
+
+
+def _pair(values: tuple[float, float]) -> str:
+    y, x = (f"{value:.2g}" for value in values)
+    return y if y == x else f"{y} (y) and {x} (x)"
+
+
+def _stacked(place: SubFigure | Picture, heights: Sequence[float]) -> list[SubFigure]:
+    places: Any = place.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    return list(places[:, 0])
+
+
+def _write(place: SubFigure, heading: str, warnings: str) -> None:
+    height = _HEADING_INCHES + _WARNING_LINE_INCHES * len(warnings.splitlines())
+    top = 1 - 0.08 / height
+    place.text(0.5, top, heading, ha="center", va="top", fontsize="x-large", fontweight="bold")
+    place.text(0.5, 0.02, warnings, ha="center", va="bottom", color=WARNING_COLOUR, fontsize=11)
+
+
+def _draw_curves(place: SubFigure, sample: ChannelSample, sigmas: dict[str, float]) -> None:
+    kernel_axes, residual_axes, level_axes = place.subplots(1, 3, width_ratios=(1, 1, 2))
+    means = {axis: without_zero_ends(gaussian_kernel(sigma)) for axis, sigma in sigmas.items()}
+    _draw_kernels(kernel_axes, means, "kernel g of the mean")
+    residuals = {axis: residual_kernel(kernel) for axis, kernel in means.items()}
+    _draw_kernels(
+        residual_axes, residuals, "residual \N{GREEK SMALL LETTER DELTA} \N{MINUS SIGN} g"
+    )
+    _draw_level(level_axes, sample)
+
+
+def _draw_kernels(axes: Axes, kernels: dict[str, npt.NDArray[np.float32]], title: str) -> None:
+    same = np.array_equal(kernels["y"], kernels["x"])
+    shown = {"y and x": kernels["y"]} if same else kernels
+    for name, kernel in shown.items():
+        reach = len(kernel) // 2
+        edges = np.arange(-reach - 0.5, reach + 1)
+        axes.stairs(
+            kernel,
+            edges,
+            color=_COLOURS[name[0]],
+            linestyle="--" if name == "x" else "-",
+            linewidth=1.5,
+            label=f"along {name}",
+        )
+    axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    axes.set_title(title)
+    axes.set_xlabel("distance (px)")
+    axes.set_ylabel("weight")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+    axes.margins(y=0.3 if not same else 0.1)
+    axes.legend(loc="upper center", fontsize="small", frameon=False, ncols=2, borderaxespad=0.1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.2 * (high - low))
+
+
+def _draw_level(axes: Axes, sample: ChannelSample) -> None:
+    low, middle, high = sample.levels.T
+    frames = sample.level_frames
+    axes.fill_between(
+        frames,
+        low,
+        high,
+        color=_COLOURS["y"],
+        alpha=0.25,
+        linewidth=0,
+        label=f"{PERCENTILES[0]}\N{EN DASH}{PERCENTILES[2]} % of pixels",
+    )
+    axes.plot(
+        frames,
+        middle,
+        color=_COLOURS["y"],
+        marker="." if len(frames) < 20 else "",
+        label="median pixel",
+    )
+    axes.axvline(sample.frame, color="0.3", linestyle=":", label="frame shown")
+    axes.set_title(f"background over time ({len(frames):,} of {sample.n_frames:,} frames)")
+    axes.set_xlabel("frame")
+    axes.set_ylabel("camera counts")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    if sample.n_frames > 10_000:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top + 0.25 * (top - bottom))
+    axes.legend(loc="upper right", fontsize="small", frameon=False, ncols=3)
+
+
+def picture_beside(store: Path) -> Path:
+    """Return where the picture of a store goes if nobody says: background.zarr, background.png."""
+    if store.name in ("", ".."):
+        store = store.resolve()
+    return store.with_name(f"{store.name.removesuffix('.zarr')}.png")
+
+
+def check_picture(path: Path, store: Path, *, overwrite: bool) -> None:
+    """Refuse the path of a picture that cannot be written.
+
+    Raises
+    ------
+    ValueError
+        If its suffix is not one of `SUFFIXES`, or it lies inside the store.
+    FileExistsError
+        If it exists and `overwrite` is False.
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"the picture {path} ends in {path.suffix or 'nothing'}: choose a name that ends in "
+            f"{', '.join(SUFFIXES)}"
+        )
+    if store.resolve() in path.resolve().parents:
+        raise ValueError(f"the picture {path} lies inside the store {store}: write elsewhere")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist: make it first")
+    if path.is_dir() or (os.path.lexists(path) and not overwrite):
+        raise FileExistsError(
+            f"the picture {path} exists: choose another name with --output, or pass --overwrite"
+        )
+
+
+def write_picture(figure: Picture, path: Path) -> None:
+    """Write a figure as its suffix says; what is there stays as it is until all is drawn."""
+    buffer = BytesIO()
+    # without a date: the same result gives the same bytes
+    metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    kind = path.suffix.lower()
+    figure.savefig(buffer, format=kind[1:], dpi=_DPI, metadata=metadata[kind])
+    path.write_bytes(buffer.getvalue())

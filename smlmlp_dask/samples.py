@@ -1,0 +1,257 @@
+"""A few frames of a finished store and of the movies it came from, at a cost that is bounded.
+
+A store may hold 10⁷ frames: what is read here depends on the size of a frame and of a chunk only.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
+from .kernels import gaussian_kernel
+from .records import source_identity
+from .sources import open_stacks, source_roots
+from .stack import Stack, one_line
+from .store import SpatialMeanResult, read_attributes, refusing_damage
+from .tiff import is_tiff
+from .zarrs import open_stored
+
+LEVELS = 64
+"""Frames on which the level of the background is measured."""
+
+PAIRS = 12
+"""Pairs of successive raw frames that are searched for saturation and for spots."""
+
+PERCENTILES = (10, 50, 90)
+"""Of a frame's pixels: the level of the background, and how much it differs in the frame."""
+
+_LARGEST_SIDE = 1024  # of the part around a frame's centre that stands for the frame
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """What the raw movie shows.
+
+    Attributes
+    ----------
+    frame : numpy.ndarray
+        The frame (y, x) that is looked at, in camera counts.
+    looked_at : int
+        Frames that were searched for saturation.
+    saturation : Saturation or None
+        Where counts were cut off.
+    spot_sigma_pix : (float, float) or None
+        Width of the spots along y and x.
+    share_of_peak : float or None
+        Share of a spot's peak that the background takes.
+    """
+
+    frame: npt.NDArray[Any]
+    looked_at: int
+    saturation: Saturation | None
+    spot_sigma_pix: tuple[float, float] | None
+    share_of_peak: float | None
+
+
+@dataclass(frozen=True)
+class ChannelSample:
+    """What a picture of a channel shows.
+
+    Attributes
+    ----------
+    n_frames : int
+        Frames of the channel.
+    frame : int
+        Number of the frame that is looked at.
+    background : numpy.ndarray
+        Its background (y, x), float32, in camera counts.
+    level_frames, levels : numpy.ndarray
+        Numbers of the frames on which the level was measured, and their 10th, 50th and 90th
+        percentiles, (frame, 3), of the middle 1024 x 1024 pixels at most.
+    raw : RawSample or None
+        None if the movie cannot be read any more.
+    missing : str
+        Why it cannot.
+    """
+
+    n_frames: int
+    frame: int
+    background: npt.NDArray[np.float32]
+    level_frames: npt.NDArray[np.int64]
+    levels: npt.NDArray[np.float64]
+    raw: RawSample | None
+    missing: str
+
+
+def stored_stacks(result: SpatialMeanResult) -> list[Stack]:
+    """Open the channels of a store, to be read frame by frame and without Dask."""
+    paths = [result.path / f"channel_{i}" / "0" for i in range(len(result.bkgds))]
+    movies = [open_stored(path) for path in paths]
+    return [Stack.of(movie, range(movie.shape[0])) for movie in movies]
+
+
+def raw_stacks(path: Path) -> list[Stack | str]:
+    """Open the movies again that a store of backgrounds came from.
+
+    Returns
+    -------
+    list of Stack or str
+        For each channel its raw stack; or, where the movie is not there any more or not as it was,
+        why.
+    """
+    attributes = read_attributes(path)
+    with refusing_damage(path):
+        sources, frames, flips = (attributes[key] for key in ("sources", "frames", "flips"))
+        boxes = attributes["bboxes"] or [None] * len(sources)
+        raw = {key: attributes[key] for key in ("raw_shape", "raw_dtype")}
+        shapes = [plan["shape"] for plan in attributes["plan"]]
+        channels: list[Stack | str] = []
+        for source, its_boxes in zip(sources, boxes, strict=True):
+            own = slice(len(channels), len(channels) + (1 if its_boxes is None else len(its_boxes)))
+            try:
+                identities = [source_identity(root) for root in source_roots(source)]
+                if not all(identity in attributes["inputs"] for identity in identities):
+                    raise ValueError(f"{source} has changed since its background was computed")
+                stacks = open_stacks(
+                    source,
+                    bboxes=[its_boxes],
+                    flips=flips and flips[own],
+                    frames=None if frames is None else slice(*frames),
+                    **raw if len(identities) == 1 and _is_headerless(identities[0]["path"]) else {},
+                )
+                if [list(stack.shape) for stack in stacks] != shapes[own]:
+                    raise ValueError(f"{source} has changed since its background was computed")
+                channels += stacks
+            except (OSError, ValueError, TypeError) as error:
+                channels += [one_line(error)] * (own.stop - own.start)
+    return channels
+
+
+def _is_headerless(path: str) -> bool:
+    return Path(path).is_file() and not is_tiff(Path(path))
+
+
+def one_frame(stack: Stack, frame: int) -> npt.NDArray[Any]:
+    """Read one frame (y, x); nothing but the chunks that hold it is decoded."""
+    pixels: npt.NDArray[Any] = _part(stack, frame, 1, _everywhere(stack)).read()[0]
+    return pixels
+
+
+def sample_channels(result: SpatialMeanResult, frame: int | None = None) -> list[ChannelSample]:
+    """Read what a picture of a result shows.
+
+    Parameters
+    ----------
+    result : SpatialMeanResult
+        A finished result.
+    frame : int, optional
+        Number of the frame to look at; by default the one in the middle of each channel.
+
+    Raises
+    ------
+    ValueError
+        If there is no such frame.
+    OSError
+        If backgrounds cannot be read. Raw movies that cannot be are no error.
+    """
+    stacks = stored_stacks(result)
+    for i, stack in enumerate(stacks):
+        _check_frame(frame, len(stack.frames), i)
+    samples = []
+    for i, (stack, raw_stack) in enumerate(zip(stacks, raw_stacks(result.path), strict=True)):
+        n_frames = len(stack.frames)
+        number = n_frames // 2 if frame is None else frame
+        raw, reason = None, ""
+        if isinstance(raw_stack, str):
+            reason = raw_stack
+        else:
+            sigma_y, sigma_x = result.info["spatial_mean_sigmas"][i]
+            try:
+                raw = _raw_sample(
+                    raw_stack, number, (gaussian_kernel(sigma_y), gaussian_kernel(sigma_x))
+                )
+            except OSError as error:
+                reason = one_line(error)
+        chosen = _spread(n_frames, LEVELS)
+        middle = _middle(stack)
+        levels = [_percentiles(_part(stack, n, 1, middle).read()) for n in chosen]
+        samples.append(
+            ChannelSample(
+                n_frames=n_frames,
+                frame=number,
+                background=one_frame(stack, number),
+                level_frames=chosen,
+                levels=np.array(levels, np.float64),
+                raw=raw,
+                missing=reason,
+            )
+        )
+    return samples
+
+
+def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:
+    if n_frames == 0:
+        raise ValueError(f"channel {channel} has no frames: there is nothing to draw")
+    if frame is not None and not 0 <= frame < n_frames:
+        raise ValueError(
+            f"frame {frame}: channel {channel} has {n_frames} frames; pass 0 to {n_frames - 1}"
+        )
+
+
+def _raw_sample(
+    stack: Stack, frame: int, kernels: tuple[npt.NDArray[Any], npt.NDArray[Any]]
+) -> RawSample:
+    middle = _middle(stack)
+    pairs = [
+        _part(stack, first, 2, middle).read() for first in _spread(len(stack.frames) - 1, PAIRS)
+    ]
+    shown = one_frame(stack, frame)
+    shape = (2, *(part.stop - part.start for part in middle))
+    together = np.stack(pairs) if pairs else np.empty((0, *shape), stack.dtype)
+    searched = np.concatenate([*pairs, shown[np.newaxis, *middle]])
+    sigmas = spot_sigma_pix(together)
+    return RawSample(
+        frame=shown,
+        looked_at=len(searched),
+        saturation=saturation(searched),
+        spot_sigma_pix=sigmas,
+        share_of_peak=None if sigmas is None else share_of_peak(sigmas, kernels),
+    )
+
+
+def _percentiles(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    finite = pixels[np.isfinite(pixels)]
+    if finite.size == 0:
+        return np.full(len(PERCENTILES), np.nan)
+    found: npt.NDArray[np.float64] = np.percentile(finite, PERCENTILES)
+    return found
+
+
+def _spread(n_frames: int, count: int) -> npt.NDArray[np.int64]:
+    """Return at most `count` numbers of frames, from the first to the last."""
+    if n_frames <= 0:
+        return np.empty(0, np.int64)
+    return np.unique(np.linspace(0, n_frames - 1, count).round().astype(np.int64))
+
+
+def _everywhere(stack: Stack) -> tuple[slice, slice]:
+    _, height, width = stack.shape
+    return slice(0, height), slice(0, width)
+
+
+def _middle(stack: Stack) -> tuple[slice, slice]:
+    """Return the middle of a frame that is too large to be read often."""
+    rows, columns = (
+        slice(start, start + side)
+        for length in stack.shape[1:]
+        for side in (min(length, _LARGEST_SIDE),)
+        for start in ((length - side) // 2,)
+    )
+    return rows, columns
+
+
+def _part(stack: Stack, first: int, count: int, box: tuple[slice, slice]) -> Stack:
+    return stack.part((slice(int(first), int(first) + count), *box))

@@ -1,0 +1,207 @@
+"""How a notebook shows a result: a table with small pictures, and a slider through its frames."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dask.utils import format_bytes
+
+from .samples import one_frame, raw_stacks, stored_stacks
+from .stack import one_line, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .stack import Stack
+    from .store import SpatialMeanResult
+
+THUMBNAILS = 8
+"""Channels that get a small picture."""
+
+_THUMBNAIL_PIX = 128
+
+
+def result_html(result: SpatialMeanResult) -> str:
+    """Return a table of the channels, each with a small picture of the frame in its middle.
+
+    For a picture one chunk is decoded; where that, or anything else, fails, the table has a dash.
+    """
+    header = (
+        f"<p><b>Backgrounds</b> in <code>{_text(result.path)}</code>: finished and on disk; "
+        "pixels are read when they are computed.</p>"
+    )
+    columns = (
+        "channel",
+        "a frame",
+        "frames × y × x",
+        "dask blocks",
+        "size in memory",
+        "radius (y, x)",
+        "noise correction",
+    )
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    rows = "".join(_row(result, i) for i in range(len(result.bkgds)))
+    return f"{header}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _row(result: SpatialMeanResult, channel: int) -> str:
+    bkgd = result.bkgds[channel]
+    radius_y, radius_x = result.info["channels_mean_radii_pix"][channel]
+    cells = (
+        str(channel),
+        _thumbnail(result, channel) if channel < THUMBNAILS else "\N{EN DASH}",
+        _times(bkgd.shape),
+        f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, {format_bytes(_block_bytes(bkgd))}",
+        f"{format_bytes(int(bkgd.nbytes))} ({bkgd.dtype})",
+        f"{radius_y:g}, {radius_x:g} px",
+        f"{result.noise_corrections[channel]:.6f}",
+    )
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _block_bytes(bkgd: Any) -> int:
+    return int(np.prod(bkgd.chunksize)) * int(bkgd.dtype.itemsize)
+
+
+def _thumbnail(result: SpatialMeanResult, channel: int) -> str:
+    # Shown for every cell that ends in a result: a store that has gone must not break that.
+    try:
+        stack = stored_stacks(result)[channel]
+        frame = len(stack.frames) // 2
+        pixels = _middle_chunk(stack, frame)
+        source = b64encode(_small_png(pixels)).decode()
+    except Exception:
+        return "\N{EN DASH}"
+    what = f"frame {frame:,}" if pixels.shape == stack.shape[1:] else f"middle of frame {frame:,}"
+    return f'<img alt="{what}" src="data:image/png;base64,{source}"><br>{what}'
+
+
+def _middle_chunk(stack: Stack, frame: int) -> NDArray[Any]:
+    """Read what one chunk holds of a frame: of whole frames, all."""
+    rows, columns = (
+        slice(start, min(start + unit, length))
+        for length, unit in zip(stack.shape[1:], stack.unit[1:], strict=True)
+        for start in (length // 2 // unit * unit,)
+    )
+    pixels: NDArray[Any] = stack.part((slice(frame, frame + 1), rows, columns)).read()[0]
+    return pixels
+
+
+def _small_png(pixels: NDArray[Any]) -> bytes:
+    from matplotlib.image import imsave
+
+    step = -(-max(pixels.shape) // _THUMBNAIL_PIX)
+    small = pixels[::step, ::step]
+    low, high = np.percentile(small[np.isfinite(small)], (0.5, 99.8))
+    buffer = BytesIO()
+    imsave(buffer, small, format="png", cmap="viridis", vmin=low, vmax=max(high, low + 1e-6))
+    return buffer.getvalue()
+
+
+def browse_result(result: SpatialMeanResult) -> Any:
+    """Return a slider through the frames of a result: raw, background and signal.
+
+    Each position reads the chunks that hold that one frame, of the store and of the movie, in this
+    process; nothing else is computed. Where the movie cannot be read any more, the picture says
+    why.
+
+    Parameters
+    ----------
+    result : SpatialMeanResult
+        As `run_spatial_mean` and `open_backgrounds` return it.
+
+    Returns
+    -------
+    ipywidgets.VBox
+        To be shown by a notebook.
+
+    Raises
+    ------
+    RuntimeError
+        If ipywidgets is not installed.
+    ValueError, OSError
+        If there is no frame, or the store cannot be read.
+    """
+    try:
+        import ipywidgets
+    except ImportError:
+        raise RuntimeError(
+            "ipywidgets is not installed, which draws the slider: "
+            "pip install 'smlmlp-dask[notebooks]', or draw one frame with plot(frame)"
+        ) from None
+    stacks, raws = stored_stacks(result), raw_stacks(result.path)
+    lengths = [len(stack.frames) for stack in stacks]
+    if not max(lengths):
+        raise ValueError(f"{result.path} has no frames: there is nothing to show")
+    channel = ipywidgets.Dropdown(
+        options=[(f"channel {i}", i) for i, length in enumerate(lengths) if length],
+        layout={"width": "10em"},
+    )
+    frame = ipywidgets.IntSlider(
+        value=lengths[channel.value] // 2,
+        max=lengths[channel.value] - 1,
+        description="frame",
+        continuous_update=False,  # a frame is read when the slider rests, not on its way
+        layout={"width": "100%"},
+    )
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+    message = ipywidgets.Label()
+
+    def draw(*_: object) -> None:
+        i = channel.value
+        # A callback's errors are not shown by the notebook: they stand under the slider.
+        try:
+            radius = result.info["channels_mean_radii_pix"][i]
+            picture.value = _frame_png(stacks[i], raws[i], i, min(frame.value, frame.max), radius)
+            message.value = ""
+        except OSError as error:
+            message.value = one_line(error)
+
+    def choose(*_: object) -> None:
+        frame.max = lengths[channel.value] - 1  # moves the slider, if it stood beyond
+        draw()
+
+    draw()
+    frame.observe(draw, "value")
+    channel.observe(choose, "value")
+    controls = ipywidgets.HBox([channel, frame] if len(lengths) > 1 else [frame])
+    return ipywidgets.VBox([controls, message, picture])
+
+
+def _frame_png(
+    stack: Stack, raw: Stack | str, channel: int, frame: int, radius: tuple[float, float]
+) -> bytes:
+    from .plots import FrameRow, Picture, draw_frames
+
+    missing = raw if isinstance(raw, str) else ""
+    shown = None
+    if not isinstance(raw, str):
+        try:
+            shown = one_frame(raw, frame).astype(np.float64)
+        except OSError as error:
+            missing = one_line(error)
+    row = FrameRow(
+        raw=shown,
+        background=one_frame(stack, frame).astype(np.float64),
+        heading=f"Channel {channel}, frame {frame:,} of {len(stack.frames):,}",
+        radius_pix=radius,
+        missing=missing,
+    )
+    figure = Picture.of_height(row.height_inches)
+    place: Any = figure.subfigures(1, 1)
+    draw_frames(place, row)
+    return figure._repr_png_()
+
+
+def _times(shape: Sequence[float]) -> str:
+    return " × ".join(f"{length:,}" for length in shape)
+
+
+def _text(value: object) -> str:
+    return escape(printable(str(value)))
