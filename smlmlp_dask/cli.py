@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from . import __version__, parsing
 from .background import Engine
+from .cluster import Place, connected, quieten_distributed, slurm_jobs
 from .commands import Group, Parsed, telling_what_is_kept
 from .pipeline import run_spatial_mean
 from .planning import plan_spatial_mean
@@ -112,6 +114,27 @@ def smlmlp() -> None:
     "--memory-limit", metavar="SIZE", help="What all tasks may use, such as 4GB (default: all)."
 )
 @click.option(
+    "--scheduler", metavar="ADDRESS", help="Run on this Dask scheduler, such as tcp://HOST:8786."
+)
+@click.option(
+    "--scheduler-file",
+    type=click.Path(path_type=Path),
+    help="Run on the Dask scheduler that wrote this file.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Run in N processes of this machine."
+)
+@click.option("--slurm", is_flag=True, help="Run in SLURM jobs; see README for its configuration.")
+@click.option(
+    "--jobs",
+    type=Parsed("N|MIN:MAX", parsing.jobs),
+    help="With --slurm: number of jobs, or bounds of it (default: 1).",
+)
+@click.option("--queue", help="With --slurm: partition of the jobs.")
+@click.option("--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a job.")
+@click.option("--cores", type=click.IntRange(1), help="With --slurm: cores of a job.")
+@click.option("--job-memory", metavar="SIZE", help="With --slurm: memory of a job, such as 8GB.")
+@click.option(
     "--resume", is_flag=True, help="Go on with an interrupted run; starts one if there is none."
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan: blocks, memory, sizes; do nothing.")
@@ -137,6 +160,15 @@ def run(
     codec: Codec,
     keep_bits: int | None,
     memory_limit: str | None,
+    scheduler: str | None,
+    scheduler_file: Path | None,
+    workers: int | None,
+    slurm: bool,
+    jobs: tuple[int, int] | None,
+    queue: str | None,
+    walltime: str | None,
+    cores: int | None,
+    job_memory: str | None,
     resume: bool,
     dry_run: bool,
     show_progress: bool | None,
@@ -151,6 +183,7 @@ def run(
     smlmlp-dask run movie.tif -o background.zarr --radius 7
     smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
+    smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
     _log(verbose)
     which: dict[str, Any] = {
@@ -161,11 +194,25 @@ def run(
         "raw_dtype": raw_dtype,
         "memory_limit": memory_limit,
     }
+    job = {
+        "jobs": jobs,
+        "queue": queue,
+        "walltime": walltime,
+        "cores": cores,
+        "memory": job_memory,
+    }
+    place = Place(scheduler, scheduler_file, workers, slurm_jobs(slurm, job))
+    if show_progress is None:
+        show_progress = sys.stderr.isatty()
     if dry_run:
         plan = plan_spatial_mean(list(sources), parsing.radii(radii), **which)
         print_plan(Console(highlight=False), plan)
         return
-    with telling_what_is_kept(output):
+    tell = partial(click.echo, err=True) if show_progress else logging.getLogger(__name__).info
+    with (
+        telling_what_is_kept(output),
+        connected(place, memory_limit=memory_limit, tell=tell),
+    ):
         result = run_spatial_mean(
             list(sources),
             output,
@@ -177,7 +224,7 @@ def run(
             codec=codec,
             keep_bits=keep_bits,
             resume=resume,
-            progress=sys.stderr.isatty() if show_progress is None else show_progress,
+            progress=show_progress,
         )
     console = Console()
     console.print(summary(result))
@@ -284,3 +331,5 @@ def main() -> None:
 def _log(verbose: bool) -> None:
     # Libraries log what they then raise; one line is enough unless more is asked for.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    if not verbose:
+        quieten_distributed()

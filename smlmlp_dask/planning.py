@@ -2,22 +2,19 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
 
-from dask.utils import format_bytes, parse_bytes
+from dask.utils import format_bytes
 
 from . import arguments, chunks
 from .background import SpatialMean
-from .cluster import Workers, active_workers
+from .cluster import BASE_BYTES, Workers, active_workers, connected, memory_limit_bytes
 from .sources import open_stacks
 from .stack import Stack, shown
 
 Source: TypeAlias = str | os.PathLike[str]
-
-BASE_BYTES = 300 * 2**20
-"""What Python and the libraries take before the first block."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +38,14 @@ class JobPlan:
         Tasks that run side by side.
     memory_limit_bytes : int
         Memory that they may use together.
+    processes : int
+        Processes that run them.
     """
 
     channels: list[chunks.BlockPlan]
     threads: int
     memory_limit_bytes: int
+    processes: int = 1
 
     @property
     def n_blocks(self) -> int:
@@ -56,7 +56,7 @@ class JobPlan:
     def projected_bytes(self) -> int:
         """Peak memory of all tasks together, the libraries' own included."""
         largest = max(plan.block_bytes for plan in self.channels)
-        return BASE_BYTES + min(self.threads, max(1, self.n_blocks)) * largest
+        return self.processes * BASE_BYTES + min(self.threads, max(1, self.n_blocks)) * largest
 
     @property
     def output_bytes(self) -> int:
@@ -64,6 +64,7 @@ class JobPlan:
         return sum(4 * prod(plan.shape) for plan in self.channels)
 
 
+@connected()
 def plan_spatial_mean(
     sources: Source | Sequence[Source],
     channels_mean_radii_pix: Any = 7.0,
@@ -104,7 +105,7 @@ def plan_spatial_mean(
     )
     workers = _workers(memory_limit)
     plans = [channel.plan for channel in channels]
-    return JobPlan(plans, workers.threads, workers.memory_bytes)
+    return JobPlan(plans, workers.threads, workers.memory_bytes, workers.processes)
 
 
 def source_list(sources: Source | Sequence[Source]) -> list[Source]:
@@ -120,18 +121,7 @@ def _workers(memory_limit: int | str | None) -> Workers:
     workers = active_workers()
     if memory_limit is None:
         return workers
-    try:
-        limit = parse_bytes(memory_limit)
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        raise ValueError(
-            f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
-        ) from None
-    if limit <= BASE_BYTES:
-        raise ValueError(
-            f"memory_limit is {memory_limit}: pass more than {format_bytes(BASE_BYTES)}, which "
-            "Python and the libraries take"
-        )
-    return replace(workers, memory_bytes=limit)
+    return workers.limited(memory_limit_bytes(memory_limit))
 
 
 def plan_channels(
@@ -145,7 +135,7 @@ def plan_channels(
     stacks = open_stacks(*paths, **which)
     means = [SpatialMean.from_radii(pair) for pair in arguments.as_radii(radii, len(stacks))]
     workers = _workers(memory_limit)
-    share = (workers.memory_bytes - BASE_BYTES) // workers.threads
+    share = workers.task_bytes
     channels = []
     for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):
         plan = chunks.plan_blocks(

@@ -1,7 +1,8 @@
-"""One progress bar for a job: share done, rate, time left."""
+"""One progress bar for a job, wherever it runs: blocks, rate, workers, time left."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -11,10 +12,17 @@ from rich.progress import (
     Task,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of a job: blocks, and their pixels."""
+
+    blocks: int
+    pixels: int
 
 
 class _RateColumn(ProgressColumn):
@@ -27,36 +35,59 @@ class _RateColumn(ProgressColumn):
         )
 
 
+class _WorkersColumn(ProgressColumn):
+    """Workers of a cluster."""
+
+    max_refresh = 0.5
+
+    def __init__(self, count: Callable[[], int | None]) -> None:
+        super().__init__()
+        self.count = count
+
+    def render(self, _: Task) -> Text:
+        count = self.count()
+        return Text(f"{count} worker{'' if count == 1 else 's'}", style="progress.data.speed")
+
+
 @contextmanager
 def progress_bar(
-    total_pixels: int, done_pixels: int = 0, *, shown: bool
+    total: Amount, done: Amount, workers: Callable[[], int | None], *, shown: bool
 ) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr while the ``with`` block runs.
 
     Parameters
     ----------
-    total_pixels : int
-        Pixels of the whole job.
-    done_pixels : int
-        Pixels that were filtered by an earlier run: no part of the rate.
+    total : Amount
+        The whole job.
+    done : Amount
+        What an earlier run did: no part of the rate.
+    workers : callable
+        Returns the number of a cluster's workers, now; None without a cluster.
     shown : bool
         False shows nothing.
 
     Yields
     ------
     callable
-        To be called with the number of pixels that were filtered since the last call.
+        To be called once for each block that is done, with its number of pixels.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+    columns = [
+        BarColumn(bar_width=None),
         TaskProgressColumn(),
+        TextColumn(f"{{task.fields[blocks]:,}}/{total.blocks:,} blocks"),
         _RateColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("background", total=total_pixels, completed=done_pixels)
-        yield lambda pixels: bar.advance(task, pixels)
-        bar.update(task, completed=total_pixels)
+        *([_WorkersColumn(workers)] if workers() is not None else []),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    ]
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, expand=True, disable=not shown) as bar:
+        task = bar.add_task("", total=total.pixels, completed=done.pixels, blocks=done.blocks)
+        blocks = done.blocks
+
+        def advance(pixels: int) -> None:
+            nonlocal blocks
+            blocks += 1
+            bar.update(task, advance=pixels, blocks=blocks)
+
+        yield advance
+        bar.update(task, completed=total.pixels, blocks=total.blocks)
