@@ -2,7 +2,9 @@
 
 import io
 import json
+import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import click
 
 from . import __version__, documents, parsing
 from .background import Engine
+from .cluster import Place, connected, slurm_jobs
 from .commands import Group, Parsed, log_to_stderr, telling_what_is_kept
 from .described import DescribedMovie
 from .dry_run import plan_spatial_mean
@@ -120,6 +123,27 @@ def smlmlp() -> None:
     "--memory-limit", metavar="SIZE", help="What all tasks may use, such as 4GB (default: all)."
 )
 @click.option(
+    "--scheduler", metavar="ADDRESS", help="Run on this Dask scheduler, such as tcp://HOST:8786."
+)
+@click.option(
+    "--scheduler-file",
+    type=click.Path(path_type=Path),
+    help="Run on the Dask scheduler that wrote this file.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Run in N processes of this machine."
+)
+@click.option("--slurm", is_flag=True, help="Run in SLURM jobs; see README for its configuration.")
+@click.option(
+    "--jobs",
+    type=Parsed("N|MIN:MAX", parsing.jobs),
+    help="With --slurm: number of jobs, or bounds of it (default: 1).",
+)
+@click.option("--queue", help="With --slurm: partition of the jobs.")
+@click.option("--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a job.")
+@click.option("--cores", type=click.IntRange(1), help="With --slurm: cores of a job.")
+@click.option("--job-memory", metavar="SIZE", help="With --slurm: memory of a job, such as 8GB.")
+@click.option(
     "--resume", is_flag=True, help="Go on with an interrupted run; starts one if there is none."
 )
 @click.option(
@@ -171,6 +195,15 @@ def run(
     codec: Codec,
     keep_bits: int | None,
     memory_limit: str | None,
+    scheduler: str | None,
+    scheduler_file: Path | None,
+    workers: int | None,
+    slurm: bool,
+    jobs: tuple[int, int] | None,
+    queue: str | None,
+    walltime: str | None,
+    cores: int | None,
+    job_memory: str | None,
     resume: bool,
     dry_run: bool,
     for_workers: int | None,
@@ -191,6 +224,7 @@ def run(
     smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
     smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
+    smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
     log_to_stderr(verbose=verbose)
     described = _described(dry_run, sources, described_shape, described_dtype, described_chunks)
@@ -206,6 +240,16 @@ def run(
         "raw_dtype": raw_dtype,
         "memory_limit": memory_limit,
     }
+    job = {
+        "jobs": jobs,
+        "queue": queue,
+        "walltime": walltime,
+        "cores": cores,
+        "memory": job_memory,
+    }
+    place = Place(scheduler, scheduler_file, workers, slurm_jobs(slurm, job))
+    if show_progress is None:
+        show_progress = sys.stderr.isatty()
     if dry_run or output is None:
         plan = plan_spatial_mean(
             described or list(sources),
@@ -225,7 +269,11 @@ def run(
         else:
             print_plan(console(), plan)
         return
-    with telling_what_is_kept(output):
+    tell = partial(click.echo, err=True) if show_progress else logging.getLogger(__name__).info
+    with (
+        telling_what_is_kept(output),
+        connected(place, memory_limit=memory_limit, tell=tell),
+    ):
         result = run_spatial_mean(
             list(sources),
             output,
@@ -237,7 +285,7 @@ def run(
             codec=codec,
             keep_bits=keep_bits,
             resume=resume,
-            progress=sys.stderr.isatty() if show_progress is None else show_progress,
+            progress=show_progress,
         )
     if as_json:
         _print_json(documents.store_document(result.path))

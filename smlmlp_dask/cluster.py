@@ -1,19 +1,384 @@
-"""What a job may use: the workers of Dask's active scheduler, and their memory."""
+"""Where a job runs: an active client, a scheduler, local processes, SLURM jobs, or threads."""
 
+import json
+import logging
+import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
+from multiprocessing import resource_tracker
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import dask.config
 from dask.system import CPU_COUNT
+from dask.utils import format_bytes, parse_bytes, parse_timedelta
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 R = TypeVar("R")
 
-TASKS_PER_THREAD = 4
-"""Tasks under way for each thread of the workers: one runs, the others wait their turn there."""
+BASE_BYTES = 300 * 2**20
+"""What Python and the libraries take, in each process, before the first block."""
+
+USABLE = 0.75
+"""Share of a worker's memory limit that is planned for: at 80 % it pauses, at 95 % it is killed."""
+
+WAIT_SECONDS = 300.0
+"""How long a scheduler may be without workers, unless Dask's configuration says otherwise in
+``distributed.scheduler.no-workers-timeout``."""
+
+PATIENCE_SECONDS = 2.0
+"""After which it is said that one waits."""
+
+
+@dataclass(frozen=True)
+class SlurmJobs:
+    """SLURM jobs, each a Dask worker; what is None is left to dask-jobqueue's configuration.
+
+    Attributes
+    ----------
+    jobs : (int, int)
+        How many there are at least and at most.
+    queue, walltime : str or None
+        The partition; the time limit, such as ``"01:00:00"``.
+    cores : int or None
+        Threads of a job.
+    memory : str or None
+        Memory of a job, such as ``"8GB"``.
+    """
+
+    jobs: tuple[int, int] = (1, 1)
+    queue: str | None = None
+    walltime: str | None = None
+    cores: int | None = None
+    memory: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job is asked to run: one of these, or none, which leaves it to Dask.
+
+    Attributes
+    ----------
+    scheduler : str or None
+        Address of a running scheduler.
+    scheduler_file : pathlib.Path or None
+        The file in which one tells its address.
+    workers : int or None
+        Number of processes to start on this machine.
+    slurm : SlurmJobs or None
+        Jobs to submit.
+    """
+
+    scheduler: str | None = field(default=None, metadata={"option": "--scheduler"})
+    scheduler_file: Path | None = field(default=None, metadata={"option": "--scheduler-file"})
+    workers: int | None = field(default=None, metadata={"option": "--workers"})
+    slurm: SlurmJobs | None = field(default=None, metadata={"option": "--slurm"})
+
+    def __post_init__(self) -> None:
+        """Refuse more than one."""
+        given = [f.metadata["option"] for f in fields(self) if getattr(self, f.name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} contradict each other: give only one of them")
+
+
+def slurm_jobs(wanted: bool, options: Mapping[str, Any]) -> SlurmJobs | None:
+    """Return the SLURM jobs that options of the command line ask for.
+
+    Raises
+    ------
+    ValueError
+        If an option is given, but SLURM is not `wanted`.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not wanted:
+        name = "--job-memory" if next(iter(given)) == "memory" else f"--{next(iter(given))}"
+        raise ValueError(f"{name} describes SLURM jobs: add --slurm, or leave it out")
+    return SlurmJobs(**given) if wanted else None
+
+
+def quieten_distributed() -> None:
+    """Let `distributed` log nothing, here and in processes that it starts.
+
+    What it logs, errors say in one line. Takes effect where it was not imported yet.
+    """
+    names = ("distributed", "distributed.client", "tornado", "tornado.application")
+    dask.config.set({"logging": dict.fromkeys(names, "critical")})
+
+
+@contextmanager
+def connected(
+    place: Place | None = None,
+    *,
+    memory_limit: int | str | None = None,
+    tell: Callable[[str], None] = log.info,
+) -> Iterator[None]:
+    """Let jobs in the ``with`` block run where they should; wait there for the first worker.
+
+    A `distributed.Client` that is active already comes first, then `place`, then the scheduler of
+    Dask's configuration (``scheduler-address``, or ``DASK_SCHEDULER_ADDRESS``), else threads of
+    this process. What is started here has ended when the block has.
+
+    Parameters
+    ----------
+    place : Place, optional
+        What the caller asks for.
+    memory_limit : int or str, optional
+        What local processes may use together; by default what the machine allows.
+    tell : callable
+        Called with a line of text: what was started, and that one waits.
+
+    Raises
+    ------
+    ValueError
+        If an address, a memory limit or an option of SLURM is wrong.
+    RuntimeError
+        If no scheduler answers, no worker comes in time, or SLURM or dask-jobqueue are missing.
+    """
+    place = place or Place()
+    with ExitStack() as stack:
+        client = active_client() or _start(place, memory_limit, tell, stack)
+        if client is not None:
+            _wait_for_a_worker(client, place, tell)
+        yield
+
+
+def active_client() -> Any:
+    """Return the `distributed.Client` that Dask would use, or None."""
+    if "distributed.client" not in sys.modules or not _leaves_it_to_dask():  # then there is none
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+def _leaves_it_to_dask() -> bool:
+    """Say whether no scheduler of this process was chosen, as by ``dask.config.set``."""
+    return dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed")
+
+
+def _start(
+    place: Place, memory_limit: int | str | None, tell: Callable[[str], None], stack: ExitStack
+) -> Any:
+    if place.workers is not None:
+        return _local_processes(place.workers, memory_limit, tell, stack)
+    if place.slurm is not None:
+        return _slurm_jobs(place.slurm, tell, stack)
+    if place.scheduler_file is not None:
+        return _client_of(_address_in(place.scheduler_file), str(place.scheduler_file), stack)
+    if place.scheduler is not None:
+        return _client_of(place.scheduler, "--scheduler", stack)
+    configured = dask.config.get("scheduler-address", None)
+    if configured and _leaves_it_to_dask():
+        return _client_of(str(configured), "Dask's scheduler-address", stack)
+    return None
+
+
+# A scheduler that runs
+
+
+def _connect_seconds() -> float:
+    return float(parse_timedelta(dask.config.get("distributed.comm.timeouts.connect", "30s")))
+
+
+def _address_in(path: Path) -> str:
+    """Return the address that a scheduler wrote; it may be about to."""
+    import distributed  # noqa: F401 - which brings the default of the timeout
+
+    until = monotonic() + _connect_seconds()
+    while not path.exists() and monotonic() < until:
+        sleep(0.05)
+    try:
+        return str(json.loads(path.read_text())["address"])
+    except FileNotFoundError:
+        raise RuntimeError(
+            f"the scheduler file {path} does not exist: start a scheduler with "
+            f"dask scheduler --scheduler-file {path}, or correct the path"
+        ) from None
+    except (ValueError, LookupError, TypeError):
+        raise ValueError(
+            f"{path} is no file of a Dask scheduler: pass the one that was written by "
+            "dask scheduler --scheduler-file"
+        ) from None
+
+
+def _client_of(address: str, origin: str, stack: ExitStack) -> Any:
+    from distributed import Client
+    from distributed.comm.core import CommClosedError
+
+    name = f"the Dask scheduler {address} (of {origin})"
+    try:
+        return stack.enter_context(Client(address))
+    except TypeError as error:  # an address of TLS without any certificate
+        raise RuntimeError(f"{name} wants TLS: {_TLS_REMEDY}") from error
+    except (OSError, CommClosedError) as error:
+        if address.startswith("tls"):
+            raise RuntimeError(
+                f"{name} does not answer, or refuses the certificate: check the address; "
+                f"{_TLS_REMEDY}"
+            ) from error
+        raise RuntimeError(
+            f"{name} did not answer within {_connect_seconds():g} s: check the address, start it "
+            "with dask scheduler, or leave it out to run on this machine"
+        ) from error
+    except (ValueError, ImportError) as error:
+        raise ValueError(
+            f"{address!r} (of {origin}) is no address of a Dask scheduler ({error}): pass one "
+            "like tcp://HOST:8786 or tls://HOST:8786"
+        ) from error
+
+
+_TLS_REMEDY = (
+    "name its certificates in Dask's configuration (distributed.comm.tls.ca-file, .client.cert "
+    "and .client.key)"
+)
+
+
+def _wait_for_a_worker(client: Any, place: Place, tell: Callable[[str], None]) -> None:
+    limit: float | None = WAIT_SECONDS
+    if (configured := dask.config.get("distributed.scheduler.no-workers-timeout")) is not None:
+        limit = float(parse_timedelta(configured))
+    elif place.slurm is not None:
+        limit = None  # a queue takes the time it takes
+    began, told = monotonic(), False
+    while not client.scheduler_info(n_workers=1)["workers"]:
+        waited = monotonic() - began
+        where = f"the scheduler {client.scheduler.address}"
+        if client.status != "running":
+            raise RuntimeError(f"{where} ended before it had a worker: start it again")
+        if limit is not None and waited > limit:
+            raise RuntimeError(
+                f"{where} had no worker for {limit:g} s: start some with "
+                f"dask worker {client.scheduler.address}, or raise "
+                "distributed.scheduler.no-workers-timeout in Dask's configuration"
+            )
+        if waited > PATIENCE_SECONDS and not told:
+            bound = "Ctrl-C gives up" if limit is None else f"for {limit:g} s at most"
+            tell(f"waiting for a worker of {where}, {bound}")
+            told = True
+        sleep(0.1)
+
+
+# Processes of this machine
+
+
+def _local_processes(
+    count: int, memory_limit: int | str | None, tell: Callable[[str], None], stack: ExitStack
+) -> Any:
+    from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    total = MEMORY_LIMIT if memory_limit is None else memory_limit_bytes(memory_limit)
+    threads = max(1, CPU_COUNT // count)
+    # The dashboard needs bokeh, which is not asked for; a free port, as many may run.
+    dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
+    workers = stack.enter_context(
+        LocalCluster(
+            n_workers=0,
+            threads_per_worker=threads,
+            memory_limit=total // count,
+            host="127.0.0.1",
+            dashboard_address=dashboard,
+            silence_logs=logging.CRITICAL,
+        )
+    )
+    workers.sync(_leave_interrupts_to_us)
+    workers.scale(count)
+    client = stack.enter_context(Client(workers))
+    client.wait_for_workers(count)
+    each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
+    link = f"; dashboard: {workers.dashboard_link}" if dashboard else ""
+    tell(f"{count} worker process{'es' if count > 1 else ''}, {each}{link}")
+    return client
+
+
+async def _leave_interrupts_to_us() -> None:
+    """Let processes that this thread starts, now or later, never be told of a Ctrl-C.
+
+    A terminal sends it to all of them. They would die in many words, in the middle of a block.
+    """
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        resource_tracker.ensure_running()  # whose start would undo it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+# SLURM
+
+
+def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise RuntimeError(
+            "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"
+        ) from None
+    if shutil.which("sbatch") is None:
+        raise RuntimeError(
+            "--slurm needs sbatch, which is not on this machine: run it where SLURM jobs are "
+            "submitted, or leave it out"
+        )
+    from distributed import Client
+    from distributed.security import Security
+
+    security = Security()  # of Dask's configuration
+    if not security.get_tls_config_for_role("scheduler"):
+        security = Security.temporary()  # a login node has many users
+    shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
+    try:
+        jobs = SLURMCluster(
+            queue=slurm.queue,
+            walltime=slurm.walltime,
+            cores=slurm.cores,
+            memory=slurm.memory,
+            job_name="smlmlp-dask",
+            security=security,
+            shared_temp_directory=shared,
+            silence_logs=logging.CRITICAL,
+            scheduler_options={
+                "dashboard": False,
+                "dashboard_address": None,
+                **dask.config.get("jobqueue.slurm.scheduler-options", {}),
+            },
+        )
+    except ValueError as error:
+        raise ValueError(
+            "how large a SLURM job is must be said: pass --cores and --job-memory, such as "
+            "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
+        ) from error
+    stack.enter_context(jobs)
+    _try_to_submit(jobs.job_script())
+    least, most = slurm.jobs
+    # Also for a fixed number: a job that reached its walltime is submitted again. The backlog of
+    # a job is bounded, and Dask would ask for few workers if they had 5 s to be done with it.
+    jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
+    tell(f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted")
+    return stack.enter_context(Client(jobs))
+
+
+def _try_to_submit(script: str) -> None:
+    """Let SLURM say what is wrong with a job before any is submitted."""
+    tried = subprocess.run(
+        ["sbatch", "--test-only"],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode:
+        said = " ".join(tried.stderr.split()) or f"exit code {tried.returncode}"
+        raise RuntimeError(f"SLURM refuses the job: {said}; see sinfo for what it has")
+
+
+# What the workers have
 
 
 @dataclass(frozen=True)
@@ -26,73 +391,34 @@ class Workers:
         Tasks that run side by side, on all workers together.
     memory_bytes : int
         Memory that all of them may use together.
+    processes : int
+        Processes that have these threads.
+    usable : float
+        Share of the memory that may be planned for.
     """
 
     threads: int
     memory_bytes: int
+    processes: int = 1
+    usable: float = 1.0
+
+    @property
+    def task_bytes(self) -> int:
+        """Memory for each of the tasks that run side by side; negative where there is none."""
+        tasks = int(self.usable * self.memory_bytes) - self.processes * BASE_BYTES
+        return tasks // self.threads
+
+    def limited(self, memory_bytes: int) -> "Workers":
+        """Return the same with a memory limit that was asked for, if a cluster has as much."""
+        if self.usable < 1:
+            memory_bytes = min(memory_bytes, self.memory_bytes)
+        return replace(self, memory_bytes=memory_bytes)
 
 
-def active_client() -> Any:
-    """Return the active `distributed.Client`, or None."""
-    if "distributed.client" not in sys.modules:  # then there is none
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
-def run_on_cluster(
-    client: Any,
-    function: Callable[[T], R],
-    arguments: Iterator[T],
-    on_done: Callable[[T, R], None],
-) -> None:
-    """Call a function for each argument on a cluster's workers; see `jobs.run_tasks`.
-
-    So many tasks are under way that no worker waits, and no more: scheduler and client hold a
-    bounded number, however long the movie. A worker that is lost costs only its own tasks.
-
-    Raises
-    ------
-    RuntimeError
-        If the scheduler is lost.
-    Exception
-        The first that a task raised.
-    """
-    from distributed import CancelledError, as_completed
-
-    threads = active_workers().threads
-    under_way: dict[str, tuple[Any, T]] = {}
-
-    def submit(count: int) -> list[Any]:
-        futures = []
-        for argument in islice(arguments, count):
-            future = client.submit(function, argument, pure=False)
-            under_way[future.key] = (future, argument)
-            futures.append(future)
-        return futures
-
-    try:
-        completed = as_completed(submit(TASKS_PER_THREAD * threads), with_results=True)
-        for future, result in completed:
-            if isinstance(result, CancelledError):  # which comes as if it were a result
-                raise result
-            _, argument = under_way.pop(future.key)
-            on_done(argument, result)
-            completed.update(submit(1))
-    except Exception as error:
-        if client.status == "running" and not isinstance(error, CancelledError):
-            raise
-        raise RuntimeError(
-            "the Dask cluster was lost: its scheduler has ended, or dropped the blocks under way; "
-            "start it again and go on with resume=True (--resume)"
-        ) from error
-    finally:
-        if client.status == "running":
-            client.cancel([future for future, _ in under_way.values()])
+def count_workers() -> int | None:
+    """Return how many workers a cluster has, by its last heartbeat; None where there is none."""
+    client = active_client()
+    return None if client is None else client._scheduler_identity.get("n_workers", 0)
 
 
 def on_every_worker(function: Callable[[], R]) -> list[R]:
@@ -115,8 +441,31 @@ def active_workers() -> Workers:
     if client is not None and (info := client.scheduler_info(n_workers=-1)["workers"]):
         threads = sum(worker["nthreads"] for worker in info.values())
         each = min((w["memory_limit"] or MEMORY_LIMIT) / w["nthreads"] for w in info.values())
-        return Workers(threads, int(threads * each))
+        return Workers(threads, int(threads * each), len(info), USABLE)
     scheduler = dask.config.get("scheduler", None)
     if isinstance(scheduler, str) and scheduler.lower().startswith(("sync", "single")):
         return Workers(1, MEMORY_LIMIT)
     return Workers(dask.config.get("num_workers", None) or CPU_COUNT, MEMORY_LIMIT)
+
+
+def memory_limit_bytes(memory_limit: int | str, processes: int = 1) -> int:
+    """Return a memory limit, of so many processes together, in bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is no number of bytes, or less than Python and the libraries take.
+    """
+    try:
+        limit = int(parse_bytes(memory_limit))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise ValueError(
+            f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
+        ) from None
+    if limit <= processes * BASE_BYTES:
+        each = f" in each of {processes} workers" if processes > 1 else ""
+        raise ValueError(
+            f"memory_limit is {memory_limit}: pass more than "
+            f"{format_bytes(processes * BASE_BYTES)}, which Python and the libraries take{each}"
+        )
+    return limit

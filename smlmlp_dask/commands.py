@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from .cluster import quieten_distributed
 from .stack import one_line, printable
 from .store import progress, read_attributes
 
@@ -137,6 +138,8 @@ def log_to_stderr(*, verbose: bool) -> None:
     level = logging.WARNING if verbose else logging.CRITICAL
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger(__package__).setLevel(logging.INFO if verbose else logging.NOTSET)
+    if not verbose:
+        quieten_distributed()
 
 
 class _Stderr(logging.Handler):

@@ -10,10 +10,11 @@ from typing import Any
 from . import arguments, backend, chunks
 from .background import Engine, check_engine
 from .calibration import Rates, measure
-from .cluster import TASKS_PER_THREAD
+from .cluster import BASE_BYTES, connected
 from .described import DescribedMovie
+from .distributing import TASKS_PER_THREAD
 from .jobs import REGION_TASKS
-from .planning import BASE_BYTES, Source, cut_into_blocks, source_list, workers_for
+from .planning import Source, cut_into_blocks, source_list, workers_for
 from .sources import described_stacks, open_stacks
 from .storage import Codec, Storage
 
@@ -40,6 +41,8 @@ class JobPlan:
         The processes of one thread each that were asked for; None for Dask's active scheduler.
     rates : Rates or None
         What was measured on this machine; None if nothing was.
+    processes : int
+        Processes that run the tasks.
     """
 
     channels: list[chunks.BlockPlan]
@@ -47,6 +50,7 @@ class JobPlan:
     memory_limit_bytes: int
     workers: int | None = None
     rates: Rates | None = None
+    processes: int = 1
 
     @property
     def n_blocks(self) -> int:
@@ -70,7 +74,7 @@ class JobPlan:
         if self.workers is not None:
             return self.workers * self.worker_bytes
         tasks = min(self.threads, max(1, self.n_blocks))
-        return BASE_BYTES + tasks * (self.worker_bytes - BASE_BYTES)
+        return self.processes * BASE_BYTES + tasks * (self.worker_bytes - BASE_BYTES)
 
     @property
     def scheduler_bytes(self) -> int:
@@ -114,6 +118,7 @@ class JobPlan:
         return max(self.work_seconds, self.stored_bytes / self.rates.storage_bytes_per_second)
 
 
+@connected()
 def plan_spatial_mean(
     sources: Source | DescribedMovie | Sequence[Source],
     channels_mean_radii_pix: Any = 7.0,
@@ -201,9 +206,13 @@ def plan_spatial_mean(
             raw_dtype=raw_dtype,
         )
     there = workers_for(memory_limit, workers)
-    channels = cut_into_blocks(stacks, channels_mean_radii_pix, there, workers or 1)
+    channels = cut_into_blocks(stacks, channels_mean_radii_pix, there)
     plan = JobPlan(
-        [channel.plan for channel in channels], there.threads, there.memory_bytes, workers
+        [channel.plan for channel in channels],
+        there.threads,
+        there.memory_bytes,
+        workers,
+        processes=there.processes,
     )
     threads = arguments.check_parallel(parallel)
     engine = check_engine(engine, on_host=not cuda)

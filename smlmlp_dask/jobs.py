@@ -15,7 +15,8 @@ from dask.delayed import delayed
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
-from .cluster import active_client, run_on_cluster
+from .cluster import active_client
+from .distributing import run_on_cluster
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +44,8 @@ def run_tasks(
     Raises
     ------
     Exception
-        The first that a task raised; tasks that did not start by then never do.
+        The first that a task raised; tasks that did not start by then never do, and none runs any
+        longer.
     """
     remaining = iter(arguments)
     client = active_client()

@@ -43,6 +43,15 @@ def shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
+def jobs(text: str) -> tuple[int, int]:
+    """Parse a number of jobs like 4, or bounds of it like 1:20."""
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 0 <= least <= most or most < 1:
+        raise ValueError(f"{text!r} is neither a number of jobs like 4 nor bounds like 1:20")
+    return least, most
+
+
 def radii(radii: tuple[tuple[float, ...], ...]) -> Any:
     """Return the radii of all --radius options as run_spatial_mean takes them."""
     if not radii:

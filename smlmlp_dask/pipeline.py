@@ -16,16 +16,17 @@ import numpy as np
 
 from . import arguments, backend, chunks
 from .background import Engine, SpatialMean, check_engine, engine_version, filter_chunk
-from .cluster import on_every_worker
+from .cluster import connected, count_workers, on_every_worker
+from .distributing import seen_by_workers, this_worker
 from .jobs import run_tasks
 from .kernels import noise_correction, residual_kernel
 from .planning import Channel, Source, plan_channels, source_list
-from .progress import progress_bar
-from .records import chunk_path, source_identity, stored_checksum
+from .progress import Amount, progress_bar
+from .records import check_owner, chunk_path, source_identity, stored_checksum, this_owner
 from .sources import source_roots
 from .stack import SourceReadError, Stack
 from .storage import Codec, Storage
-from .store import SpatialMeanResult, open_backgrounds, read_attributes, refusing_damage
+from .store import RECORDS, SpatialMeanResult, open_backgrounds, read_attributes, refusing_damage
 from .writing import check_destination, writing
 
 if TYPE_CHECKING:
@@ -47,7 +48,30 @@ class Task:
     block: chunks.Block
     mean: SpatialMean
 
+    def __str__(self) -> str:
+        frames = self.block.inner[0]
+        return f"channel {self.channel}, frames {frames.start}-{frames.stop - 1}"
 
+
+@dataclass(frozen=True)
+class Lock:
+    """What a task must find in the store before it writes there."""
+
+    folder: Path
+    owner: str
+
+    def check(self) -> None:
+        """Refuse to write where another run writes, or where nobody does."""
+        try:
+            check_owner(self.folder, self.owner)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{this_worker()} cannot write: {error} under this path; use a folder that all "
+                "machines share"
+            ) from None
+
+
+@connected()
 def run_spatial_mean(
     sources: Source | Sequence[Source],
     destination: Source,
@@ -123,7 +147,8 @@ def run_spatial_mean(
         that are done by then are kept for `resume`; where none is, nothing is left behind.
     RuntimeError
         If ``cuda=True`` and there is no usable CuPy or device, or its memory is not enough; then
-        the message names the block size to ask for.
+        the message names the block size to ask for. If the scheduler of a cluster does not answer
+        or is lost, or its workers lack what the job needs.
 
     Notes
     -----
@@ -131,9 +156,11 @@ def run_spatial_mean(
     ``channel_1`` ..., each with its pixels in the array ``0``. The group's attribute
     ``smlmlp_dask`` holds the rest, and says ``finished: true`` only when all pixels are written.
 
-    The job runs under Dask's active scheduler: an active `distributed.Client`, else local threads.
-    Blocks go from source to store inside the tasks, one task a block: `plan_spatial_mean` tells
-    how many there will be and what memory they take.
+    The job runs under Dask's active scheduler: an active `distributed.Client`, of whatever
+    cluster, else the one that Dask's configuration names (``scheduler-address``), else local
+    threads. Blocks go from source to store inside the tasks, one task a block:
+    `plan_spatial_mean` tells how many there will be and what memory they take. Workers may come
+    and go; all must see sources and destination under the same paths.
 
     Examples
     --------
@@ -207,9 +234,19 @@ def run_spatial_mean(
         "blocks": sum(plan.n_blocks for plan in plans),
     }
     plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
-    work = partial(filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
+    work = partial(
+        filter_and_store,
+        engine=engine,
+        threads=threads,
+        cuda=cuda,
+        storage=storage,
+        lock=Lock(destination.absolute() / RECORDS, this_owner()),
+    )
     log.info("engine %s %s, codec %s", plain["engine"], plain["engine_version"], storage.codec)
-    with writing(destination, plans, plain, storage, resume=resume) as store:
+    with (
+        seen_by_workers(roots, destination),
+        writing(destination, plans, plain, storage, resume=resume) as store,
+    ):
         log.info("%s: %d of %d blocks are there", destination, len(store.done), plain["blocks"])
 
         def blocks(*, done: bool) -> Iterator[tuple[int, chunks.Block]]:
@@ -221,9 +258,11 @@ def run_spatial_mean(
             Task(i, channels[i].source.part(block.read), store.arrays[i], block, means[i])
             for i, block in blocks(done=False)
         )
-        total = sum(prod(plan.shape) for plan in plans)
+        total = Amount(sum(p.n_blocks for p in plans), sum(prod(p.shape) for p in plans))
         kept = sum(_pixels(block) for _, block in blocks(done=True)) if store.done else 0
-        with progress_bar(total, kept, shown=progress) as advance:
+        with progress_bar(
+            total, Amount(len(store.done), kept), count_workers, shown=progress
+        ) as advance:
 
             def note(task: Task, checksums: list[int]) -> None:
                 store.add(task.channel, task.block.number, checksums)
@@ -260,7 +299,13 @@ def _as_begun(destination: Path, channels: Sequence[Channel]) -> list[Channel]:
 
 
 def filter_and_store(
-    task: Task, *, engine: Engine, threads: int, cuda: bool, storage: Storage
+    task: Task,
+    *,
+    engine: Engine,
+    threads: int,
+    cuda: bool,
+    storage: Storage,
+    lock: Lock | None = None,
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
     inner = task.block.inner
@@ -271,6 +316,8 @@ def filter_and_store(
         frames = raw[first - inner[0].start : stop - inner[0].start]
         background = filter_chunk(frames, task.mean, engine=engine, threads=threads, cuda=cuda)
         part = (slice(first, stop), inner[1], inner[2])
+        if lock is not None:
+            lock.check()
         task.target[part] = storage.rounded(background[own])
         checksums.append(stored_checksum(_chunk_file(task.target, part)))
     return checksums

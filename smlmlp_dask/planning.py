@@ -3,23 +3,20 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dask.utils import format_bytes, parse_bytes
+from dask.utils import format_bytes
 
 from . import arguments, chunks
 from .background import SpatialMean
-from .cluster import Workers, active_workers
+from .cluster import Workers, active_workers, memory_limit_bytes
 from .sources import open_stacks
 from .stack import Stack, shown
 
 Source: TypeAlias = str | os.PathLike[str]
 
 log = logging.getLogger(__name__)
-
-BASE_BYTES = 300 * 2**20
-"""What Python and the libraries take before the first block."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +47,10 @@ def workers_for(memory_limit: int | str | None, count: int | None = None) -> Wor
     """
     workers = active_workers()
     if count is not None:
-        workers = Workers(count, workers.memory_bytes * count // workers.threads)
+        workers = Workers(count, workers.memory_bytes * count // workers.threads, count)
     if memory_limit is None:
         return workers
-    try:
-        limit = parse_bytes(memory_limit)
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        raise ValueError(
-            f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
-        ) from None
-    if limit <= BASE_BYTES * (count or 1):
-        each = f" in each of {count} workers" if count else ""
-        raise ValueError(
-            f"memory_limit is {memory_limit}: pass more than "
-            f"{format_bytes(BASE_BYTES * (count or 1))}, which Python and the libraries take{each}"
-        )
-    return replace(workers, memory_bytes=limit)
+    return workers.limited(memory_limit_bytes(memory_limit, count or 1))
 
 
 def plan_channels(
@@ -79,12 +64,10 @@ def plan_channels(
     return cut_into_blocks(open_stacks(*paths, **which), radii, workers_for(memory_limit))
 
 
-def cut_into_blocks(
-    stacks: Sequence[Stack], radii: Any, workers: Workers, processes: int = 1
-) -> list[Channel]:
-    """Plan blocks of which the workers, in so many processes, can hold one for each thread."""
+def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> list[Channel]:
+    """Plan blocks of which the workers, can hold one for each thread."""
     means = [SpatialMean.from_radii(pair) for pair in arguments.as_radii(radii, len(stacks))]
-    share = (workers.memory_bytes - BASE_BYTES * processes) // workers.threads
+    share = workers.task_bytes
     channels = []
     for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):
         plan = chunks.plan_blocks(

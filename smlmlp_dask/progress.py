@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 
@@ -14,13 +15,20 @@ from rich.progress import (
     Task,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 10.0
 """The least time between two lines of a log; whole percents make at most a hundred of them."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of a job: blocks, and their pixels."""
+
+    blocks: int
+    pixels: int
 
 
 class _RateColumn(ProgressColumn):
@@ -33,18 +41,34 @@ class _RateColumn(ProgressColumn):
         )
 
 
+class _WorkersColumn(ProgressColumn):
+    """Workers of a cluster."""
+
+    max_refresh = 0.5
+
+    def __init__(self, count: Callable[[], int | None]) -> None:
+        super().__init__()
+        self.count = count
+
+    def render(self, _: Task) -> Text:
+        count = self.count()
+        return Text(f"{count} worker{'' if count == 1 else 's'}", style="progress.data.speed")
+
+
 @contextmanager
 def progress_bar(
-    total_pixels: int, done_pixels: int = 0, *, shown: bool
+    total: Amount, done: Amount, workers: Callable[[], int | None], *, shown: bool
 ) -> Iterator[Callable[[int], None]]:
     """Show on stderr how far a job is, while the ``with`` block runs.
 
     Parameters
     ----------
-    total_pixels : int
-        Pixels of the whole job.
-    done_pixels : int
-        Pixels that were filtered by an earlier run: no part of the rate.
+    total : Amount
+        The whole job.
+    done : Amount
+        What an earlier run did: no part of the rate.
+    workers : callable
+        Returns the number of a cluster's workers, now; None without a cluster.
     shown : bool
         False shows nothing. True shows a bar in a terminal; elsewhere (a file, a queue's log, a
         terminal that cannot move its cursor) a line whenever another percent is done, but not
@@ -53,7 +77,7 @@ def progress_bar(
     Yields
     ------
     callable
-        To be called with the number of pixels that were filtered since the last call.
+        To be called once for each block that is done, with its number of pixels.
     """
     if not shown:
         yield lambda _: None
@@ -61,50 +85,64 @@ def progress_bar(
     console = Console(stderr=True)
     moves_its_cursor = console.is_terminal and not console.is_dumb_terminal
     if not (moves_its_cursor or console.is_jupyter):
-        with _lines(total_pixels, done_pixels) as advance:
+        with _lines(total, done, workers) as advance:
             yield advance
         return
-    columns = (
-        TextColumn("{task.description}"),
+    columns = [
         BarColumn(bar_width=None),  # whatever the other columns leave
         TaskProgressColumn(),
+        TextColumn(f"{{task.fields[blocks]:,}}/{total.blocks:,} blocks"),
         _RateColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, expand=console.width <= 80) as bar:
-        task = bar.add_task("background", total=total_pixels, completed=done_pixels)
-        yield lambda pixels: bar.advance(task, pixels)
-        bar.update(task, completed=total_pixels)
+        *([_WorkersColumn(workers)] if workers() is not None else []),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    ]
+    with Progress(*columns, console=console, expand=True) as bar:
+        task = bar.add_task("", total=total.pixels, completed=done.pixels, blocks=done.blocks)
+        blocks = done.blocks
+
+        def advance_bar(pixels: int) -> None:
+            nonlocal blocks
+            blocks += 1
+            bar.update(task, advance=pixels, blocks=blocks)
+
+        yield advance_bar
+        bar.update(task, completed=total.pixels, blocks=total.blocks)
 
 
 @contextmanager
-def _lines(total: int, done_before: int) -> Iterator[Callable[[int], None]]:
+def _lines(
+    total: Amount, before: Amount, workers: Callable[[], int | None]
+) -> Iterator[Callable[[int], None]]:
     """Write a line now and then, and one at the end."""
     begun = shown_at = monotonic()
-    done = done_before
-    percent = 100 * done // max(1, total)
+    blocks, done = before.blocks, before.pixels
+    percent = 100 * done // max(1, total.pixels)
 
     def write(seconds: float) -> None:
-        rate = (done - done_before) / seconds if seconds > 0 else 0.0
-        left = f", {_clock((total - done) / rate)} left" if rate and done < total else ""
+        rate = (done - before.pixels) / seconds if seconds > 0 else 0.0
+        there = workers()
+        on = "" if there is None else f", {there} worker{'' if there == 1 else 's'}"
+        left = ""
+        if rate and done < total.pixels:
+            left = f", {_clock((total.pixels - done) / rate)} left"
         sys.stderr.write(
-            f"background: {100 * done // max(1, total)} % after {_clock(seconds)}, "
-            f"{rate / 1e6:,.0f} Mpx/s{left}\n"
+            f"{100 * done // max(1, total.pixels)} %: {blocks:,}/{total.blocks:,} blocks after "
+            f"{_clock(seconds)}, {rate / 1e6:,.0f} Mpx/s{on}{left}\n"
         )
         sys.stderr.flush()
 
     def advance(pixels: int) -> None:
-        nonlocal done, percent, shown_at
+        nonlocal blocks, done, percent, shown_at
+        blocks += 1
         done += pixels
         now = monotonic()
-        if 100 * done // total > percent and now - shown_at >= LINE_EVERY_SECONDS and done < total:
-            percent, shown_at = 100 * done // total, now
+        so_far = 100 * done // total.pixels
+        if so_far > percent and now - shown_at >= LINE_EVERY_SECONDS and done < total.pixels:
+            percent, shown_at = so_far, now
             write(now - begun)
 
     yield advance
-    done = total
+    blocks, done = total.blocks, total.pixels
     write(monotonic() - begun)
 
 

@@ -102,12 +102,34 @@ def sole_writer(folder: Path) -> Iterator[None]:
             f"another run is writing {folder.parent}{who}: wait for it, or end it"
         ) from None
     try:
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        owner.write_text(this_owner())
         yield
     finally:
         with suppress(OSError):
             owner.unlink()
         lock.release()
+
+
+def this_owner() -> str:
+    """Return how a store names this process while it writes there."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def check_owner(folder: Path, owner: str) -> None:
+    """Refuse to write into another store than the one that `owner` has locked.
+
+    A worker of a cluster may see another folder under the same path, or belong to a run that was
+    killed and whose store was begun anew.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not there, or belongs to another run or to none.
+    """
+    with suppress(OSError):
+        if (folder / "owner").read_text() == owner:
+            return
+    raise FileNotFoundError(f"{folder.parent} is not the store that {owner} writes")
 
 
 @dataclass

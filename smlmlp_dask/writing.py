@@ -166,7 +166,8 @@ def _uninterrupted() -> Iterator[None]:
 @contextmanager
 def _filling(path: Path, plans: Sequence[BlockPlan]) -> Iterator[StoreWriter]:
     _remove_partials(path)
-    arrays = [path / f"channel_{i}" / "0" for i in range(len(plans))]
+    # absolute: a worker may run in another folder
+    arrays = [path.absolute() / f"channel_{i}" / "0" for i in range(len(plans))]
     journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
     with journal.appending() as writer:
         with _uninterrupted(), bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):

@@ -317,11 +317,12 @@ def test_the_bar_counts_every_pixel(tif, tmp_path, monkeypatch, capsys):
     counted = []
 
     @contextlib.contextmanager
-    def bar(total, done, *, shown):
+    def bar(total, done, workers, *, shown):
         assert shown
-        assert done == 0
+        assert (done.blocks, done.pixels) == (0, 0)
+        assert workers() is None
         yield counted.append
-        assert sum(counted) == total
+        assert (len(counted), sum(counted)) == (total.blocks, total.pixels)
 
     monkeypatch.setattr(pipeline, "progress_bar", bar)
     run_spatial_mean(tif, tmp_path / "o.zarr", progress=True)

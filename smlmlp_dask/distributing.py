@@ -1,0 +1,269 @@
+"""A job on a cluster: blocks under way in a sliding window, workers that come and go."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count, islice
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from .cluster import active_client
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+TASKS_PER_THREAD = 4
+"""Tasks under way for each thread of the workers: one runs, the others wait their turn."""
+
+AHEAD_SECONDS = 15.0
+"""Work under way, at least: adaptive clusters measure how many workers they need by it."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks at how many workers there are."""
+
+IDLE_SECONDS = 60.0
+"""How long cancelled tasks are waited for; each is in the middle of one block."""
+
+MOST_TRIALS = 4
+"""Times that a task is submitted. Dask gives up a task of which four workers have died."""
+
+LOOKED_AT = 100
+"""Files of a source that each worker is asked for, of however many."""
+
+PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
+"""What determines bits and bytes of a store, and must be the same on all workers."""
+
+
+# The job
+
+
+@dataclass
+class _UnderWay:
+    """A task that was submitted and has not been told of."""
+
+    argument: Any
+    future: Any
+    order: int
+    trial: int
+
+
+class _Window:
+    """How many tasks should be under way: no worker waits, and the scheduler holds no movie."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.done = 0
+        self._looked, self._done_then, self._rate = monotonic(), 0, 0.0
+        self._threads = self._count()
+
+    def _count(self) -> int:
+        return int(self.client.scheduler_info(n_workers=0)["total_threads"])
+
+    def size(self) -> int:
+        now = monotonic()
+        if (passed := now - self._looked) >= LOOK_SECONDS:
+            self._rate = (self.done - self._done_then) / passed
+            self._looked, self._done_then = now, self.done
+            self._threads = self._count()
+        return max(TASKS_PER_THREAD * max(1, self._threads), int(AHEAD_SECONDS * self._rate))
+
+
+def run_on_cluster(
+    client: Any,
+    function: Callable[[T], R],
+    arguments: Iterator[T],
+    on_done: Callable[[T, R], None],
+) -> None:
+    """Call a function for each argument on a cluster's workers; see `jobs.run_tasks`.
+
+    So many tasks are under way that no worker waits, also none that joins later, and no more:
+    scheduler and client hold a bounded number, however long the movie. A worker that is lost
+    costs only its own tasks.
+
+    Raises
+    ------
+    RuntimeError
+        If the scheduler is lost, or a task has cost too many workers.
+    Exception
+        The first that a task raised; no task runs any longer then.
+    """
+    from distributed import CancelledError, KilledWorker, as_completed
+
+    token = f"block-{uuid4().hex}"
+    numbers = count()
+    under_way: dict[Any, _UnderWay] = {}
+    window = _Window(client)
+
+    def submit(argument: T, order: int, trial: int) -> Any:
+        # One group of keys: so the scheduler keeps what does not run yet, and a worker that is
+        # lost takes few of them along.
+        key = (token, next(numbers))
+        future = client.submit(function, argument, key=key, priority=-order)
+        under_way[key] = _UnderWay(argument, future, order, trial)
+        return future
+
+    def more() -> list[Any]:
+        missing = max(0, window.size() - len(under_way))
+        return [submit(argument, next(orders), 1) for argument in islice(arguments, missing)]
+
+    orders = count()
+    try:
+        completed = as_completed(more(), loop=client.loop, with_results=True, raise_errors=False)
+        for future, result in completed:
+            if isinstance(result, CancelledError):  # which comes as if it were a result
+                raise result
+            task = under_way.pop(future.key)
+            if future.status == "error":
+                error = result[1]
+                if not isinstance(error, KilledWorker):
+                    raise error.with_traceback(result[2])
+                if task.trial == MOST_TRIALS:
+                    deaths = MOST_TRIALS * (error.allowed_failures + 1)
+                    raise RuntimeError(
+                        f"{deaths} workers died while they had {task.argument}, the last one "
+                        f"{error.last_worker.address}: give them more memory, or look into their "
+                        "logs"
+                    ) from error
+                completed.add(submit(task.argument, task.order, task.trial + 1))
+                continue
+            window.done += 1
+            on_done(task.argument, result)
+            completed.update(more())
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, CancelledError):
+            raise
+        raise RuntimeError(
+            "the Dask cluster was lost: its scheduler has ended, or dropped the blocks under way; "
+            "start it again and go on with resume=True (--resume)"
+        ) from error
+    finally:
+        if under_way and client.status == "running":
+            client.cancel([task.future for task in under_way.values()])
+            _wait_until_idle(client, token)
+
+
+def _wait_until_idle(client: Any, token: str) -> None:
+    """Return when no worker runs a cancelled task any longer: it might write what is removed."""
+    until = monotonic() + IDLE_SECONDS
+    while client.status == "running" and monotonic() < until:
+        assigned = (key for keys in client.processing().values() for key in keys)
+        if not any(_is_of(token, key) for key in assigned):
+            held = client.run(_holds, token, on_error="ignore")
+            if not any(held.values()):
+                return
+        sleep(0.05)
+
+
+def _holds(token: str, dask_worker: Any = None) -> bool:
+    """Say whether this worker runs tasks of a job, or is about to."""
+    return any(
+        _is_of(token, task.key) and task.state not in ("released", "memory", "error")
+        for task in list(dask_worker.state.tasks.values())
+    )
+
+
+def _is_of(token: str, key: Any) -> bool:
+    return isinstance(key, tuple) and key[0] == token
+
+
+# What the workers must have
+
+
+@contextmanager
+def seen_by_workers(sources: Sequence[Path], destination: Path) -> Iterator[None]:
+    """Check that every worker of the active client can take part in a job.
+
+    They are looked at again if the job fails: workers may have joined.
+
+    Parameters
+    ----------
+    sources : sequence of pathlib.Path
+        Files and folders that are read.
+    destination : pathlib.Path
+        The store that is written.
+
+    Raises
+    ------
+    RuntimeError
+        If a worker has other versions of packages, or lacks one.
+    OSError
+        If a worker does not see a source, or cannot write where the destination goes.
+    """
+    client = active_client()
+    if client is None:
+        yield
+        return
+    needs = _paths_needed(sources, destination)
+    _check_workers(client, *needs)
+    try:
+        yield
+    except Exception:
+        if client.status == "running":
+            _check_workers(client, *needs)  # which tells better
+        raise
+
+
+def _paths_needed(
+    sources: Sequence[Path], destination: Path
+) -> tuple[list[tuple[Path, int | None]], Path]:
+    some = sources[:: max(1, len(sources) // LOOKED_AT)]
+    read = [(path, None if path.is_dir() else path.stat().st_size) for path in some]
+    above = next(parent for parent in destination.absolute().parents if parent.exists())
+    return read, above
+
+
+def _check_workers(client: Any, read: list[tuple[Path, int | None]], above: Path) -> None:
+    for package in PACKAGES:
+        expected = version(package)
+        for worker, found in client.run(version, package, on_error="return").items():
+            if isinstance(found, PackageNotFoundError):
+                raise RuntimeError(
+                    f"worker {worker} has no {package}: install {package} {expected} there"
+                )
+            if isinstance(found, str) and found != expected:
+                raise RuntimeError(
+                    f"worker {worker} has {package} {found}, and here it is {expected}: install "
+                    "the same version in both places"
+                )
+    for worker, problem in client.run(_not_seen, read, above, on_error="return").items():
+        if isinstance(problem, str):
+            raise OSError(f"worker {worker} {problem}")
+        if isinstance(problem, ImportError | AttributeError):
+            raise RuntimeError(
+                f"worker {worker} cannot import smlmlp_dask ({problem}): install the same there"
+            )
+
+
+def _not_seen(read: list[tuple[Path, int | None]], above: Path) -> str | None:
+    """Return what a job needs and this process does not see, in words."""
+    remedy = "use a folder that all machines share, under the same path"
+    host = socket.gethostname()
+    for path, size in read:
+        try:
+            found = path.stat()
+        except OSError as error:
+            return f"({host}) cannot read {path} ({error.strerror}): {remedy}"
+        if not os.access(path, os.R_OK):
+            return f"({host}) may not read {path}: let its user read it"
+        if size is not None and found.st_size != size:
+            return f"({host}) sees another {path}, of {found.st_size} bytes, not {size}: {remedy}"
+    if not above.is_dir():
+        return f"({host}) does not see the folder {above} of the destination: {remedy}"
+    if not os.access(above, os.W_OK):
+        return f"({host}) may not write into {above}: let its user write there"
+    return None
+
+
+def this_worker() -> str:
+    """Return how messages name the process that runs a task."""
+    from distributed import get_worker
+
+    try:
+        return f"worker {get_worker().address} ({socket.gethostname()})"
+    except ValueError:
+        return f"process {os.getpid()} ({socket.gethostname()})"
