@@ -1,8 +1,8 @@
 """`cuda=True`, from call to store. Without a device **no GPU code runs here**.
 
 On every machine these tests run on the stand-in of `duck.py`: the package's, Dask's and
-dask-image's own code, on arrays as strict as CuPy's, with every transfer counted. What they show is that the
-right arrays go to the right calls, in the right order; not that CUDA computes them. Where CuPy sees
+dask-image's own code, on arrays as strict as CuPy's, with every transfer counted. What they show
+is that the right arrays go to the right calls, in the right order; not that CUDA computes them. Where CuPy sees
 a device, the tests marked `gpu` run the same assertions on it.
 """
 
