@@ -79,6 +79,11 @@ def to_device(array: Any) -> Any:
     return xp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
+def as_float32(array: "cupy.ndarray") -> "cupy.ndarray":
+    """Return a device's array cast there, or itself."""
+    return array.astype(np.float32, copy=False)
+
+
 def to_host(array: "cupy.ndarray") -> np.ndarray[Any, Any]:
     """Return a device's array as a NumPy array, once it has been computed; one transfer."""
     host: np.ndarray[Any, Any] = array.get()
@@ -106,7 +111,7 @@ def share_memory(one: "cupy.ndarray", other: "cupy.ndarray") -> bool:
 
 
 @contextmanager
-def working_on(array: Any) -> Iterator[None]:
+def working_on(array: "np.ndarray[Any, Any] | cupy.ndarray") -> Iterator[None]:
     """Let CuPy work on a stream of its own in the ``with`` block, and end when its work has.
 
     The stream is on the array's device; for a NumPy array on the thread's current one, which is
