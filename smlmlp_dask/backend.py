@@ -9,8 +9,21 @@ from queue import LifoQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
+
+try:
+    import dask.array as da
+except ImportError:
+    raise
+except Exception as error:
+    # Dask imports CuPy where it finds it, and a damaged one may raise anything there: without it,
+    # the CPU still works. This module is the first of the package to import Dask.
+    sys.modules["cupy"] = None  # type: ignore[assignment]
+    import dask.array as da
+
+    DAMAGE: Exception | None = error
+else:
+    DAMAGE = None
 
 from .stack import one_line
 
@@ -160,6 +173,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 @cache
 def _cupy() -> "ModuleType":
     """Import CuPy; nothing else in the package does."""
+    if DAMAGE is not None:
+        raise DAMAGE
     import cupy
 
     return cupy  # type: ignore[no-any-return, unused-ignore]

@@ -1,7 +1,7 @@
 """Is every call into CuPy one that the installed CuPy has? No device is needed, and none used.
 
-The calls are read from the source: what `backend.py` does with the module (`xp`) and with names that
-are annotated as CuPy's (`stream: cupy.cuda.Stream`), and what dask-image and Dask do on our path.
+The calls are read from the source: what `backend.py` does with the module (`xp`) and with names
+annotated as CuPy's (`stream: cupy.cuda.Stream`), and what dask-image and Dask do on our path.
 """
 
 import ast
