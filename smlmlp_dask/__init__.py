@@ -1,5 +1,6 @@
 """Local Gaussian background for single-molecule localization movies, on Dask and Zarr."""
 
+from . import backend  # noqa: F401 - first: it sees to it that Dask can be imported
 from .background import bkgd_spatial_mean
 from .described import DescribedMovie
 from .dry_run import plan_spatial_mean

@@ -9,8 +9,21 @@ from queue import LifoQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
+
+try:
+    import dask.array as da
+except ImportError:
+    raise
+except Exception as error:
+    # Dask imports CuPy where it finds it, and a damaged one may raise anything there: without it,
+    # the CPU still works. This module is the first of the package to import Dask.
+    sys.modules["cupy"] = None  # type: ignore[assignment]
+    import dask.array as da
+
+    DAMAGE: Exception | None = error
+else:
+    DAMAGE = None
 
 from .stack import one_line
 
@@ -79,6 +92,11 @@ def to_device(array: Any) -> Any:
     return xp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
+def as_float32(array: "cupy.ndarray") -> "cupy.ndarray":
+    """Return a device's array cast there, or itself."""
+    return array.astype(np.float32, copy=False)
+
+
 def to_host(array: "cupy.ndarray") -> np.ndarray[Any, Any]:
     """Return a device's array as a NumPy array, once it has been computed; one transfer."""
     host: np.ndarray[Any, Any] = array.get()
@@ -106,7 +124,7 @@ def share_memory(one: "cupy.ndarray", other: "cupy.ndarray") -> bool:
 
 
 @contextmanager
-def working_on(array: Any) -> Iterator[None]:
+def working_on(array: "np.ndarray[Any, Any] | cupy.ndarray") -> Iterator[None]:
     """Let CuPy work on a stream of its own in the ``with`` block, and end when its work has.
 
     The stream is on the array's device; for a NumPy array on the thread's current one, which is
@@ -155,6 +173,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 @cache
 def _cupy() -> "ModuleType":
     """Import CuPy; nothing else in the package does."""
+    if DAMAGE is not None:
+        raise DAMAGE
     import cupy
 
     return cupy  # type: ignore[no-any-return, unused-ignore]

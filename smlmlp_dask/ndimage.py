@@ -95,7 +95,7 @@ def correlate_on_device(
 
 def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
     arrays = [
-        backend.to_device(frames).astype(np.float32, copy=False),
+        backend.as_float32(backend.to_device(frames)),
         *map(backend.to_device, _as_weights(kernels)),
     ]
     names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))

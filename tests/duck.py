@@ -35,6 +35,7 @@ class Device:
     memory_bytes: int = 2**40
     lock: threading.RLock = field(default_factory=threading.RLock)
     here: threading.local = field(default_factory=threading.local)
+    epoch: object = field(default_factory=object)  #: arrays of an earlier test may end late
 
     @property
     def frames_up(self):
@@ -48,10 +49,12 @@ class Device:
                 raise OutOfMemoryError(f"Out of memory allocating {nbytes:,} bytes")
             self.live_bytes += nbytes
             self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+            return self.epoch
 
-    def free(self, nbytes):
+    def free(self, nbytes, epoch):
         with self.lock:
-            self.live_bytes -= nbytes
+            if epoch is self.epoch:
+                self.live_bytes -= nbytes
 
     def work(self, waits=False):
         """Note that the current thread's stream did something."""
@@ -124,8 +127,7 @@ class ndarray:
         self._hidden = hidden
         DEVICE.work()
         if owns:
-            DEVICE.allocate(hidden)
-            weakref.finalize(self, DEVICE.free, hidden.nbytes)
+            weakref.finalize(self, DEVICE.free, hidden.nbytes, DEVICE.allocate(hidden))
         self._base = None
 
     dtype = property(lambda self: self._hidden.dtype)

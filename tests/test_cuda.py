@@ -1,9 +1,9 @@
 """`cuda=True`, from call to store. Without a device **no GPU code runs here**.
 
 On every machine these tests run on the stand-in of `duck.py`: the package's, Dask's and
-dask-image's own code, on arrays as strict as CuPy's, with every transfer counted. What they show
-is that the right arrays go to the right calls, in the right order; not that CUDA computes them. Where CuPy sees
-a device, the tests marked `gpu` run the same assertions on it.
+dask-image's own code, on arrays as strict as CuPy's, with every transfer counted. What they show is
+that the right arrays go to the right calls, in the right order; not that CUDA computes them. Where
+CuPy sees a device, the tests marked `gpu` run the same assertions on it.
 """
 
 import json
@@ -77,6 +77,11 @@ def assert_close(result, expected, largest):
     assert error <= reference.TOLERANCE * largest
 
 
+def keep_tiles(monkeypatch):
+    """Let tiles be filtered with a halo, as those are whose whole frames are over 1 GiB."""
+    monkeypatch.setattr(chunks, "whole_frame_chunks", lambda chunks, itemsize: chunks)
+
+
 # The numbers, on the stand-in and on CuPy
 
 
@@ -115,7 +120,7 @@ def test_same_bits_for_every_chunking_scheduler_and_memory(xp, monkeypatch):
         assert bits(chunk(MOVIE, how)) == expected
     assert bits(da.from_array(MOVIE, chunks=(5, -1, -1)), "sync") == expected
     assert bits(xp.asarray(MOVIE)) == expected
-    monkeypatch.setattr(chunks, "SLAB_BYTES", 1)  # so that tiles are filtered with a halo
+    keep_tiles(monkeypatch)
     assert bits(da.from_array(MOVIE, chunks=(5, 7, 9))) == expected
     monkeypatch.setattr(backend, "free_bytes", lambda: 5 * 20 * 24 * 18)
     assert bits(MOVIE) == expected
@@ -145,9 +150,10 @@ def test_every_real_dtype(xp, dtype):
 
 
 @pytest.mark.parametrize("tile", [(4, -1, -1), (4, 7, 9)])
-@pytest.mark.parametrize("slab_bytes", [chunks.SLAB_BYTES, 1])
-def test_declared_is_what_is_computed(xp, tile, slab_bytes, monkeypatch):
-    monkeypatch.setattr(chunks, "SLAB_BYTES", slab_bytes)
+@pytest.mark.parametrize("halo", [False, True])
+def test_declared_is_what_is_computed(xp, tile, halo, monkeypatch):
+    if halo:
+        keep_tiles(monkeypatch)
     [background], _, _ = bkgd_spatial_mean([da.from_array(MOVIE, chunks=tile)], [PAIR], cuda=True)
     assert isinstance(background._meta, xp.ndarray)
     assert background.dtype == background._meta.dtype == np.float32
@@ -290,12 +296,13 @@ def test_cupy_chunks_stay_where_they_are(device):
 
 
 def test_tiles_with_a_halo_go_up_once(device, monkeypatch):
-    monkeypatch.setattr(chunks, "SLAB_BYTES", 1)
+    keep_tiles(monkeypatch)
     stack = da.from_array(MOVIE, chunks=(6, 10, 24))
     [background], _, _ = bkgd_spatial_mean([stack], [PAIR], cuda=True)
     background.compute()
     halo = 3  # of radius 3: 2.5758 times sigma 1.5
     assert device.frames_up == [((6, 10 + halo, 24), np.dtype("u2"))] * 4
+    assert device.down == []
 
 
 # Streams, memory, workers, on the stand-in
