@@ -209,7 +209,7 @@ def run_spatial_mean(
                 store.add(task.channel, task.block.number, checksums)
                 advance(_pixels(task.block))
 
-            run_tasks(work, tasks, note)
+            run_tasks(work, tasks, note, count=plain["blocks"] - len(store.done))
     return open_backgrounds(destination)
 
 
