@@ -80,7 +80,7 @@ def test_more_arguments_than_were_said_are_single():
 def groups_of_four(monkeypatch):
     """A cluster whose tasks take several arguments, as with many threads."""
     monkeypatch.setattr(jobs, "THREADS_PER_BLOCK", 1)
-    with Client(processes=False, dashboard_address=None, n_workers=1, threads_per_worker=4):
+    with Client(processes=False, dashboard_address=":0", n_workers=1, threads_per_worker=4):
         yield
 
 
