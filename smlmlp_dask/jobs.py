@@ -1,11 +1,12 @@
 """Run many independent tasks under whatever Dask scheduler is active, and tell as they end."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import dask.config
@@ -15,7 +16,7 @@ from dask.delayed import delayed
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
-from .cluster import active_client
+from .cluster import active_client, active_workers
 from .distributing import run_on_cluster
 
 T = TypeVar("T")
@@ -26,8 +27,17 @@ REGION_TASKS = 256
 end of a region loses half a task in that many."""
 
 
+THREADS_PER_BLOCK = 4
+"""For so many threads of a cluster, a task takes one block more: its scheduler and the client spend
+milliseconds on a task, so that many threads would wait for them if each block were one."""
+
+
 def run_tasks(
-    function: Callable[[T], R], arguments: Iterable[T], on_done: Callable[[T, R], None]
+    function: Callable[[T], R],
+    arguments: Iterable[T],
+    on_done: Callable[[T, R], None],
+    *,
+    count: int = 0,
 ) -> None:
     """Call a function for each argument, as Dask tasks.
 
@@ -40,6 +50,9 @@ def run_tasks(
     on_done : callable
         Called in this process with each argument, and what the function returned for it, as soon
         as that task has ended.
+    count : int
+        How many arguments there are, if that is known: on a large cluster, one task then calls the
+        function for several of them, but for ever fewer towards the end.
 
     Raises
     ------
@@ -50,10 +63,53 @@ def run_tasks(
     remaining = iter(arguments)
     client = active_client()
     if client is not None:
-        run_on_cluster(client, function, remaining, on_done)
+        groups = _groups(remaining, count, active_workers().threads)
+
+        def tell(group: _Group[T], ended: _Ended[R]) -> None:
+            for argument, result in zip(group, ended.results, strict=False):
+                on_done(argument, result)
+            if ended.error is not None:
+                raise ended.error
+
+        run_on_cluster(client, partial(_call_each, function), groups, tell)
         return
     while region := list(islice(remaining, REGION_TASKS)):
         _run_region(function, region, on_done)
+
+
+@dataclass(frozen=True)
+class _Ended(Generic[R]):
+    """What a function returned for the arguments of a group, up to an error."""
+
+    results: list[R]
+    error: Exception | None = None
+
+
+def _call_each(function: Callable[[T], R], group: Sequence[T]) -> _Ended[R]:
+    results: list[R] = []
+    try:
+        for argument in group:
+            results.append(function(argument))  # noqa: PERF401 - those before an error count
+    except Exception as error:
+        if not results:
+            raise
+        return _Ended(results, error)
+    return _Ended(results)
+
+
+class _Group(list[T]):
+    """Arguments of one task, named as such in messages."""
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self))
+
+
+def _groups(arguments: Iterator[T], count: int, threads: int) -> Iterator[_Group[T]]:
+    """Go through the arguments in groups, small ones in the end: all threads end at once."""
+    most = -(-threads // THREADS_PER_BLOCK)
+    while group := _Group(islice(arguments, max(1, min(most, count // (8 * threads))))):
+        count -= len(group)
+        yield group
 
 
 def _run_region(

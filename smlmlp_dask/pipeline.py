@@ -268,7 +268,7 @@ def run_spatial_mean(
                 store.add(task.channel, task.block.number, checksums)
                 advance(_pixels(task.block))
 
-            run_tasks(work, tasks, note)
+            run_tasks(work, tasks, note, count=plain["blocks"] - len(store.done))
     log.info("%s: finished", destination)
     return open_backgrounds(destination)
 

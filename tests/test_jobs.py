@@ -57,3 +57,45 @@ def test_arguments_are_taken_as_needed(monkeypatch):
     with dask.config.set(scheduler="synchronous"), pytest.raises(ValueError, match=r"\d"):
         jobs.run_tasks(fail, arguments(), double)
     assert len(taken) == 4
+
+
+@pytest.mark.parametrize(("threads", "most"), [(1, 1), (4, 1), (5, 2), (64, 16), (256, 64)])
+@pytest.mark.parametrize("count", [0, 1, 63, 1000, 40_000])
+def test_groups_are_large_on_many_threads_and_small_in_the_end(threads, most, count):
+    groups = list(jobs._groups(iter(range(count)), count, threads))
+    assert [argument for group in groups for argument in group] == list(range(count))
+    sizes = list(map(len, groups))
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(sizes, default=1) == max(1, min(most, count // (8 * threads)))
+    if count >= threads:
+        # no thread is left without a group while another has several blocks to go
+        assert sum(size == 1 for size in sizes) >= threads
+
+
+def test_more_arguments_than_were_said_are_single():
+    assert list(map(len, jobs._groups(iter(range(100)), 0, 64))) == [1] * 100
+
+
+@pytest.fixture
+def groups_of_four(monkeypatch):
+    """A cluster whose tasks take several arguments, as with many threads."""
+    monkeypatch.setattr(jobs, "THREADS_PER_BLOCK", 1)
+    with Client(processes=False, dashboard_address=":0", n_workers=1, threads_per_worker=4):
+        yield
+
+
+@pytest.mark.usefixtures("groups_of_four")
+def test_every_argument_of_a_group_is_told_once():
+    done = []
+    jobs.run_tasks(double, iter(range(200)), lambda *pair: done.append(pair), count=200)
+    assert sorted(done) == [(i, 2 * i) for i in range(200)]
+
+
+@pytest.mark.usefixtures("groups_of_four")
+def test_what_a_group_did_before_an_error_is_told():
+    done = []
+    with pytest.raises(OSError, match="three"):
+        jobs.run_tasks(fail_at_three, iter(range(200)), lambda *pair: done.append(pair), count=200)
+    assert {0, 1, 2} <= set(dict(done))
+    assert 3 not in dict(done)
+    assert len(done) < 200
