@@ -1,17 +1,35 @@
 """Local Gaussian background for single-molecule localization movies, on Dask and Zarr."""
 
-from . import backend  # noqa: F401 - first: it sees to it that Dask can be imported
-from .background import bkgd_spatial_mean
-from .described import DescribedMovie
-from .dry_run import plan_spatial_mean
-from .kernels import gaussian_kernel, noise_correction
-from .pipeline import run_spatial_mean
-from .simulate import simulate_movie
-from .sources import open_channels
-from .store import open_backgrounds
-from .verify import verify_backgrounds
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .background import bkgd_spatial_mean
+    from .described import DescribedMovie
+    from .dry_run import plan_spatial_mean
+    from .kernels import gaussian_kernel, noise_correction
+    from .pipeline import run_spatial_mean
+    from .simulate import simulate_movie
+    from .sources import open_channels
+    from .store import open_backgrounds
+    from .verify import verify_backgrounds
 
 __version__ = "0.1.0"
+
+# Each is loaded when it is first asked for: a command line that only prints its help, or a job
+# that needs no lazy arrays, does not wait for half of scientific Python.
+_ROOMS = {
+    "bkgd_spatial_mean": "background",
+    "DescribedMovie": "described",
+    "plan_spatial_mean": "dry_run",
+    "gaussian_kernel": "kernels",
+    "noise_correction": "kernels",
+    "run_spatial_mean": "pipeline",
+    "simulate_movie": "simulate",
+    "open_channels": "sources",
+    "open_backgrounds": "store",
+    "verify_backgrounds": "verify",
+}
 
 __all__ = [
     "DescribedMovie",
@@ -25,3 +43,15 @@ __all__ = [
     "simulate_movie",
     "verify_backgrounds",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

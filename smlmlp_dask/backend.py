@@ -11,26 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-try:
-    import dask.array as da
-except ImportError:
-    raise
-except Exception as error:
-    # Dask imports CuPy where it finds it, and a damaged one may raise anything there: without it,
-    # the CPU still works. This module is the first of the package to import Dask.
-    sys.modules["cupy"] = None  # type: ignore[assignment]
-    import dask.array as da
-
-    DAMAGE: Exception | None = error
-else:
-    DAMAGE = None
-
 from .stack import one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import cupy
+    import dask.array as da
 
 BLOCKS_AT_ONCE = 3
 """Blocks that are on a device side by side: one on its way up, one filtered, one on its way down.
@@ -68,7 +55,7 @@ def require_device() -> str:
     return str(xp.__version__)
 
 
-def on_host(stack: da.Array) -> bool:
+def on_host(stack: "da.Array") -> bool:
     """Say whether a dask array's chunks are NumPy arrays."""
     return isinstance(stack._meta, np.ndarray)
 
@@ -103,10 +90,12 @@ def to_host(array: "cupy.ndarray") -> np.ndarray[Any, Any]:
     return host
 
 
-def stack_to_host(stack: da.Array) -> da.Array:
+def stack_to_host(stack: "da.Array") -> "da.Array":
     """Move a dask array's chunks to the host, if they are on a device."""
     if on_host(stack):
         return stack
+    from .dask_array import da
+
     meta = np.empty((0,) * stack.ndim, dtype=stack.dtype)
     moved: da.Array = da.map_blocks(_chunk_to_host, stack, dtype=stack.dtype, meta=meta)
     return moved
@@ -173,6 +162,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 @cache
 def _cupy() -> "ModuleType":
     """Import CuPy; nothing else in the package does."""
+    from .dask_array import DAMAGE
+
     if DAMAGE is not None:
         raise DAMAGE
     import cupy

@@ -1,63 +1,23 @@
 """`bkgd_spatial_mean`: the local Gaussian mean of lazy stacks, and the noise factors."""
 
 import math
-import sys
 from collections.abc import Callable, MutableSequence, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
-import dask.array as da
 import numpy as np
 import zarr
-from dask.system import CPU_COUNT
 from zarr.storage import FsspecStore, LocalStore
 
-from . import arguments, backend, chunks
-from .fused import FILTER_VERSION, correlate_frames
-from .kernels import (
-    Kernel,
-    fold,
-    gaussian_kernel,
-    residual_kernel,
-    residual_norm,
-    without_zero_ends,
-)
+from . import arguments, arrays, backend, chunks
+from .dask_array import da
+from .filtering import Engine, SpatialMean, check_engine, correlate_chunk
+from .kernels import Kernel, residual_kernel, residual_norm
 from .ndimage import correlate_on_device, correlate_stack
 
 BATCH_BYTES = 2**29
 """Float32 bytes that are computed at a time where the caller's own process has to write them."""
 
-Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
 Info: TypeAlias = dict[str, list[Any]]
-
-
-@dataclass(frozen=True)
-class SpatialMean:
-    """What the filter of one channel needs: its radii, sigmas and kernels."""
-
-    radii: arguments.Pair
-    sigmas: arguments.Pair
-    kernel_y: Kernel
-    kernel_x: Kernel
-
-    @classmethod
-    def from_radii(cls, radii: arguments.Pair) -> "SpatialMean":
-        """Derive sigmas and kernels from (ry, rx), in pixels."""
-        sigmas = (radii[0] / 2, radii[1] / 2)
-        return cls(radii, sigmas, gaussian_kernel(sigmas[0]), gaussian_kernel(sigmas[1]))
-
-    def folded(self, frame: Sequence[int]) -> tuple[Kernel, Kernel]:
-        """Return the kernels along y and x as a frame of (height, width) pixels needs them."""
-        return (
-            fold(without_zero_ends(self.kernel_y), frame[0]),
-            fold(without_zero_ends(self.kernel_x), frame[1]),
-        )
-
-    def halo(self, frame: Sequence[int]) -> tuple[int, int]:
-        """Return the pixels along y and x that a frame's tile needs beyond its own."""
-        kernel_y, kernel_x = self.folded(frame)
-        return len(kernel_y) // 2, len(kernel_x) // 2
 
 
 def bkgd_spatial_mean(
@@ -164,11 +124,11 @@ def bkgd_spatial_mean(
     >>> bkgds[1]
     dask.array<..., shape=(6, 20, 12), dtype=float32, chunksize=(6, 20, 12), ...>
     """
-    stacks = arguments.as_stacks(channels)
+    stacks = arrays.as_stacks(channels)
     radii = arguments.as_radii(channels_mean_radii_pix, len(stacks))
     corrections = arguments.check_corrections(noise_corrections, len(stacks))
     threads = arguments.check_parallel(parallel)
-    targets = None if bkgds is None else arguments.check_targets(bkgds, channels, stacks)
+    targets = None if bkgds is None else arrays.check_targets(bkgds, channels, stacks)
     engine = check_engine(engine, on_host=not cuda and all(map(backend.on_host, stacks)))
     if cuda:
         backend.require_device()
@@ -191,15 +151,6 @@ def bkgd_spatial_mean(
         "spatial_mean_kernels_x": [residual_x for _, residual_x in residuals],
     }
     return backgrounds, corrections, info
-
-
-def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
-    """Return what, besides the input and the kernels, determines an engine's bits."""
-    if cupy_versions:
-        return f"dask-image {version('dask-image')}, cupy {' and '.join(sorted({*cupy_versions}))}"
-    if engine == "dask-image":
-        return f"dask-image {version('dask-image')}, scipy {version('scipy')}"
-    return str(FILTER_VERSION)
 
 
 def filter_stack(
@@ -229,21 +180,8 @@ def filter_stack(
         return _map_blocks(correlate_on_device, stack, kernels, device_meta)
     if engine != "dask-image":
         meta = np.empty((0, 0, 0), np.float32)
-        return _map_blocks(_fused_chunk, stack, kernels, meta, threads=threads)
+        return _map_blocks(correlate_chunk, stack, kernels, meta, threads=threads)
     return correlate_stack(stack, kernels, threads)
-
-
-def filter_chunk(
-    frames: np.ndarray[Any, Any], mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool
-) -> np.ndarray[Any, Any]:
-    """Return the float32 background of frames in memory, at once; as `filter_stack` otherwise."""
-    kernels = mean.folded(frames.shape[1:])
-    if cuda:
-        return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]
-    if engine != "dask-image":
-        return _fused_chunk(frames, kernels, threads)
-    background = correlate_stack(arguments.view_stack(frames), kernels, threads)
-    return background.compute(scheduler="synchronous")  # type: ignore[no-any-return]
 
 
 def _merge_tiles(stack: da.Array) -> da.Array:
@@ -289,37 +227,11 @@ def _map_blocks(
     return correlated
 
 
-def _fused_chunk(
-    chunk: np.ndarray[Any, Any], kernels: tuple[Kernel, Kernel], threads: int
-) -> np.ndarray[Any, Any]:
-    return correlate_frames(chunk, *kernels, threads=threads or _worker_threads())
-
-
-def _worker_threads() -> int:
-    """Return the threads of the distributed worker that runs this task, else the CPU count."""
-    distributed = sys.modules.get("distributed")
-    try:
-        return int(distributed.get_worker().state.nthreads) if distributed else CPU_COUNT
-    except ValueError:  # not in a worker
-        return CPU_COUNT
-
-
-def check_engine(engine: Any, *, on_host: bool) -> Engine:
-    """Return the engine if it exists and can filter the chunks: NumPy (`on_host`) or CuPy."""
-    if engine not in get_args(Engine):
-        raise ValueError(f"engine is {engine!r}: pass one of {', '.join(get_args(Engine))}")
-    if engine == "fused" and not on_host:
-        raise ValueError(
-            "engine 'fused' filters NumPy chunks only: pass engine='auto' or 'dask-image' for CuPy"
-        )
-    return engine  # type: ignore[no-any-return]
-
-
 def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[da.Array]:
     """Fill the targets and return lazy views of what was written."""
     stored: list[tuple[da.Array, Any]] = []
     for background, target in zip(backgrounds, targets, strict=True):
-        result = background if arguments.is_cupy(target) else backend.stack_to_host(background)
+        result = background if arrays.is_cupy(target) else backend.stack_to_host(background)
         if isinstance(target, zarr.Array):
             # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
             unit = target.shards or target.chunks
@@ -333,7 +245,7 @@ def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[da.A
         results, into = zip(*stored, strict=True)
         da.store(results, into, regions=regions, lock=False)
     return [
-        arguments.as_stack(target)[: len(background)]
+        arrays.as_stack(target)[: len(background)]
         for background, target in zip(backgrounds, targets, strict=True)
     ]
 
@@ -351,7 +263,7 @@ def _fill(target: Any, result: da.Array) -> None:
     start = 0
     for run in chunks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
         batch = result[start : start + run].compute()
-        if arguments.is_cupy(target):
+        if arrays.is_cupy(target):
             with backend.working_on(target):
                 target[start : start + run] = backend.to_device(batch)
         else:

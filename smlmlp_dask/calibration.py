@@ -18,9 +18,9 @@ import zarr
 from dask.system import CPU_COUNT
 from zarr.codecs import BloscCodec
 
-from .background import Engine, filter_chunk
 from .chunks import Block
 from .described import DescribedMovie
+from .filtering import Engine, filter_chunk
 from .pipeline import Task, filter_and_store
 from .planning import Channel
 from .records import chunk_path

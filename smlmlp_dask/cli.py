@@ -6,27 +6,19 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__, documents, parsing
-from .background import Engine
-from .cluster import Place, connected, slurm_jobs
+from . import __version__, parsing
 from .commands import Group, Parsed, log_to_stderr, telling_what_is_kept
-from .described import DescribedMovie
-from .dry_run import plan_spatial_mean
-from .pipeline import run_spatial_mean
-from .screens import console, print_demo, print_plan, print_report, summary
-from .stack import printable
-from .storage import Codec
-from .store import (
-    open_backgrounds,
-    progress,
-    read_attributes,
-    refusing_damage,
-)
-from .verify import verify_backgrounds
+
+# What computes is imported by the command that needs it: `--help` and wrong options answer at once.
+if TYPE_CHECKING:
+    from .described import DescribedMovie
+    from .documents import Document
+    from .filtering import Engine
+    from .storage import Codec
 
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
@@ -189,10 +181,10 @@ def run(
     frames: slice | None,
     raw_shape: tuple[int, ...] | None,
     raw_dtype: str | None,
-    engine: Engine,
+    engine: "Engine",
     cuda: bool,
     parallel: bool,
-    codec: Codec,
+    codec: "Codec",
     keep_bits: int | None,
     memory_limit: str | None,
     scheduler: str | None,
@@ -226,6 +218,12 @@ def run(
     smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
     smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
+    from . import documents
+    from .cluster import Place, connected, slurm_jobs
+    from .dry_run import plan_spatial_mean
+    from .pipeline import run_spatial_mean
+    from .screens import console, print_plan, summary
+
     log_to_stderr(verbose=verbose)
     described = _described(dry_run, sources, described_shape, described_dtype, described_chunks)
     if for_workers is not None and not dry_run:
@@ -301,8 +299,10 @@ def _described(
     shape: tuple[int, ...] | None,
     dtype: str | None,
     chunks: tuple[int, ...] | None,
-) -> DescribedMovie | None:
+) -> "DescribedMovie | None":
     """Return the movie that --shape, --dtype and --chunks describe, if they may and do."""
+    from .described import DescribedMovie
+
     if shape is None:
         if dtype is not None or chunks is not None:
             raise click.UsageError("--dtype and --chunks describe a movie: give its --shape, too")
@@ -329,6 +329,11 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     \b
     smlmlp-dask info background.zarr
     """
+    from . import documents
+    from .screens import console, summary
+    from .stack import printable
+    from .store import open_backgrounds, progress, read_attributes, refusing_damage
+
     log_to_stderr(verbose=verbose)
     if as_json:
         _print_json(documents.store_document(path))
@@ -370,6 +375,10 @@ def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) ->
     smlmlp-dask verify background.zarr
     smlmlp-dask verify background.zarr --deep --sample 20
     """
+    from . import documents
+    from .screens import console, print_report
+    from .verify import verify_backgrounds
+
     log_to_stderr(verbose=verbose)
     report = verify_backgrounds(path, sample=sample if deep else 0)
     if as_json:
@@ -406,6 +415,7 @@ def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
     smlmlp-dask report background.zarr -o background.html
     """
     from .report import write_report  # brings matplotlib
+    from .screens import console
 
     log_to_stderr(verbose=verbose)
     target = path.with_suffix(".html") if output is None else output
@@ -441,6 +451,8 @@ def plot(
     smlmlp-dask plot background.zarr -o picture.svg --frame 1000
     """
     from . import overview  # which brings matplotlib
+    from .screens import console
+    from .store import open_backgrounds
 
     log_to_stderr(verbose=verbose)
     result = open_backgrounds(path)
@@ -474,7 +486,9 @@ def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
     \b
     smlmlp-dask demo
     """
+    from . import documents
     from .demo import run_demo  # brings matplotlib, which the other commands do without
+    from .screens import console, print_demo
 
     log_to_stderr(verbose=verbose)
     report = run_demo(output, frames, progress=sys.stderr.isatty())
@@ -489,5 +503,5 @@ def main() -> None:
     smlmlp(prog_name="smlmlp-dask")
 
 
-def _print_json(document: documents.Document) -> None:
+def _print_json(document: "Document") -> None:
     click.echo(json.dumps(document, indent=2))

@@ -316,7 +316,7 @@ async def _leave_interrupts_to_us() -> None:
 
 def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise RuntimeError(
             "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"

@@ -15,9 +15,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from .cluster import quieten_distributed
 from .stack import one_line, printable
-from .store import progress, read_attributes
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
@@ -106,6 +104,8 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
 
 def _is_finished(store: Path) -> bool | None:
     """Say whether a store is finished; None if there is none."""
+    from .store import read_attributes
+
     try:
         return bool(read_attributes(store)["finished"])
     except (OSError, ValueError, KeyError):
@@ -118,6 +118,8 @@ def _kept(store: Path) -> str:
             return "nothing was done yet and nothing is kept"
         case True:
             return f"{store} is finished"
+    from .store import progress
+
     state = progress(store)
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     command = shlex.join(["smlmlp-dask", *arguments, "--resume"])
@@ -139,6 +141,8 @@ def log_to_stderr(*, verbose: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger(__package__).setLevel(logging.INFO if verbose else logging.NOTSET)
     if not verbose:
+        from .cluster import quieten_distributed
+
         quieten_distributed()
 
 

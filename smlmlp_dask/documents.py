@@ -30,12 +30,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .dry_run import JobPlan
 from .store import Progress, open_backgrounds, progress, read_attributes, refusing_damage
 from .verify import Report
 
 if TYPE_CHECKING:
     from .demo import DemoReport  # which brings matplotlib
+    from .dry_run import JobPlan
 
 Document: TypeAlias = dict[str, Any]
 
@@ -86,7 +86,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
     }
 
 
-def plan_document(plan: JobPlan) -> Document:
+def plan_document(plan: "JobPlan") -> Document:
     """Describe what a job would do."""
     return {
         "tasks": plan.n_blocks,

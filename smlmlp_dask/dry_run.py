@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import arguments, backend, chunks
-from .background import Engine, check_engine
-from .calibration import Rates, measure
 from .cluster import BASE_BYTES, connected
 from .described import DescribedMovie
 from .distributing import TASKS_PER_THREAD
+from .filtering import Engine, check_engine
 from .jobs import REGION_TASKS
 from .planning import Source, cut_into_blocks, source_list, workers_for
 from .sources import described_stacks, open_stacks
 from .storage import Codec, Storage
+
+if TYPE_CHECKING:
+    from .calibration import Rates
 
 SCHEDULER_BYTES = 160 * 2**20
 """What distributed's scheduler takes as a process of its own, before the first task."""
@@ -49,7 +51,7 @@ class JobPlan:
     threads: int
     memory_limit_bytes: int
     workers: int | None = None
-    rates: Rates | None = None
+    rates: "Rates | None" = None
     processes: int = 1
 
     @property
@@ -222,6 +224,8 @@ def plan_spatial_mean(
     if cuda:
         backend.require_device()
     above = None if destination is None else _existing(Path(destination).absolute().parent)
+    from .calibration import measure  # which simulates movies, by dask.array
+
     rates = measure(
         channels,
         storage,

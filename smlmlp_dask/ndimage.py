@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from dask.local import get_sync
 from dask.system import CPU_COUNT
@@ -13,6 +12,7 @@ from dask.utils import format_bytes
 from dask_image import ndfilters
 
 from . import backend, chunks
+from .dask_array import da
 from .kernels import Kernel
 from .stack import one_line
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import arguments, backend, chunks
-from .background import Engine, SpatialMean, check_engine, engine_version, filter_chunk
 from .cluster import connected, count_workers, on_every_worker
 from .distributing import seen_by_workers, this_worker
+from .filtering import Engine, SpatialMean, check_engine, engine_version, filter_chunk
 from .jobs import run_tasks
 from .kernels import noise_correction, residual_kernel
 from .planning import Channel, Source, plan_channels, source_list

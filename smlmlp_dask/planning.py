@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 from dask.utils import format_bytes
 
 from . import arguments, chunks
-from .background import SpatialMean
 from .cluster import Workers, active_workers, memory_limit_bytes
+from .filtering import SpatialMean
 from .sources import open_stacks
 from .stack import Stack, shown
 

@@ -9,14 +9,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .calibration import Rates
-from .dry_run import JobPlan
 from .jobs import REGION_TASKS
 from .store import SpatialMeanResult
 from .verify import Report
 
 if TYPE_CHECKING:
+    from .calibration import Rates
     from .demo import DemoReport  # which brings matplotlib
+    from .dry_run import JobPlan
 
 
 def console() -> Console:
@@ -30,11 +30,11 @@ def summary(result: SpatialMeanResult) -> Table:
         "channel", "frames×y×x", "chunks", "radius (y, x)", "noise correction", box=box.SIMPLE
     )
     radii = result.info["channels_mean_radii_pix"]
-    for i, (bkgd, factor) in enumerate(zip(result.bkgds, result.noise_corrections, strict=True)):
+    for i, (stack, factor) in enumerate(zip(result.stacks, result.noise_corrections, strict=True)):
         table.add_row(
             str(i),
-            _times(bkgd.shape),
-            _times(bkgd.chunksize),
+            _times(stack.shape),
+            _times(stack.unit),
             "{:g}, {:g} px".format(*radii[i]),
             f"{factor:.6f}",
         )
@@ -72,7 +72,7 @@ def _checks(report: "DemoReport") -> Table:
     return table
 
 
-def print_plan(console: Console, plan: JobPlan) -> None:
+def print_plan(console: Console, plan: "JobPlan") -> None:
     """Print what a job is going to do, and what it will take: a fact a line."""
     facts = Table.grid(padding=(0, 1))
     facts.add_column(no_wrap=True)
@@ -107,7 +107,7 @@ def print_plan(console: Console, plan: JobPlan) -> None:
     console.print("nothing was run (--dry-run)")
 
 
-def _add_rates(facts: Table, plan: JobPlan, rates: Rates) -> None:
+def _add_rates(facts: Table, plan: "JobPlan", rates: "Rates") -> None:
     stored, work = plan.stored_bytes or 0, plan.work_seconds or 0.0
     source = sum(channel.itemsize * prod(channel.shape) for channel in plan.channels)
     give, take = (format_bytes(round(size / max(work, 1e-9))) for size in (source, stored))

@@ -9,9 +9,8 @@ import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import dask.array as da
 from numpy.typing import DTypeLike
 
 from .described import DescribedMovie
@@ -24,9 +23,12 @@ from .selection import (
     raw_layout,
     select,
 )
-from .stack import Movie, Stack, cut, lazy, printable_errors, shown
+from .stack import Movie, Stack, printable_errors, shown
 from .tiff import TIFF_SUFFIXES, FileMovie, PlainFrames, is_tiff, open_tiff, open_tiffs, tiff_names
 from .zarrs import arrays_hint, is_node, open_zarr, store_of
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 Source: TypeAlias = str | os.PathLike[str]
 Box: TypeAlias = Sequence[int]
@@ -39,7 +41,7 @@ def open_channels(
     frames: slice | None = None,
     raw_shape: Sequence[int] | None = None,
     raw_dtype: DTypeLike | None = None,
-) -> list[da.Array]:
+) -> "list[da.Array]":
     """Open movies as lazy stacks, one per channel.
 
     Only metadata are read: headers, shapes and frame counts are checked here, pixels are read
@@ -107,6 +109,8 @@ def open_channels(
     >>> bool((right[0] == movie[0, :, :47:-1]).all())
     True
     """
+    from .lazy import cut, lazy  # which bring dask.array
+
     groups = _open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
     channels = []
     for stacks in groups:

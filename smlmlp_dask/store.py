@@ -3,20 +3,21 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import zarr
 from zarr.errors import NodeNotFoundError
 
 from .records import Journal
-from .stack import Stack, lazy, one_line
+from .stack import Stack, one_line
 from .zarrs import open_stored
 
 if TYPE_CHECKING:
+    import dask.array as da
     from matplotlib.figure import Figure
 
 ATTRIBUTE = "smlmlp_dask"
@@ -34,8 +35,8 @@ class SpatialMeanResult:
 
     Attributes
     ----------
-    bkgds : list of dask.array.Array
-        One lazy float32 stack (frame, y, x) per channel, in camera counts.
+    stacks : list of Stack
+        The backgrounds on disk, one per channel, as `bkgds` reads them.
     noise_corrections : list of numpy.float32
         One factor per channel: the noise of (raw - background) over that of raw.
     info : dict
@@ -44,10 +45,17 @@ class SpatialMeanResult:
         The store.
     """
 
-    bkgds: list[da.Array]
+    stacks: list[Stack] = field(repr=False)
     noise_corrections: list[np.float32]
     info: dict[str, list[Any]]
     path: Path
+
+    @cached_property
+    def bkgds(self) -> "list[da.Array]":
+        """One lazy float32 stack (frame, y, x) per channel, in camera counts."""
+        from .lazy import lazy  # which brings dask.array
+
+        return [lazy(stack) for stack in self.stacks]
 
     # A notebook asks the object itself; what draws is loaded only then.
 
@@ -172,7 +180,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         if any(len(entries) != n_channels for entries in info.values()):
             raise ValueError(f"not all of {', '.join(info)} are of {n_channels} channels")
     info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
-    stacks = [lazy(Stack.of(movie, range(movie.shape[0]))) for movie in movies]
+    stacks = [Stack.of(movie, range(movie.shape[0])) for movie in movies]
     return SpatialMeanResult(stacks, corrections, info, path)
 
 

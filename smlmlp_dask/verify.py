@@ -14,8 +14,8 @@ import zarr
 from dask.system import CPU_COUNT
 
 from . import backend
-from .background import SpatialMean, filter_chunk
 from .chunks import Block, BlockPlan
+from .filtering import SpatialMean, filter_chunk
 from .records import chunk_path, is_whole, source_identity
 from .sources import open_stacks, source_roots
 from .stack import Stack

@@ -1,0 +1,99 @@
+"""The filter of one channel, for frames in memory: kernels, engines, block by block.
+
+Dask's arrays and dask-image are loaded only by those who use them: a job on disk needs neither.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from dask.system import CPU_COUNT
+
+from . import arguments
+from .fused import FILTER_VERSION, correlate_frames
+from .kernels import Kernel, fold, gaussian_kernel, without_zero_ends
+
+Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
+
+
+@dataclass(frozen=True)
+class SpatialMean:
+    """What the filter of one channel needs: its radii, sigmas and kernels."""
+
+    radii: arguments.Pair
+    sigmas: arguments.Pair
+    kernel_y: Kernel
+    kernel_x: Kernel
+
+    @classmethod
+    def from_radii(cls, radii: arguments.Pair) -> "SpatialMean":
+        """Derive sigmas and kernels from (ry, rx), in pixels."""
+        sigmas = (radii[0] / 2, radii[1] / 2)
+        return cls(radii, sigmas, gaussian_kernel(sigmas[0]), gaussian_kernel(sigmas[1]))
+
+    def folded(self, frame: Sequence[int]) -> tuple[Kernel, Kernel]:
+        """Return the kernels along y and x as a frame of (height, width) pixels needs them."""
+        return (
+            fold(without_zero_ends(self.kernel_y), frame[0]),
+            fold(without_zero_ends(self.kernel_x), frame[1]),
+        )
+
+    def halo(self, frame: Sequence[int]) -> tuple[int, int]:
+        """Return the pixels along y and x that a frame's tile needs beyond its own."""
+        kernel_y, kernel_x = self.folded(frame)
+        return len(kernel_y) // 2, len(kernel_x) // 2
+
+
+def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
+    """Return what, besides the input and the kernels, determines an engine's bits."""
+    if cupy_versions:
+        return f"dask-image {version('dask-image')}, cupy {' and '.join(sorted({*cupy_versions}))}"
+    if engine == "dask-image":
+        return f"dask-image {version('dask-image')}, scipy {version('scipy')}"
+    return str(FILTER_VERSION)
+
+
+def filter_chunk(
+    frames: np.ndarray[Any, Any], mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool
+) -> np.ndarray[Any, Any]:
+    """Return the float32 background of frames in memory, at once; as `filter_stack` otherwise."""
+    kernels = mean.folded(frames.shape[1:])
+    if engine != "dask-image" and not cuda:
+        return correlate_chunk(frames, kernels, threads)
+    from .arrays import view_stack
+    from .ndimage import correlate_on_device, correlate_stack
+
+    if cuda:
+        return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]
+    background = correlate_stack(view_stack(frames), kernels, threads)
+    return background.compute(scheduler="synchronous")  # type: ignore[no-any-return]
+
+
+def correlate_chunk(
+    chunk: np.ndarray[Any, Any], kernels: tuple[Kernel, Kernel], threads: int
+) -> np.ndarray[Any, Any]:
+    """Return a chunk, with its halo, through the compiled filter."""
+    return correlate_frames(chunk, *kernels, threads=threads or _worker_threads())
+
+
+def _worker_threads() -> int:
+    """Return the threads of the distributed worker that runs this task, else the CPU count."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return int(distributed.get_worker().state.nthreads) if distributed else CPU_COUNT
+    except ValueError:  # not in a worker
+        return CPU_COUNT
+
+
+def check_engine(engine: Any, *, on_host: bool) -> Engine:
+    """Return the engine if it exists and can filter the chunks: NumPy (`on_host`) or CuPy."""
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine is {engine!r}: pass one of {', '.join(get_args(Engine))}")
+    if engine == "fused" and not on_host:
+        raise ValueError(
+            "engine 'fused' filters NumPy chunks only: pass engine='auto' or 'dask-image' for CuPy"
+        )
+    return engine  # type: ignore[no-any-return]
