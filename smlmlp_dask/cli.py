@@ -362,9 +362,10 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
 @json_option
 @verbose_option
 def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) -> None:
-    """Check that a store is finished and whole: every chunk against its checksum.
+    """Check that a store is finished and whole.
 
-    Names every chunk that is missing or damaged; exits with 0 if there is none, else with 1.
+    Compares every chunk with its checksum, and names each that is missing or damaged; exits with
+    0 if there is none, else with 1.
 
     \b
     smlmlp-dask verify background.zarr
@@ -397,10 +398,10 @@ def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) ->
 )
 @verbose_option
 def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
-    """Write all that is known of a store as one HTML page, for a reviewer or a lab book.
+    """Write all that is known of a store as one HTML page.
 
-    Methods in words, parameters, sources, kernels, versions, a picture, and whether it is whole.
-    Tells of an unfinished store how far it is.
+    For a reviewer or a lab book: methods in words, parameters, sources, kernels, versions, a
+    picture, and whether it is whole; of an unfinished store, how far it is.
 
     \b
     smlmlp-dask report background.zarr -o background.html
@@ -469,7 +470,9 @@ def plot(
 @json_option
 @verbose_option
 def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
-    """Try it: simulate a movie of two channels, run the job, compare with the known background.
+    """Try it on a simulated movie.
+
+    Simulates two channels, runs the job, compares with the known background, draws a picture.
 
     \b
     smlmlp-dask demo

@@ -63,7 +63,14 @@ class Command(click.Command):
         except USER_ERRORS as error:
             if verbose:
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-            _fail(str(error) or type(error).__name__, error)
+            _fail(self._in_options(str(error)) or type(error).__name__, error)
+
+    def _in_options(self, message: str) -> str:
+        """Call what a message begins with by its option: memory_limit is --memory-limit here."""
+        names = {p.name: max(p.opts, key=len) for p in self.params if isinstance(p, click.Option)}
+        names["channels_mean_radii_pix"] = names.get("radii", "")
+        name, space, rest = message.partition(" ")
+        return f"{names.get(name) or name}{space}{rest}"
 
 
 class Group(click.Group):
