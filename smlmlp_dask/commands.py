@@ -141,7 +141,8 @@ def log_to_stderr(*, verbose: bool) -> None:
     Libraries log what they then raise, and an error is one line unless more is asked for.
     """
     handler = _Stderr()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    shape = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(shape, datefmt="%Y-%m-%d %H:%M:%S"))
     level = logging.WARNING if verbose else logging.CRITICAL
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger(__package__).setLevel(logging.INFO if verbose else logging.NOTSET)

@@ -18,7 +18,7 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import cli, noise_correction, open_backgrounds, progress
+from smlmlp_dask import cli, documents, noise_correction, open_backgrounds, progress
 from smlmlp_dask.cli import smlmlp
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
@@ -241,6 +241,27 @@ def test_json_of_the_demo(folder):
     assert all(100 < check["known_background_counts"] < 400 for check in shown["checks"])
     assert shown["pixels_per_second"] > 0
     assert Path(shown["picture_path"]).exists()
+
+
+def keys(document):
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield key
+            if key != "versions":  # those are packages
+                yield from keys(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from keys(value)
+
+
+def test_every_key_is_documented(folder):
+    call("run", "movie.tif", "-o", "out.zarr")
+    commands = ["info out.zarr", "verify out.zarr", "run movie.tif -o b.zarr --dry-run"]
+    commands.append("demo --frames 1")
+    for command in commands:
+        shown = set(keys(json.loads(call(*command.split(), "--json").stdout)))
+        documented = set(re.findall("``(.*?)``", documents.__doc__.replace("\n", " ")))
+        assert shown <= documented, command
 
 
 def test_json_of_an_unfinished_store(folder):
