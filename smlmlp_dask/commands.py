@@ -22,6 +22,13 @@ from .store import progress, read_attributes
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
 
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead, and nothing else."
+)
+
 
 class OneLineError(click.ClickException):
     """An error as one line on stderr, with exit code 2 unless another is given."""

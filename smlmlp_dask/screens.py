@@ -1,15 +1,18 @@
 """What the command line shows, as rich tables and lines."""
 
+import json
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+import click
 from dask.utils import format_bytes, format_time
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .calibration import Rates
+from .documents import Document
 from .dry_run import JobPlan
 from .jobs import REGION_TASKS
 from .store import SpatialMeanResult
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
 def console() -> Console:
     """Return what tables and lines are printed to: names of files are shown as they are."""
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_json(document: Document) -> None:
+    """Print one document, and nothing else, on stdout."""
+    click.echo(json.dumps(document, indent=2))
 
 
 def summary(result: SpatialMeanResult) -> Table:
