@@ -323,10 +323,8 @@ def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
     assert code == 0, shown
     assert COLOUR.search(shown)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    bars = [line for line in re.split("[\r\n]+", plain) if line.startswith("background")]
-    assert "100%" in bars[-1]
-    assert "Mpx/s" in bars[-1]
-    assert "left" in bars[-1]
+    bars = [line for line in re.split("[\r\n]+", plain) if "Mpx/s" in line]
+    assert "100% 1/1 blocks" in bars[-1]
     assert max(map(len, bars)) <= columns
 
 
@@ -349,7 +347,7 @@ def test_what_is_piped_has_no_control_characters(folder):
     assert done.returncode == 0
     assert b"\x1b" not in done.stdout + done.stderr
     assert b"\r" not in done.stdout + done.stderr
-    assert re.fullmatch(rb"background: 100 % after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
+    assert re.fullmatch(rb"100 %: 1/1 blocks after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
         done.stderr
     )
 
@@ -390,13 +388,14 @@ def test_verbose_says_what_is_done(folder):
 def test_the_log_of_a_long_job_is_short(monkeypatch, capsys):
     clock = iter(range(0, 10**6, 3))
     monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
-    with progress.progress_bar(10_000, 5_000, shown=True) as advance:
+    whole, before = progress.Amount(10_000, 10_000), progress.Amount(5_000, 5_000)
+    with progress.progress_bar(whole, before, lambda: 3, shown=True) as advance:
         for _ in range(5_000):
             advance(1)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 50  # a percent and more than ten seconds apart
-    assert lines[0].startswith("background: 51 % after 0:05:00, 0 Mpx/s, 4:05:")
-    assert lines[-1].startswith("background: 100 % after 4:10:")
+    assert lines[0].startswith("51 %: 5,100/10,000 blocks after 0:05:00, 0 Mpx/s, 3 workers, 4:05:")
+    assert lines[-1].startswith("100 %: 10,000/10,000 blocks after 4:10:")
     assert "left" not in lines[-1]
 
 
