@@ -1,7 +1,6 @@
 """The command line: parse, call, print, exit code."""
 
 import io
-import json
 import logging
 import sys
 from functools import partial
@@ -11,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__, parsing
-from .commands import Group, Parsed, log_to_stderr, telling_what_is_kept
+from .commands import (
+    Group,
+    Parsed,
+    json_option,
+    log_to_stderr,
+    telling_what_is_kept,
+    verbose_option,
+)
+from .store_commands import STORE_COMMANDS
 
 # What computes is imported by the command that needs it: `--help` and wrong options answer at once.
 if TYPE_CHECKING:
     from .described import DescribedMovie
-    from .documents import Document
     from .filtering import Engine
     from .storage import Codec
-
-verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document instead, and nothing else."
-)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,6 +43,10 @@ def smlmlp() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # else it is somebody's own, who sees to that
             stream.reconfigure(errors="backslashreplace")  # no locale can make us fail
+
+
+for command in STORE_COMMANDS:
+    smlmlp.add_command(command)
 
 
 @smlmlp.command()
@@ -222,7 +225,7 @@ def run(
     from .cluster import Place, connected, slurm_jobs
     from .dry_run import plan_spatial_mean
     from .pipeline import run_spatial_mean
-    from .screens import console, print_plan, summary
+    from .screens import console, print_json, print_plan, summary
 
     log_to_stderr(verbose=verbose)
     described = _described(dry_run, sources, described_shape, described_dtype, described_chunks)
@@ -263,7 +266,7 @@ def run(
             keep_bits=keep_bits,
         )
         if as_json:
-            _print_json(documents.plan_document(plan))
+            print_json(documents.plan_document(plan))
         else:
             print_plan(console(), plan)
         return
@@ -286,7 +289,7 @@ def run(
             progress=show_progress,
         )
     if as_json:
-        _print_json(documents.store_document(result.path))
+        print_json(documents.store_document(result.path))
         return
     out = console()
     out.print(summary(result))
@@ -320,149 +323,6 @@ def _described(
 
 
 @smlmlp.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@json_option
-@verbose_option
-def info(path: Path, as_json: bool, verbose: bool) -> None:
-    """Show what is in a store of backgrounds.
-
-    \b
-    smlmlp-dask info background.zarr
-    """
-    from . import documents
-    from .screens import console, summary
-    from .stack import printable
-    from .store import open_backgrounds, progress, read_attributes, refusing_damage
-
-    log_to_stderr(verbose=verbose)
-    if as_json:
-        _print_json(documents.store_document(path))
-        return
-    attributes = read_attributes(path)
-    with refusing_damage(path):
-        lines = [
-            f"sources: {', '.join(map(printable, attributes['sources']))}",
-            f"engine: {attributes['engine']}",
-            "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
-        ]
-        state = None if attributes["finished"] else progress(path)
-    out = console()
-    if state is None:
-        out.print(summary(open_backgrounds(path)))
-    else:
-        out.print(
-            f"unfinished: {state.done:,} of {state.total:,} blocks "
-            f"({state.done / max(1, state.total):.0%}); run it again with --resume to go on"
-        )
-    for line in lines:
-        out.print(line)
-
-
-@smlmlp.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--deep", is_flag=True, help="Also compute some blocks again and compare every bit.")
-@click.option(
-    "--sample", type=click.IntRange(1), default=10, show_default=True, help="Blocks for --deep."
-)
-@json_option
-@verbose_option
-def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) -> None:
-    """Check that a store is finished and whole: every chunk against its checksum.
-
-    Names every chunk that is missing or damaged; exits with 0 if there is none, else with 1.
-
-    \b
-    smlmlp-dask verify background.zarr
-    smlmlp-dask verify background.zarr --deep --sample 20
-    """
-    from . import documents
-    from .screens import console, print_report
-    from .verify import verify_backgrounds
-
-    log_to_stderr(verbose=verbose)
-    report = verify_backgrounds(path, sample=sample if deep else 0)
-    if as_json:
-        _print_json(documents.verify_document(path, report))
-    else:
-        print_report(console(), report)
-    if report.problems:
-        raise SystemExit(1)
-
-
-@smlmlp.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="File to write; must not exist (default: PATH with .html).",
-)
-@click.option(
-    "--verify/--no-verify",
-    "check",
-    default=True,
-    show_default=True,
-    help="Compare every chunk with its checksum.",
-)
-@verbose_option
-def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
-    """Write all that is known of a store as one HTML page, for a reviewer or a lab book.
-
-    Methods in words, parameters, sources, kernels, versions, a picture, and whether it is whole.
-    Tells of an unfinished store how far it is.
-
-    \b
-    smlmlp-dask report background.zarr -o background.html
-    """
-    from .report import write_report  # brings matplotlib
-    from .screens import console
-
-    log_to_stderr(verbose=verbose)
-    target = path.with_suffix(".html") if output is None else output
-    write_report(path, target, verify=check)
-    console().print(f"report: {target}")
-
-
-@smlmlp.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Picture to write, ending in .png, .svg or .pdf; by default next to the store.",
-)
-@click.option(
-    "--frame",
-    type=click.IntRange(0),
-    help="Number of the frame to show (default: the one in the middle).",
-)
-@click.option("--overwrite", is_flag=True, help="Replace a picture that exists.")
-@verbose_option
-def plot(
-    path: Path, output: Path | None, frame: int | None, overwrite: bool, verbose: bool
-) -> None:
-    """Draw a finished store: raw, background, signal, kernels, background over time.
-
-    The picture warns where the camera was saturated, or the radius is too small for the spots.
-    What is read does not grow with the length of the movie.
-
-    \b
-    smlmlp-dask plot background.zarr
-    smlmlp-dask plot background.zarr -o picture.svg --frame 1000
-    """
-    from . import overview  # which brings matplotlib
-    from .screens import console
-    from .store import open_backgrounds
-
-    log_to_stderr(verbose=verbose)
-    result = open_backgrounds(path)
-    picture = overview.picture_beside(path) if output is None else output
-    overview.check_picture(picture, path, overwrite=overwrite)
-    overview.write_picture(overview.plot_result(result, frame), picture)
-    console().print(f"picture: {picture}")
-
-
-@smlmlp.command()
 @click.option(
     "-o",
     "--output",
@@ -481,19 +341,21 @@ def plot(
 @json_option
 @verbose_option
 def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
-    """Try it: simulate a movie of two channels, run the job, compare with the known background.
+    """Try it on a simulated movie.
+
+    Simulates two channels, runs the job, compares with the known background, draws a picture.
 
     \b
     smlmlp-dask demo
     """
     from . import documents
     from .demo import run_demo  # brings matplotlib, which the other commands do without
-    from .screens import console, print_demo
+    from .screens import console, print_demo, print_json
 
     log_to_stderr(verbose=verbose)
     report = run_demo(output, frames, progress=sys.stderr.isatty())
     if as_json:
-        _print_json(documents.demo_document(report))
+        print_json(documents.demo_document(report))
     else:
         print_demo(console(), report)
 
@@ -501,7 +363,3 @@ def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
 def main() -> None:
     """Run the command line; the entry point of ``smlmlp-dask`` and ``python -m smlmlp_dask``."""
     smlmlp(prog_name="smlmlp-dask")
-
-
-def _print_json(document: "Document") -> None:
-    click.echo(json.dumps(document, indent=2))

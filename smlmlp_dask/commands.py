@@ -20,6 +20,13 @@ from .stack import one_line, printable
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
 
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead, and nothing else."
+)
+
 
 class OneLineError(click.ClickException):
     """An error as one line on stderr, with exit code 2 unless another is given."""
@@ -61,7 +68,14 @@ class Command(click.Command):
         except USER_ERRORS as error:
             if verbose:
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-            _fail(str(error) or type(error).__name__, error)
+            _fail(self._in_options(str(error)) or type(error).__name__, error)
+
+    def _in_options(self, message: str) -> str:
+        """Call what a message begins with by its option: memory_limit is --memory-limit here."""
+        names = {p.name: max(p.opts, key=len) for p in self.params if isinstance(p, click.Option)}
+        names["channels_mean_radii_pix"] = names.get("radii", "")
+        name, space, rest = message.partition(" ")
+        return f"{names.get(name) or name}{space}{rest}"
 
 
 class Group(click.Group):
@@ -136,7 +150,8 @@ def log_to_stderr(*, verbose: bool) -> None:
     Libraries log what they then raise, and an error is one line unless more is asked for.
     """
     handler = _Stderr()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    shape = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(shape, datefmt="%Y-%m-%d %H:%M:%S"))
     level = logging.WARNING if verbose else logging.CRITICAL
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger(__package__).setLevel(logging.INFO if verbose else logging.NOTSET)

@@ -24,6 +24,18 @@ from .chunks import BlockPlan
 CHECKSUM_BYTES = 4
 """A CRC-32C, little-endian, at the end of every chunk: Zarr's codec ``crc32c``."""
 
+CONSEQUENCES = frozenset(
+    {
+        "spatial_mean_sigmas",
+        "spatial_mean_kernels_y",
+        "spatial_mean_kernels_x",
+        "noise_corrections",
+        "plan",
+        "blocks",
+    }
+)
+"""Attributes of a store that follow from others: they say no more where those differ."""
+
 
 def source_identity(path: Path) -> dict[str, Any]:
     """Return what tells whether a source has changed, without reading its pixels.
@@ -68,11 +80,12 @@ def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Name every setting of a job in which a store and a new call differ."""
+    """Name every setting of a job in which a store and a new call differ, and not what follows."""
+    names = [name for name, value in wanted.items() if stored.get(name) != value]
+    chosen = [name for name in names if name not in CONSEQUENCES]
     return [
-        f"{name} was {_short(stored.get(name))} and is {_short(value)}"
-        for name, value in wanted.items()
-        if stored.get(name) != value
+        f"{name} was {_short(stored.get(name))} and is {_short(wanted[name])}"
+        for name in chosen or names
     ]
 
 

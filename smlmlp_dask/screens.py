@@ -1,9 +1,11 @@
 """What the command line shows, as rich tables and lines."""
 
+import json
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+import click
 from dask.utils import format_bytes, format_time
 from rich import box
 from rich.console import Console
@@ -16,12 +18,18 @@ from .verify import Report
 if TYPE_CHECKING:
     from .calibration import Rates
     from .demo import DemoReport  # which brings matplotlib
+    from .documents import Document
     from .dry_run import JobPlan
 
 
 def console() -> Console:
     """Return what tables and lines are printed to: names of files are shown as they are."""
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_json(document: "Document") -> None:
+    """Print one document, and nothing else, on stdout."""
+    click.echo(json.dumps(document, indent=2))
 
 
 def summary(result: SpatialMeanResult) -> Table:

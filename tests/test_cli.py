@@ -18,7 +18,7 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import cli, noise_correction, open_backgrounds, progress
+from smlmlp_dask import cli, documents, noise_correction, open_backgrounds, progress
 from smlmlp_dask.cli import smlmlp
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
@@ -243,6 +243,27 @@ def test_json_of_the_demo(folder):
     assert Path(shown["picture_path"]).exists()
 
 
+def keys(document):
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield key
+            if key != "versions":  # those are packages
+                yield from keys(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from keys(value)
+
+
+def test_every_key_is_documented(folder):
+    call("run", "movie.tif", "-o", "out.zarr")
+    commands = ["info out.zarr", "verify out.zarr", "run movie.tif -o b.zarr --dry-run"]
+    commands.append("demo --frames 1")
+    for command in commands:
+        shown = set(keys(json.loads(call(*command.split(), "--json").stdout)))
+        documented = set(re.findall("``(.*?)``", documents.__doc__.replace("\n", " ")))
+        assert shown <= documented, command
+
+
 def test_json_of_an_unfinished_store(folder):
     unfinished(folder)
     shown = json.loads(call("info", "out.zarr", "--json").stdout)
@@ -302,10 +323,8 @@ def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
     assert code == 0, shown
     assert COLOUR.search(shown)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    bars = [line for line in re.split("[\r\n]+", plain) if line.startswith("background")]
-    assert "100%" in bars[-1]
-    assert "Mpx/s" in bars[-1]
-    assert "left" in bars[-1]
+    bars = [line for line in re.split("[\r\n]+", plain) if "Mpx/s" in line]
+    assert "100% 1/1 blocks" in bars[-1]
     assert max(map(len, bars)) <= columns
 
 
@@ -328,7 +347,7 @@ def test_what_is_piped_has_no_control_characters(folder):
     assert done.returncode == 0
     assert b"\x1b" not in done.stdout + done.stderr
     assert b"\r" not in done.stdout + done.stderr
-    assert re.fullmatch(rb"background: 100 % after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
+    assert re.fullmatch(rb"100 %: 1/1 blocks after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
         done.stderr
     )
 
@@ -369,13 +388,14 @@ def test_verbose_says_what_is_done(folder):
 def test_the_log_of_a_long_job_is_short(monkeypatch, capsys):
     clock = iter(range(0, 10**6, 3))
     monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
-    with progress.progress_bar(10_000, 5_000, shown=True) as advance:
+    whole, before = progress.Amount(10_000, 10_000), progress.Amount(5_000, 5_000)
+    with progress.progress_bar(whole, before, lambda: 3, shown=True) as advance:
         for _ in range(5_000):
             advance(1)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 50  # a percent and more than ten seconds apart
-    assert lines[0].startswith("background: 51 % after 0:05:00, 0 Mpx/s, 4:05:")
-    assert lines[-1].startswith("background: 100 % after 4:10:")
+    assert lines[0].startswith("51 %: 5,100/10,000 blocks after 0:05:00, 0 Mpx/s, 3 workers, 4:05:")
+    assert lines[-1].startswith("100 %: 10,000/10,000 blocks after 4:10:")
     assert "left" not in lines[-1]
 
 

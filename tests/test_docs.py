@@ -104,6 +104,13 @@ def test_the_line_that_turns_completion_on(shell):
     assert "_smlmlp_dask_completion" in shown
 
 
+def test_the_reference_has_every_public_name():
+    listed = re.findall(
+        r"^\.\. auto(?:function|class):: (\w+)$", (ROOT / ".ci/docs/index.rst").read_text(), re.M
+    )
+    assert sorted(listed) == sorted(smlmlp_dask.__all__)
+
+
 def examples_of_docstrings():
     for path in sorted((ROOT / "smlmlp_dask").glob("*.py")):
         source = path.read_text(encoding="utf-8")

@@ -437,7 +437,7 @@ def begun(raw, tmp_path, monkeypatch):
         ("engine", {"engine": "dask-image"}),
         ("codec", {"codec": "small"}),
         ("keep_bits", {"keep_bits": 12}),
-        ("blocks", {"bboxes": None, "noise_corrections": None, "channels_mean_radii_pix": 5.0}),
+        ("bboxes", {"bboxes": None, "noise_corrections": None, "channels_mean_radii_pix": 5.0}),
     ],
 )
 def test_another_setting_is_refused(raw, begun, name, setting):
@@ -494,7 +494,9 @@ def test_the_command_line_refuses_another_setting(movie, tmp_path):
     code, said = finish(start("run", movie, "-o", out, "--radius", "8", "--resume"))
     assert code == 2
     assert re.match(
-        r"Error: .* begun differently: channels_mean_radii_pix was \[\[7.0.* is \[\[8", said
+        r"Error: .* begun differently: channels_mean_radii_pix was \[\[7.0, 7.0\]\] and is "
+        r"\[\[8.0, 8.0\]\]: run it as it was begun",
+        said,
     )
     assert state(out) == before
 

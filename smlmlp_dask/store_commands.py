@@ -1,0 +1,154 @@
+"""The commands that look at a store: info, verify, report, plot."""
+
+from pathlib import Path
+
+import click
+
+from .commands import Command, json_option, log_to_stderr, verbose_option
+
+
+@click.command(cls=Command)
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+@verbose_option
+def info(path: Path, as_json: bool, verbose: bool) -> None:
+    """Show what is in a store of backgrounds.
+
+    \b
+    smlmlp-dask info background.zarr
+    """
+    from . import documents
+    from .screens import console, print_json, summary
+    from .stack import printable
+    from .store import open_backgrounds, progress, read_attributes, refusing_damage
+
+    log_to_stderr(verbose=verbose)
+    if as_json:
+        print_json(documents.store_document(path))
+        return
+    attributes = read_attributes(path)
+    with refusing_damage(path):
+        lines = [
+            f"sources: {', '.join(map(printable, attributes['sources']))}",
+            f"engine: {attributes['engine']}",
+            "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
+        ]
+        state = None if attributes["finished"] else progress(path)
+    out = console()
+    if state is None:
+        out.print(summary(open_backgrounds(path)))
+    else:
+        out.print(
+            f"unfinished: {state.done:,} of {state.total:,} blocks "
+            f"({state.done / max(1, state.total):.0%}); run it again with --resume to go on"
+        )
+    for line in lines:
+        out.print(line)
+
+
+@click.command(cls=Command)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--deep", is_flag=True, help="Also compute some blocks again and compare every bit.")
+@click.option(
+    "--sample", type=click.IntRange(1), default=10, show_default=True, help="Blocks for --deep."
+)
+@json_option
+@verbose_option
+def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) -> None:
+    """Check that a store is finished and whole.
+
+    Compares every chunk with its checksum, and names each that is missing or damaged; exits with
+    0 if there is none, else with 1.
+
+    \b
+    smlmlp-dask verify background.zarr
+    smlmlp-dask verify background.zarr --deep --sample 20
+    """
+    from . import documents
+    from .screens import console, print_json, print_report
+    from .verify import verify_backgrounds
+
+    log_to_stderr(verbose=verbose)
+    report = verify_backgrounds(path, sample=sample if deep else 0)
+    if as_json:
+        print_json(documents.verify_document(path, report))
+    else:
+        print_report(console(), report)
+    if report.problems:
+        raise SystemExit(1)
+
+
+@click.command(cls=Command)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write; must not exist (default: PATH with .html).",
+)
+@click.option(
+    "--verify/--no-verify",
+    "check",
+    default=True,
+    show_default=True,
+    help="Compare every chunk with its checksum.",
+)
+@verbose_option
+def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
+    """Write all that is known of a store as one HTML page.
+
+    For a reviewer or a lab book: methods in words, parameters, sources, kernels, versions, a
+    picture, and whether it is whole; of an unfinished store, how far it is.
+
+    \b
+    smlmlp-dask report background.zarr -o background.html
+    """
+    from .report import write_report  # brings matplotlib
+    from .screens import console
+
+    log_to_stderr(verbose=verbose)
+    target = path.with_suffix(".html") if output is None else output
+    write_report(path, target, verify=check)
+    console().print(f"report: {target}")
+
+
+@click.command(cls=Command)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Picture to write, ending in .png, .svg or .pdf; by default next to the store.",
+)
+@click.option(
+    "--frame",
+    type=click.IntRange(0),
+    help="Number of the frame to show (default: the one in the middle).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a picture that exists.")
+@verbose_option
+def plot(
+    path: Path, output: Path | None, frame: int | None, overwrite: bool, verbose: bool
+) -> None:
+    """Draw a finished store: raw, background, signal, kernels, background over time.
+
+    The picture warns where the camera was saturated, or the radius is too small for the spots.
+    What is read does not grow with the length of the movie.
+
+    \b
+    smlmlp-dask plot background.zarr
+    smlmlp-dask plot background.zarr -o picture.svg --frame 1000
+    """
+    from . import overview  # which brings matplotlib
+    from .screens import console
+    from .store import open_backgrounds
+
+    log_to_stderr(verbose=verbose)
+    result = open_backgrounds(path)
+    picture = overview.picture_beside(path) if output is None else output
+    overview.check_picture(picture, path, overwrite=overwrite)
+    overview.write_picture(overview.plot_result(result, frame), picture)
+    console().print(f"picture: {picture}")
+
+
+STORE_COMMANDS = (info, verify, report, plot)
