@@ -115,6 +115,9 @@ class CurrentDevice:
     def __exit__(self, *args):
         pass
 
+    def synchronize(self):
+        pass
+
 
 class ndarray:
     """A NumPy array that only the functions of this module may touch."""
@@ -172,6 +175,9 @@ class ndarray:
         if not copy and self.dtype == dtype:
             return self
         return ndarray(self._hidden.astype(dtype))
+
+    def copy(self, order="C"):
+        return ndarray(self._hidden.copy())
 
     def reshape(self, *shape):
         view = ndarray(self._hidden.reshape(*shape), owns=False)
@@ -264,6 +270,11 @@ def correlate(
     return ndarray(total)
 
 
+def correlate1d(input, weights, axis=-1, output=None, mode="reflect", cval=0.0, origin=0):
+    shape = [-1 if i == axis else 1 for i in range(input.ndim)]
+    return correlate(input, weights.reshape(*shape), output, mode, cval, origin)
+
+
 def _not_here(*args, **kwargs):
     raise AssertionError("nothing on our path calls this")
 
@@ -286,12 +297,13 @@ def _modules():
         nvrtc=SimpleNamespace(getVersion=lambda: (12, 8)),
         runtime=SimpleNamespace(
             getDeviceCount=lambda: 1,
+            getDeviceProperties=lambda device: {"name": b"no device: a stand-in"},
             memGetInfo=lambda: (DEVICE.memory_bytes - DEVICE.live_bytes, DEVICE.memory_bytes),
         ),
     )
     cupyx, scipy = ModuleType("cupyx"), ModuleType("cupyx.scipy")
     ndimage = ModuleType("cupyx.scipy.ndimage")
-    ndimage.correlate = correlate
+    ndimage.correlate, ndimage.correlate1d = correlate, correlate1d
     cupyx.scipy, scipy.ndimage = scipy, ndimage
     return {
         "cupy": cupy,

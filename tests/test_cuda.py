@@ -32,6 +32,7 @@ from smlmlp_dask import (
 from smlmlp_dask.cli import smlmlp
 
 from . import duck, reference
+from .benchmarks import device as benchmark
 from .test_golden import CASES, CHUNKINGS, chunk
 
 MOVIE = np.random.default_rng(7).integers(0, 60_000, (12, 20, 24)).astype(np.uint16)
@@ -442,3 +443,19 @@ def test_a_clients_workers_are_asked(device, tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="sees no CUDA device"):
             job(tmp_path / "c.zarr")
     assert not (tmp_path / "c.zarr").exists()
+
+
+def test_the_benchmark_runs(device, capsys):
+    """Its numbers mean nothing here: only a device has a speed."""
+    benchmark.main(["--radii", "1", "7", "--shape", "2", "16", "16", "--repeats", "1"])
+    table = capsys.readouterr().out.splitlines()
+    assert "a stand-in" in table[0]
+    assert len(table) == 2 + 7
+    assert [len(line.split()[-2:]) for line in table[1:]] == [2] * 8
+
+
+def test_the_benchmark_says_where_there_is_no_device(monkeypatch, capsys):
+    with duck.installed():
+        monkeypatch.setattr(duck.CUPY.cuda.runtime, "getDeviceCount", lambda: 0)
+        benchmark.main([])
+    assert capsys.readouterr().out.startswith("nothing to measure: cuda=True: CuPy sees no CUDA")
