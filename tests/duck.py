@@ -252,21 +252,25 @@ def correlate(
     *,
     axes=None,
 ):
-    """Correlate as cupyx's kernel does: taps in order, float32, multiplied and added at once."""
+    """Correlate as cupyx's kernel does: taps in order, in the dtype of the frames.
+
+    cupyx casts the weights to it, and CUDA multiplies and adds at once.
+    """
     x, w = _device_only(input)._hidden, _device_only(weights)._hidden
     assert mode == "nearest"
     assert output is None
     assert axes is None
     assert not any(np.atleast_1d(origin))
-    assert x.dtype == w.dtype == np.float32  # the dtype in which cupyx sums
+    assert w.dtype == np.float32
+    assert x.dtype in (np.float32, np.float64)
     axis = int(np.argmax(w.shape))
     taps = w.reshape(-1).astype(float)
     places = np.arange(x.shape[axis]) - len(taps) // 2
-    total = np.zeros(x.shape, np.float32)
+    total = np.zeros(x.shape, x.dtype)
     for tap, weight in enumerate(taps):
         pixels = np.take(x, np.clip(places + tap, 0, x.shape[axis] - 1), axis)
-        # the product is exact in float64: rounded once, as a fused multiply-add does
-        total = (pixels.astype(float) * weight + total).astype(np.float32)
+        # the product of float32 is exact in float64: rounded once, as by a fused multiply-add
+        total = (pixels.astype(float) * weight + total).astype(x.dtype)
     return ndarray(total)
 
 
@@ -320,7 +324,7 @@ CUPY = MODULES["cupy"]
 @contextmanager
 def installed(memory_bytes=2**40):
     """Let `import cupy` find the stand-in; yield the record of what it does."""
-    from smlmlp_dask import backend
+    from smlmlp_dask import backend, ndimage
 
     dispatchers = [
         dispatcher
@@ -332,8 +336,9 @@ def installed(memory_bytes=2**40):
     chunk_types = dask.array.chunk_types._HANDLED_CHUNK_TYPES
     modules = {name: sys.modules.get(name) for name in MODULES}
     sys.modules.update(MODULES)
-    backend._cupy.cache_clear()
-    backend._streams.cache_clear()
+    caches = (backend._cupy, backend._streams, ndimage._device_graph)
+    for cached in caches:
+        cached.cache_clear()
     # What Dask and dask-image do when they meet CuPy's first array, whether or not they have met
     # the real one's: their own code, on these modules.
     dask.array.backends.register_cupy()
@@ -355,5 +360,5 @@ def installed(memory_bytes=2**40):
                 del sys.modules[name]
             else:
                 sys.modules[name] = module
-        backend._cupy.cache_clear()
-        backend._streams.cache_clear()
+        for cached in caches:
+            cached.cache_clear()
