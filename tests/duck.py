@@ -87,10 +87,12 @@ class Stream:
         assert not ptds, "the memory pool would keep what each thread has freed"
         Stream.made += 1
         self.number = Stream.made
+        self.device = current_device()
         self.pending = False
         self.thread = None
 
     def __enter__(self):
+        assert self.device == current_device(), "a stream works on the device it was made on"
         assert self.thread is None, "a stream is used by one block at a time"
         self.thread = threading.get_ident()
         DEVICE.here.streams = [*getattr(DEVICE.here, "streams", []), self]
@@ -105,15 +107,22 @@ class Stream:
         self.pending = False
 
 
+def current_device():
+    return (getattr(DEVICE.here, "devices", None) or [0])[-1]
+
+
 class CurrentDevice:
+    """One of two devices, without access to each other's memory."""
+
     def __init__(self, device=None):
-        self.id = 0 if device is None else int(device)
+        self.id = current_device() if device is None else int(device)
 
     def __enter__(self):
+        DEVICE.here.devices = [*getattr(DEVICE.here, "devices", []), self.id]
         return self
 
     def __exit__(self, *args):
-        pass
+        DEVICE.here.devices.pop()
 
     def synchronize(self):
         pass
@@ -128,6 +137,7 @@ class ndarray:
         assert type(hidden) is np.ndarray
         assert hidden.dtype.isnative
         self._hidden = hidden
+        self._device = current_device()
         DEVICE.work()
         if owns:
             weakref.finalize(self, DEVICE.free, hidden.nbytes, DEVICE.allocate(hidden))
@@ -140,7 +150,7 @@ class ndarray:
     nbytes = property(lambda self: self._hidden.nbytes)
     itemsize = property(lambda self: self._hidden.itemsize)
     strides = property(lambda self: self._hidden.strides)
-    device = property(lambda self: CurrentDevice())
+    device = property(lambda self: CurrentDevice(self._device))
     __cuda_array_interface__ = property(lambda self: {"version": 3})
 
     def __len__(self):
@@ -161,7 +171,7 @@ class ndarray:
 
     def __getitem__(self, index):
         view = ndarray(np.asarray(self._hidden[index]), owns=False)
-        view._base = self
+        view._base, view._device = self, self._device
         return view
 
     def __setitem__(self, index, value):
@@ -197,6 +207,7 @@ class ndarray:
 
 def _bare(value):
     if isinstance(value, ndarray):
+        assert value._device == current_device() or not value.size, "no access to that device"
         return value._hidden
     if isinstance(value, np.ndarray) and value.ndim:
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -256,7 +267,7 @@ def correlate(
 
     cupyx casts the weights to it, and CUDA multiplies and adds at once.
     """
-    x, w = _device_only(input)._hidden, _device_only(weights)._hidden
+    x, w = _bare(_device_only(input)), _bare(_device_only(weights))
     assert mode == "nearest"
     assert output is None
     assert axes is None

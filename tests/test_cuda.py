@@ -10,11 +10,13 @@ import json
 import math
 import pickle
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import dask
 import dask.array as da
+import distributed
 import numpy as np
 import pytest
 import tifffile
@@ -154,8 +156,8 @@ def test_sums_of_many_taps_keep_the_promise(xp, radius, shape, light):
         "ramp": lambda: np.linspace(0, 60_000, math.prod(shape)).reshape(shape),
     }[light]().astype(np.float32)
     [background], _, _ = bkgd_spatial_mean([frames], radius, cuda=True)
-    error = np.abs(background.compute().get() - on_cpu(frames, (radius, radius))).max()
-    assert error <= reference.tolerance(radius) / 2 * frames.max()
+    # what is promised for radii up to 20; without float64 some of these would miss it
+    assert_close(background.compute().get(), on_cpu(frames, (radius, radius)), frames.max())
 
 
 REAL_DTYPES = ["u1", "i1", "<u2", ">u2", ">i4", "u8", ">i8", "f2", ">f4", "f8", np.longdouble]
@@ -367,6 +369,30 @@ def test_threads_that_end_leave_no_streams_behind(device):
     assert len(device.streams) == 1
 
 
+@pytest.mark.parametrize(("radius", "pixel_bytes"), [(3.0, 16), (500.0, 36)])
+def test_a_block_takes_no_more_memory_than_planned(device, radius, pixel_bytes):
+    frames = np.ones((2, 10, 700), np.uint16)
+    with dask.config.set(scheduler="sync"):
+        bkgd_spatial_mean([frames], radius, [np.empty(frames.shape, np.float32)], cuda=True)
+    kernels = 8 * 2 * 1400
+    assert 2 * frames.size < device.peak_bytes <= frames.size * (2 + pixel_bytes) + kernels
+
+
+def test_a_source_is_filtered_on_the_device_that_holds_it(device):
+    def where(source):
+        [background], _, _ = bkgd_spatial_mean([source], [PAIR], cuda=True)
+        # compute() would copy the result to the thread's own device
+        [chunk] = dict(background.persist(scheduler="sync").dask).values()
+        return chunk.device.id
+
+    with duck.CurrentDevice(1):
+        there = duck.asarray(MOVIE)
+    assert where(there) == 1
+    assert where(MOVIE) == 0
+    with duck.CurrentDevice(1):  # the thread's own: we choose none
+        assert where(MOVIE) == 1
+
+
 def test_short_memory_cuts_blocks_into_parts():
     memory = 3 * 4 * 20 * 24 * (2 + ndimage.DEVICE_BYTES)
     with duck.installed(memory) as device:
@@ -446,7 +472,6 @@ def test_results_pickle(device):
 
 
 def test_a_clients_workers_are_asked(device, tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed")
     tifffile.imwrite(tmp_path / "m.tif", MOVIE, photometric="minisblack")
     job = partial(run_spatial_mean, tmp_path / "m.tif", cuda=True, channels_mean_radii_pix=[PAIR])
     with (
@@ -463,6 +488,28 @@ def test_a_clients_workers_are_asked(device, tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="sees no CUDA device"):
             job(tmp_path / "c.zarr")
     assert not (tmp_path / "c.zarr").exists()
+
+
+def test_only_the_workers_need_a_device(tmp_path):
+    """Processes of their own, with the stand-in; this one has no CuPy that works."""
+    with suppress(RuntimeError):
+        pytest.skip(f"this process has a device, too, with CuPy {backend.require_device()}")
+    preload = tmp_path / "preload.py"
+    preload.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from tests import duck\n"
+        "cupy = duck.installed()\n"
+        "def dask_setup(worker): cupy.__enter__()\n"
+    )
+    tifffile.imwrite(tmp_path / "m.tif", MOVIE, photometric="minisblack")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, dashboard_address=None, preload=[str(preload)]
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        result = run_spatial_mean(tmp_path / "m.tif", tmp_path / "b.zarr", [PAIR], cuda=True)
+    assert_close(result.bkgds[0].compute(), on_cpu(MOVIE), 60_000)
 
 
 def test_the_benchmark_runs(device, capsys):
