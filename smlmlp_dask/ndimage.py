@@ -63,7 +63,7 @@ def _as_weights(kernels: Sequence[Kernel]) -> tuple[Kernel, Kernel]:
 def correlate_on_device(
     chunk: Any, kernels: tuple[Kernel, Kernel], *, to_host: bool = False
 ) -> Any:
-    """Return the background of a block, filtered on the device by `correlate_stack`.
+    """Return a block correlated along y and x on the device, float32 after each pass, at once.
 
     The block goes up once, in its own dtype, and is cast there; where the device's memory is
     short, it goes in parts, with the same bits.
