@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import backend  # noqa: F401 - before Dask and Zarr, which a damaged CuPy would break
+
 if TYPE_CHECKING:
     from .background import bkgd_spatial_mean
     from .described import DescribedMovie

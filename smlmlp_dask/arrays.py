@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import zarr
 
 from . import backend, chunks
-from .dask_array import da
 
 
 def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:

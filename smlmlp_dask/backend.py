@@ -24,6 +24,17 @@ BLOCKS_AT_ONCE = 3
 
 More would wait for one another there, and take memory."""
 
+# Dask and Zarr import CuPy where they find it, and a damaged one may raise anything there, which
+# they do not survive: without it, the CPU still works. So this comes before them.
+DAMAGE: Exception | None = None
+try:
+    import cupy  # noqa: TC002 - to see whether it can be
+except ImportError:
+    pass
+except Exception as error:
+    sys.modules["cupy"] = None  # type: ignore[assignment]
+    DAMAGE = error
+
 _opening = Lock()
 
 
@@ -94,7 +105,7 @@ def stack_to_host(stack: "da.Array") -> "da.Array":
     """Move a dask array's chunks to the host, if they are on a device."""
     if on_host(stack):
         return stack
-    from .dask_array import da
+    import dask.array as da
 
     meta = np.empty((0,) * stack.ndim, dtype=stack.dtype)
     moved: da.Array = da.map_blocks(_chunk_to_host, stack, dtype=stack.dtype, meta=meta)
@@ -162,8 +173,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 @cache
 def _cupy() -> "ModuleType":
     """Import CuPy; nothing else in the package does."""
-    from .dask_array import DAMAGE
-
     if DAMAGE is not None:
         raise DAMAGE
     import cupy

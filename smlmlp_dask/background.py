@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any, TypeAlias
 
+import dask.array as da
 import numpy as np
 import zarr
 from zarr.storage import FsspecStore, LocalStore
 
 from . import arguments, arrays, backend, chunks
-from .dask_array import da
 from .filtering import Engine, SpatialMean, check_engine, correlate_chunk
 from .kernels import Kernel, residual_kernel, residual_norm
 from .ndimage import correlate_on_device, correlate_stack

@@ -5,13 +5,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import zarr
 from dask.base import compute
 from zarr.codecs import BloscCodec
 
 from .background import bkgd_spatial_mean
-from .dask_array import da
 from .pipeline import run_spatial_mean
 from .plots import plot_channels
 from .simulate import SimulatedMovie, simulate_movie

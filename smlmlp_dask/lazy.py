@@ -3,12 +3,12 @@
 from typing import Any
 from uuid import uuid4
 
+import dask.array as da
 import numpy as np
 from dask.layers import ArraySliceDep
 from numpy.typing import NDArray
 
 from .chunks import Chunks, frames_per_block, split
-from .dask_array import da
 from .stack import MAX_BLOCKS, Stack, as_slice
 
 

@@ -8,11 +8,10 @@ from enum import IntEnum
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, NamedTuple
 
+import dask.array as da
 import numpy as np
 from dask.base import tokenize
 from scipy.special import erf
-
-from .dask_array import da
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -87,10 +87,12 @@ class Stream:
         assert not ptds, "the memory pool would keep what each thread has freed"
         Stream.made += 1
         self.number = Stream.made
+        self.device = current_device()
         self.pending = False
         self.thread = None
 
     def __enter__(self):
+        assert self.device == current_device(), "a stream works on the device it was made on"
         assert self.thread is None, "a stream is used by one block at a time"
         self.thread = threading.get_ident()
         DEVICE.here.streams = [*getattr(DEVICE.here, "streams", []), self]
@@ -105,14 +107,24 @@ class Stream:
         self.pending = False
 
 
+def current_device():
+    return (getattr(DEVICE.here, "devices", None) or [0])[-1]
+
+
 class CurrentDevice:
+    """One of two devices, without access to each other's memory."""
+
     def __init__(self, device=None):
-        self.id = 0 if device is None else int(device)
+        self.id = current_device() if device is None else int(device)
 
     def __enter__(self):
+        DEVICE.here.devices = [*getattr(DEVICE.here, "devices", []), self.id]
         return self
 
     def __exit__(self, *args):
+        DEVICE.here.devices.pop()
+
+    def synchronize(self):
         pass
 
 
@@ -125,6 +137,7 @@ class ndarray:
         assert type(hidden) is np.ndarray
         assert hidden.dtype.isnative
         self._hidden = hidden
+        self._device = current_device()
         DEVICE.work()
         if owns:
             weakref.finalize(self, DEVICE.free, hidden.nbytes, DEVICE.allocate(hidden))
@@ -137,7 +150,7 @@ class ndarray:
     nbytes = property(lambda self: self._hidden.nbytes)
     itemsize = property(lambda self: self._hidden.itemsize)
     strides = property(lambda self: self._hidden.strides)
-    device = property(lambda self: CurrentDevice())
+    device = property(lambda self: CurrentDevice(self._device))
     __cuda_array_interface__ = property(lambda self: {"version": 3})
 
     def __len__(self):
@@ -158,7 +171,7 @@ class ndarray:
 
     def __getitem__(self, index):
         view = ndarray(np.asarray(self._hidden[index]), owns=False)
-        view._base = self
+        view._base, view._device = self, self._device
         return view
 
     def __setitem__(self, index, value):
@@ -172,6 +185,9 @@ class ndarray:
         if not copy and self.dtype == dtype:
             return self
         return ndarray(self._hidden.astype(dtype))
+
+    def copy(self, order="C"):
+        return ndarray(self._hidden.copy())
 
     def reshape(self, *shape):
         view = ndarray(self._hidden.reshape(*shape), owns=False)
@@ -191,6 +207,7 @@ class ndarray:
 
 def _bare(value):
     if isinstance(value, ndarray):
+        assert value._device == current_device() or not value.size, "no access to that device"
         return value._hidden
     if isinstance(value, np.ndarray) and value.ndim:
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -246,22 +263,31 @@ def correlate(
     *,
     axes=None,
 ):
-    """Correlate as cupyx's kernel does: taps in order, float32, multiplied and added at once."""
-    x, w = _device_only(input)._hidden, _device_only(weights)._hidden
+    """Correlate as cupyx's kernel does: taps in order, in the dtype of the frames.
+
+    cupyx casts the weights to it, and CUDA multiplies and adds at once.
+    """
+    x, w = _bare(_device_only(input)), _bare(_device_only(weights))
     assert mode == "nearest"
     assert output is None
     assert axes is None
     assert not any(np.atleast_1d(origin))
-    assert x.dtype == w.dtype == np.float32  # the dtype in which cupyx sums
+    assert w.dtype == np.float32
+    assert x.dtype in (np.float32, np.float64)
     axis = int(np.argmax(w.shape))
     taps = w.reshape(-1).astype(float)
     places = np.arange(x.shape[axis]) - len(taps) // 2
-    total = np.zeros(x.shape, np.float32)
+    total = np.zeros(x.shape, x.dtype)
     for tap, weight in enumerate(taps):
         pixels = np.take(x, np.clip(places + tap, 0, x.shape[axis] - 1), axis)
-        # the product is exact in float64: rounded once, as a fused multiply-add does
-        total = (pixels.astype(float) * weight + total).astype(np.float32)
+        # the product of float32 is exact in float64: rounded once, as by a fused multiply-add
+        total = (pixels.astype(float) * weight + total).astype(x.dtype)
     return ndarray(total)
+
+
+def correlate1d(input, weights, axis=-1, output=None, mode="reflect", cval=0.0, origin=0):
+    shape = [-1 if i == axis else 1 for i in range(input.ndim)]
+    return correlate(input, weights.reshape(*shape), output, mode, cval, origin)
 
 
 def _not_here(*args, **kwargs):
@@ -286,12 +312,13 @@ def _modules():
         nvrtc=SimpleNamespace(getVersion=lambda: (12, 8)),
         runtime=SimpleNamespace(
             getDeviceCount=lambda: 1,
+            getDeviceProperties=lambda device: {"name": b"no device: a stand-in"},
             memGetInfo=lambda: (DEVICE.memory_bytes - DEVICE.live_bytes, DEVICE.memory_bytes),
         ),
     )
     cupyx, scipy = ModuleType("cupyx"), ModuleType("cupyx.scipy")
     ndimage = ModuleType("cupyx.scipy.ndimage")
-    ndimage.correlate = correlate
+    ndimage.correlate, ndimage.correlate1d = correlate, correlate1d
     cupyx.scipy, scipy.ndimage = scipy, ndimage
     return {
         "cupy": cupy,
@@ -308,7 +335,7 @@ CUPY = MODULES["cupy"]
 @contextmanager
 def installed(memory_bytes=2**40):
     """Let `import cupy` find the stand-in; yield the record of what it does."""
-    from smlmlp_dask import backend
+    from smlmlp_dask import backend, ndimage
 
     dispatchers = [
         dispatcher
@@ -320,8 +347,9 @@ def installed(memory_bytes=2**40):
     chunk_types = dask.array.chunk_types._HANDLED_CHUNK_TYPES
     modules = {name: sys.modules.get(name) for name in MODULES}
     sys.modules.update(MODULES)
-    backend._cupy.cache_clear()
-    backend._streams.cache_clear()
+    caches = (backend._cupy, backend._streams, ndimage._device_graph)
+    for cached in caches:
+        cached.cache_clear()
     # What Dask and dask-image do when they meet CuPy's first array, whether or not they have met
     # the real one's: their own code, on these modules.
     dask.array.backends.register_cupy()
@@ -343,5 +371,5 @@ def installed(memory_bytes=2**40):
                 del sys.modules[name]
             else:
                 sys.modules[name] = module
-        backend._cupy.cache_clear()
-        backend._streams.cache_clear()
+        for cached in caches:
+            cached.cache_clear()

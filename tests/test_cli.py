@@ -18,7 +18,7 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import cli, documents, noise_correction, open_backgrounds, progress
+from smlmlp_dask import documents, noise_correction, open_backgrounds, pipeline, progress
 from smlmlp_dask.cli import smlmlp
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
@@ -93,7 +93,7 @@ def test_run_passes_its_options_on(monkeypatch, options, radii, changed):
         seen.append((arguments, keywords))
         raise Called
 
-    monkeypatch.setattr(cli, "run_spatial_mean", job)
+    monkeypatch.setattr(pipeline, "run_spatial_mean", job)
     result = call("run", "a.tif", "b.tif", "-o", "out.zarr", *options.split())
     assert isinstance(result.exception, Called), result.output
     ((sources, output, given_radii), keywords) = seen[0]
@@ -177,7 +177,7 @@ def test_a_fault_of_our_own_is_not_hidden(folder, monkeypatch):
     def job(*arguments, **keywords):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(cli, "run_spatial_mean", job)
+    monkeypatch.setattr(pipeline, "run_spatial_mean", job)
     assert isinstance(call("run", "a", "-o", "b").exception, ZeroDivisionError)
 
 

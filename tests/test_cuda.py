@@ -7,13 +7,16 @@ CuPy sees a device, the tests marked `gpu` run the same assertions on it.
 """
 
 import json
+import math
 import pickle
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import dask
 import dask.array as da
+import distributed
 import numpy as np
 import pytest
 import tifffile
@@ -32,6 +35,7 @@ from smlmlp_dask import (
 from smlmlp_dask.cli import smlmlp
 
 from . import duck, reference
+from .benchmarks import device as benchmark
 from .test_golden import CASES, CHUNKINGS, chunk
 
 MOVIE = np.random.default_rng(7).integers(0, 60_000, (12, 20, 24)).astype(np.uint16)
@@ -137,6 +141,23 @@ def test_no_frames_single_pixels_and_kernels_wider_than_the_frame(xp, shape, rad
     expected = on_cpu(frames, (radius, radius))
     error = np.abs(result.get() - expected).max(initial=0)
     assert error <= reference.tolerance(radius) * np.abs(frames).max(initial=0)
+
+
+@pytest.mark.parametrize(
+    ("radius", "shape"),
+    [(20, (2, 90, 96)), (100, (1, 130, 260)), (600, (1, 3, 1600)), (3000, (1, 2050, 2))],
+)
+@pytest.mark.parametrize("light", ["noise", "flat", "ramp"])
+def test_sums_of_many_taps_keep_the_promise(xp, radius, shape, light):
+    """cupyx sums float32 in float32, which would not do for thousands of taps."""
+    frames = {
+        "noise": lambda: np.random.default_rng(3).poisson(100, shape),
+        "flat": lambda: np.full(shape, 1000 * math.pi),
+        "ramp": lambda: np.linspace(0, 60_000, math.prod(shape)).reshape(shape),
+    }[light]().astype(np.float32)
+    [background], _, _ = bkgd_spatial_mean([frames], radius, cuda=True)
+    # what is promised for radii up to 20; without float64 some of these would miss it
+    assert_close(background.compute().get(), on_cpu(frames, (radius, radius)), frames.max())
 
 
 REAL_DTYPES = ["u1", "i1", "<u2", ">u2", ">i4", "u8", ">i8", "f2", ">f4", "f8", np.longdouble]
@@ -348,6 +369,30 @@ def test_threads_that_end_leave_no_streams_behind(device):
     assert len(device.streams) == 1
 
 
+@pytest.mark.parametrize(("radius", "pixel_bytes"), [(3.0, 16), (500.0, 36)])
+def test_a_block_takes_no_more_memory_than_planned(device, radius, pixel_bytes):
+    frames = np.ones((2, 10, 700), np.uint16)
+    with dask.config.set(scheduler="sync"):
+        bkgd_spatial_mean([frames], radius, [np.empty(frames.shape, np.float32)], cuda=True)
+    kernels = 8 * 2 * 1400
+    assert 2 * frames.size < device.peak_bytes <= frames.size * (2 + pixel_bytes) + kernels
+
+
+def test_a_source_is_filtered_on_the_device_that_holds_it(device):
+    def where(source):
+        [background], _, _ = bkgd_spatial_mean([source], [PAIR], cuda=True)
+        # compute() would copy the result to the thread's own device
+        [chunk] = dict(background.persist(scheduler="sync").dask).values()
+        return chunk.device.id
+
+    with duck.CurrentDevice(1):
+        there = duck.asarray(MOVIE)
+    assert where(there) == 1
+    assert where(MOVIE) == 0
+    with duck.CurrentDevice(1):  # the thread's own: we choose none
+        assert where(MOVIE) == 1
+
+
 def test_short_memory_cuts_blocks_into_parts():
     memory = 3 * 4 * 20 * 24 * (2 + ndimage.DEVICE_BYTES)
     with duck.installed(memory) as device:
@@ -420,12 +465,13 @@ def test_a_job_is_resumed_and_asks_for_the_same_cupy(device, tmp_path, monkeypat
 
 def test_results_pickle(device):
     [background], _, _ = bkgd_spatial_mean([MOVIE], [PAIR], cuda=True)
-    again = pickle.loads(pickle.dumps(background))
+    sent = pickle.dumps(background)
+    assert device.up == device.down == []  # a scheduler without a device can read it
+    again = pickle.loads(sent)
     assert_close(again.compute().get(), on_cpu(MOVIE), 60_000)
 
 
 def test_a_clients_workers_are_asked(device, tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed")
     tifffile.imwrite(tmp_path / "m.tif", MOVIE, photometric="minisblack")
     job = partial(run_spatial_mean, tmp_path / "m.tif", cuda=True, channels_mean_radii_pix=[PAIR])
     with (
@@ -442,3 +488,41 @@ def test_a_clients_workers_are_asked(device, tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="sees no CUDA device"):
             job(tmp_path / "c.zarr")
     assert not (tmp_path / "c.zarr").exists()
+
+
+def test_only_the_workers_need_a_device(tmp_path):
+    """Processes of their own, with the stand-in; this one has no CuPy that works."""
+    with suppress(RuntimeError):
+        pytest.skip(f"this process has a device, too, with CuPy {backend.require_device()}")
+    preload = tmp_path / "preload.py"
+    preload.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from tests import duck\n"
+        "cupy = duck.installed()\n"
+        "def dask_setup(worker): cupy.__enter__()\n"
+    )
+    tifffile.imwrite(tmp_path / "m.tif", MOVIE, photometric="minisblack")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, dashboard_address=None, preload=[str(preload)]
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        result = run_spatial_mean(tmp_path / "m.tif", tmp_path / "b.zarr", [PAIR], cuda=True)
+    assert_close(result.bkgds[0].compute(), on_cpu(MOVIE), 60_000)
+
+
+def test_the_benchmark_runs(device, capsys):
+    """Its numbers mean nothing here: only a device has a speed."""
+    benchmark.main(["--radii", "1", "7", "--shape", "2", "16", "16", "--repeats", "1"])
+    table = capsys.readouterr().out.splitlines()
+    assert "a stand-in" in table[0]
+    assert len(table) == 2 + 7
+    assert [len(line.split()[-2:]) for line in table[1:]] == [2] * 8
+
+
+def test_the_benchmark_says_where_there_is_no_device(monkeypatch, capsys):
+    with duck.installed():
+        monkeypatch.setattr(duck.CUPY.cuda.runtime, "getDeviceCount", lambda: 0)
+        benchmark.main([])
+    assert capsys.readouterr().out.startswith("nothing to measure: cuda=True: CuPy sees no CUDA")

@@ -6,6 +6,7 @@ annotated as CuPy's (`stream: cupy.cuda.Stream`), and what dask-image and Dask d
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from smlmlp_dask import backend
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed: its calls are not checked")
 
 PACKAGE = Path(smlmlp_dask.__file__).parent
+BENCHMARK = Path(__file__).parent / "benchmarks" / "device.py"
 
 
 def chain(node):
@@ -69,7 +71,7 @@ def uses(function, roots):
 
 
 def our_uses():
-    for path in sorted(PACKAGE.glob("*.py")):
+    for path in [*sorted(PACKAGE.glob("*.py")), BENCHMARK]:
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef):
                 classes = annotated(function)
@@ -82,6 +84,8 @@ def our_uses():
                     for target in node.targets
                 }
                 roots = classes | {name: ["cupy"] for name in opened}
+                if path == BENCHMARK:
+                    roots |= {"cupy": ["cupy"]}
                 for names, call in uses(function, roots):
                     yield f"{path.name}:{function.name}", names, call
 
@@ -114,7 +118,7 @@ def signature(thing, names):
     except ValueError:
         line = thing.__doc__.splitlines()[0].split(" -> ")[0]
         scope = {}
-        text = line[line.index("(") :].replace("*,", "*,")
+        text = re.sub(r"\w+ (\w+)", r"\1", line[line.index("(") :])  # without C's types
         types = ast.parse(f"def f{text}: pass").body[0]
         for argument in [*types.args.args, *types.args.kwonlyargs]:
             argument.annotation = None
@@ -124,10 +128,9 @@ def signature(thing, names):
 
 def bind(thing, names, call):
     """Raise `TypeError` where the signature does not take such a call."""
-    of_instance = inspect.isclass(parent := found(names[:-1])) and not inspect.isclass(thing)
-    positional = [None] * (of_instance + len(call.args))
+    is_method = inspect.isclass(found(names[:-1])) and not inspect.isclass(thing)
     assert not any(isinstance(argument, ast.Starred) for argument in call.args), names
-    del parent
+    positional = [None] * (is_method + len(call.args))
     signature(thing, names).bind(*positional, **{k.arg: None for k in call.keywords})
 
 
