@@ -196,7 +196,7 @@ def _draw_level(axes: Axes, sample: ChannelSample) -> None:
         marker="." if len(frames) < 20 else "",
         label="median pixel",
     )
-    axes.axvline(sample.frame, color="0.3", linestyle=":", label="frame shown")
+    axes.axvline(sample.frame, ymax=0.85, color="0.3", linestyle=":", label="frame shown")
     axes.set_title(f"background over time ({len(frames):,} of {sample.n_frames:,} frames)")
     axes.set_xlabel("frame")
     axes.set_ylabel("camera counts")

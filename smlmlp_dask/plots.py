@@ -35,6 +35,7 @@ _FIGURE_WIDTH_INCHES = 12.0
 _PANEL_WIDTH_INCHES = 3.2
 _PANEL_HEIGHT_INCHES = (1.2, 6.4)
 _PADDING_INCHES = 0.08
+_STRIP_RATIO = 8
 _LABELS_INCHES = 0.7
 _HEADING_INCHES = 0.3
 
@@ -307,7 +308,6 @@ def _draw_panel(
     colour_map: str,
     title: str,
 ) -> AxesImage:
-    square = _PANEL_WIDTH_INCHES * image.shape[0] / image.shape[1]
     axes.set_title(title)
     axes.set_xlabel("x (px)")
     for axis in (axes.xaxis, axes.yaxis):
@@ -317,7 +317,7 @@ def _draw_panel(
     return axes.imshow(
         image,
         # A strip of a few lines would vanish with square pixels.
-        aspect="equal" if square == _panel_height_inches(image.shape) else "auto",
+        aspect="equal" if max(image.shape) <= _STRIP_RATIO * min(image.shape) else "auto",
         cmap=colormaps[colour_map].with_extremes(bad=_NO_NUMBER),
         vmin=limits[0],
         vmax=limits[1],

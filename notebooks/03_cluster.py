@@ -1,0 +1,171 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: -all
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The same job on a cluster
+#
+# One computer too slow? The job is thousands of blocks that know nothing of each other, so that
+# more computers do more of them at a time. Whoever is to do them is said *around* the call, not in
+# it: `run_spatial_mean` uses the Dask client that is active, and the threads of this computer if
+# there is none.
+#
+# All workers must see the files, movie and result, under the same paths: on a cluster that is the
+# shared file system, and no temporary folder as here.
+
+# %%
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import zarr
+from dask.distributed import Client, LocalCluster, performance_report
+
+from smlmlp_dask import open_backgrounds, plan_spatial_mean, run_spatial_mean, simulate_movie
+
+folder = tempfile.TemporaryDirectory(prefix="smlmlp-dask-")
+movie_path = Path(folder.name, "movie.zarr")
+movie = simulate_movie(frames=600, height=256, width=256, chunks=20).movie
+stored = zarr.create_array(movie_path, shape=movie.shape, chunks=movie.chunksize, dtype=movie.dtype)
+da.store(movie, stored, lock=False)
+
+# %% [markdown]
+# ## Without a cluster
+#
+# What the threads of this computer give is what all others are compared with.
+
+# %%
+alone = run_spatial_mean(movie_path, Path(folder.name, "alone.zarr"), 7.0)
+alone
+
+# %% [markdown]
+# ## A cluster on this computer
+#
+# Two workers, each a process of its own. It is the way to try things out, and to see what is going
+# on: the client's dashboard shows tasks, memory and transfers while the job runs. The link works in
+# your browser as long as the client is there.
+
+# %%
+cluster = LocalCluster(
+    n_workers=2,
+    threads_per_worker=1,
+    memory_limit="2GB",
+    host="127.0.0.1",
+    dashboard_address="127.0.0.1:0",
+)
+client = Client(cluster)
+print(client.dashboard_link)
+client
+
+# %% [markdown]
+# The plan asks the client, too: as many tasks at a time as there are threads, and no block so large
+# that they would not fit the workers' memory together.
+
+# %%
+plan = plan_spatial_mean(movie_path, 7.0)
+print(f"{plan.n_blocks} blocks, {plan.threads} at a time")
+print(f"{plan.memory_limit_bytes / 1e9:.0f} GB of memory, all workers together")
+
+# %% [markdown]
+# The call is the same as before. `performance_report` keeps what the dashboard showed in a file,
+# for later, or for the colleague who is asked why it was slow.
+
+# %%
+report_path = Path(folder.name, "report.html")
+with performance_report(filename=str(report_path)):
+    on_cluster = run_spatial_mean(movie_path, Path(folder.name, "cluster.zarr"), 7.0)
+print(f"{report_path.name}: {report_path.stat().st_size / 1e3:.0f} kB")
+
+# %% [markdown]
+# Is it the same result? To the last bit, whoever computed it.
+
+# %%
+same = da.all(alone.bkgds[0] == on_cluster.bkgds[0]).compute()
+print("same bits:", bool(same))
+assert same
+
+# %%
+client.close()
+cluster.close()
+
+# %% [markdown]
+# ## SLURM
+#
+# [dask-jobqueue](https://jobqueue.dask.org) makes workers out of SLURM jobs: the lines above with
+# another `cluster`. It is not part of the `notebooks` extra (`pip install dask-jobqueue`). The next
+# cell submits nothing unless you say so: adapt queue, memory and time to your cluster, put movie
+# and result on a file system that its nodes share, and set `USE_SLURM` to True.
+
+# %%
+USE_SLURM = False
+
+if USE_SLURM:
+    from dask_jobqueue import SLURMCluster
+
+    # each job: one worker of 4 threads and 16 GB
+    with SLURMCluster(cores=4, processes=1, memory="16GB", walltime="02:00:00") as cluster:
+        cluster.scale(jobs=4)
+        with Client(cluster) as client:
+            client.wait_for_workers(1)  # until the queue has started a job
+            run_spatial_mean(movie_path, Path(folder.name, "slurm.zarr"), 7.0, resume=True)
+else:
+    what = {
+        "the command sbatch": shutil.which("sbatch"),
+        "the package dask-jobqueue": find_spec("dask_jobqueue"),
+    }
+    lacking = [name for name, there in what.items() if not there]
+    print("not run: USE_SLURM is False;", f"this computer lacks {lacking}" if lacking else "ready")
+
+# %% [markdown]
+# ## Any other client
+#
+# Whatever gives you a `Client` will do: an address (`Client("tcp://10.0.0.5:8786")`), a file that a
+# scheduler wrote (`Client(scheduler_file="scheduler.json")`), Kubernetes, SSH, or the cloud. The
+# pattern is always
+#
+# ```python
+# with Client(...):
+#     run_spatial_mean("/shared/movie.zarr", "/shared/background.zarr", 7.0, resume=True)
+# ```
+#
+# `resume=True` costs nothing the first time, and lets a job that the queue has ended go on where it
+# was. Here is the pattern with a client that needs no other computer:
+
+# %%
+with Client(
+    processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+) as client:
+    again = run_spatial_mean(movie_path, Path(folder.name, "cluster.zarr"), 7.0, resume=True)
+print("nothing was left to do:", again.path.name)
+
+# %% [markdown]
+# ## Look at it
+#
+# The result is files; the cluster can be gone. Anyone can open them.
+
+# %%
+result = open_backgrounds(Path(folder.name, "cluster.zarr"))
+assert np.isfinite(result.noise_corrections).all()
+result.plot()
+
+# %% [markdown]
+# **See:** the frame in the middle of the movie, its background, and what remains, as in the first
+# notebook: where a result was computed does not show.
+
+# %%
+folder.cleanup()
