@@ -10,18 +10,19 @@ from typing import Any
 from . import arguments, backend, chunks
 from .background import Engine, check_engine
 from .calibration import Rates, measure
-from .cluster import TASKS_PER_THREAD
+from .cluster import TASKS_PER_THREAD, active_client
 from .described import DescribedMovie
-from .jobs import REGION_TASKS
+from .jobs import REGION_TASKS, blocks_per_task
 from .planning import BASE_BYTES, Source, cut_into_blocks, source_list, workers_for
 from .sources import described_stacks, open_stacks
 from .storage import Codec, Storage
 
 SCHEDULER_BYTES = 160 * 2**20
-"""What distributed's scheduler takes as a process of its own, before the first task."""
+"""What distributed's scheduler takes as a process of its own, when its logs, which are bounded, are
+full: `tests/benchmarks/cluster.py overhead` measures it."""
 
-SCHEDULER_BYTES_PER_WORKER = 2**20
-"""What it takes for each worker of one thread, and the tasks under way there."""
+SCHEDULER_BYTES_PER_THREAD = 2**19
+"""What it takes for each thread of the workers, and the tasks under way for it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class JobPlan:
         Memory that they may use together.
     workers : int or None
         The processes of one thread each that were asked for; None for Dask's active scheduler.
+    on_cluster : bool
+        If distributed's scheduler runs the tasks.
     rates : Rates or None
         What was measured on this machine; None if nothing was.
     """
@@ -46,18 +49,24 @@ class JobPlan:
     threads: int
     memory_limit_bytes: int
     workers: int | None = None
+    on_cluster: bool = False
     rates: Rates | None = None
 
     @property
     def n_blocks(self) -> int:
-        """Number of blocks, and of tasks."""
+        """Number of blocks."""
         return sum(plan.n_blocks for plan in self.channels)
 
     @property
     def tasks_under_way(self) -> int:
         """Tasks that the scheduler holds at most, running ones included."""
-        each = REGION_TASKS if self.workers is None else TASKS_PER_THREAD * self.workers
-        return min(self.n_blocks, each)
+        most = TASKS_PER_THREAD * self.threads if self.on_cluster else REGION_TASKS
+        return min(self.n_blocks, most)
+
+    @property
+    def blocks_per_task(self) -> int:
+        """Blocks that a task takes at most; towards the end of a job it is one."""
+        return blocks_per_task(self.threads) if self.on_cluster else 1
 
     @property
     def worker_bytes(self) -> int:
@@ -74,8 +83,8 @@ class JobPlan:
 
     @property
     def scheduler_bytes(self) -> int:
-        """Memory of distributed's scheduler with the workers that were asked for; 0 without."""
-        return SCHEDULER_BYTES + SCHEDULER_BYTES_PER_WORKER * self.workers if self.workers else 0
+        """Memory of distributed's scheduler, however long the movie; 0 where there is none."""
+        return SCHEDULER_BYTES + SCHEDULER_BYTES_PER_THREAD * self.threads if self.on_cluster else 0
 
     @property
     def output_bytes(self) -> int:
@@ -92,12 +101,17 @@ class JobPlan:
 
     @property
     def work_seconds(self) -> float | None:
-        """Time that the threads take for reading, filtering and writing, if it was measured."""
+        """Time that the threads take for reading, filtering and writing, if it was measured.
+
+        As busy as this machine is now; but with a core for each of `workers` that were asked for.
+        """
         if self.rates is None:
             return None
-        costs = zip(self.channels, self.rates.seconds_per_pixel, strict=True)
+        rates = self.rates
+        costs = rates.seconds_per_pixel if self.workers is None else rates.core_seconds_per_pixel
+        sizes = zip(self.channels, costs, strict=True)
         threads = max(1, min(self.threads, self.n_blocks))
-        return sum(prod(plan.shape) * seconds for plan, seconds in costs) / threads
+        return sum(prod(plan.shape) * seconds for plan, seconds in sizes) / threads
 
     @property
     def seconds(self) -> float | None:
@@ -186,7 +200,11 @@ def plan_spatial_mean(
     there = workers_for(memory_limit, workers)
     channels = cut_into_blocks(stacks, channels_mean_radii_pix, there, workers or 1)
     plan = JobPlan(
-        [channel.plan for channel in channels], there.threads, there.memory_bytes, workers
+        [channel.plan for channel in channels],
+        there.threads,
+        there.memory_bytes,
+        workers,
+        on_cluster=workers is not None or active_client() is not None,
     )
     threads = arguments.check_parallel(parallel)
     engine = check_engine(engine, on_host=not cuda)
