@@ -276,7 +276,7 @@ def test_the_screen_of_a_described_movie(tmp_path, monkeypatch):
     for fact in (
         "  blocks:  20,000 of 500×128×128",
         "tasks:     of up to 16 blocks, 64 at a time",
-        "workers:   64 of one thread, 411.53 MiB of memory each",
+        "workers:   64 of one thread, 378.12 MiB of memory each",
         "output:    610.35 GiB before compression",
     ):
         assert fact in lines
