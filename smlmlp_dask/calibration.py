@@ -263,7 +263,7 @@ def _simulated(channel: Channel, path: Path) -> Channel:
     parts, lengths = [], []
     numbers = (source.frames, source.rows, source.columns)
     for part, length, unit, whole in zip(numbers, shape, movie.unit, movie.shape, strict=True):
-        start = min(part) % unit
+        start = min(part[0], part[-1]) % unit
         taken = range(start, start + length)
         parts.append(taken if part.step > 0 else taken[::-1])
         lengths.append(min(whole, -(-taken.stop // unit) * unit))

@@ -87,6 +87,14 @@ def test_a_described_movie_is_planned_as_if_it_were_there(movie, which):
     assert described == plan_spatial_mean(movie, 5.0, **which)
 
 
+def test_nothing_is_gone_through():
+    # a step for each frame, or block, of this one would outlast the test
+    movie = DescribedMovie((10**14, 2048, 2048), "uint16", (1000, 256, 256))
+    plan = plan_spatial_mean(movie, bboxes=[[(0, 0, 2048, 2048), (3, 5, 2000, 2040)]])
+    assert plan.n_blocks > 10**11
+    assert all(channel.read_amplification > 1 for channel in plan.channels)
+
+
 def test_single_frames_by_default():
     movie = DescribedMovie((10, 20, 30))
     assert movie.unit == (1, 20, 30)
