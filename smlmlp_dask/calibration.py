@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,9 @@ class Rates:
     ----------
     seconds_per_pixel : list of float
         Of one thread, to read, filter and write, while `threads` did so side by side.
+    core_seconds_per_pixel : list of float
+        Of that, what a core was at work: the same on an idle machine whose storage keeps up. With
+        CUDA it is `seconds_per_pixel`, since most work is not a core's.
     bytes_per_pixel : list of float
         Of the background on disk, compressed.
     storage_bytes_per_second : float
@@ -69,6 +72,7 @@ class Rates:
     """
 
     seconds_per_pixel: list[float]
+    core_seconds_per_pixel: list[float]
     bytes_per_pixel: list[float]
     storage_bytes_per_second: float
     blocks: int
@@ -79,11 +83,12 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Timed:
-    """One block that was run: its pixels, its bytes on disk, its seconds."""
+    """One block that was run: its pixels, its bytes on disk, its seconds, also those of cores."""
 
     pixels: int
     stored_bytes: int
     seconds: float
+    core_seconds: float
 
 
 def measure(
@@ -138,6 +143,10 @@ def measure(
         flushed, seconds = _flush(folder.glob("out_*.zarr"))
     return Rates(
         seconds_per_pixel=[_each(blocks, lambda block: block.seconds) for blocks in timed],
+        core_seconds_per_pixel=[
+            _each(blocks, lambda block: block.seconds if cuda else block.core_seconds)
+            for blocks in timed
+        ],
         bytes_per_pixel=[_each(blocks, lambda block: block.stored_bytes) for blocks in timed],
         storage_bytes_per_second=flushed / max(seconds, 1e-6),
         blocks=sum(map(len, timed)),
@@ -186,24 +195,31 @@ def _run(
 ) -> list[_Timed]:
     """Run tasks on so many threads, each at least one; leave out what a thread ran first."""
     taking = Lock()
-    begun = perf_counter()
+    run: list[Task] = []
+    begun, cores_begun = perf_counter(), process_time()
 
-    def keep_on() -> list[_Timed]:
-        timed: list[_Timed] = []
+    def keep_on() -> list[tuple[Task, float]]:
+        timed: list[tuple[Task, float]] = []
         while not timed or perf_counter() < begun + seconds:
             with taking:
                 task = next(tasks)
+                run.append(task)
             start = perf_counter()
             work(task)
-            timed.append(_Timed(_pixels(task), _stored(task), perf_counter() - start))
+            timed.append((task, perf_counter() - start))
         return timed[1:] or timed  # files are opened, memory is new: slower than those to come
 
     with ThreadPoolExecutor(side_by_side) as pool:
-        return [
-            block
-            for blocks in list(pool.map(lambda _: keep_on(), range(side_by_side)))
-            for block in blocks
+        timed = [
+            entry
+            for entries in list(pool.map(lambda _: keep_on(), range(side_by_side)))
+            for entry in entries
         ]
+    # of the process: a library may decode and encode in threads of its own
+    each = (process_time() - cores_begun) / sum(map(_pixels, run))
+    return [
+        _Timed(_pixels(task), _stored(task), spent, each * _pixels(task)) for task, spent in timed
+    ]
 
 
 def _pixels(task: Task) -> int:
@@ -247,7 +263,7 @@ def _simulated(channel: Channel, path: Path) -> Channel:
     parts, lengths = [], []
     numbers = (source.frames, source.rows, source.columns)
     for part, length, unit, whole in zip(numbers, shape, movie.unit, movie.shape, strict=True):
-        start = min(part) % unit
+        start = min(part[0], part[-1]) % unit
         taken = range(start, start + length)
         parts.append(taken if part.step > 0 else taken[::-1])
         lengths.append(min(whole, -(-taken.stop // unit) * unit))

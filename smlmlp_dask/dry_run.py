@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import arguments, backend, chunks
-from .cluster import BASE_BYTES, connected
+from .cluster import BASE_BYTES, active_client, connected
 from .described import DescribedMovie
 from .distributing import TASKS_PER_THREAD
 from .filtering import Engine, check_engine
-from .jobs import REGION_TASKS
+from .jobs import REGION_TASKS, blocks_per_task
 from .planning import Source, cut_into_blocks, source_list, workers_for
 from .sources import described_stacks, open_stacks
 from .storage import Codec, Storage
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from .calibration import Rates
 
 SCHEDULER_BYTES = 160 * 2**20
-"""What distributed's scheduler takes as a process of its own, before the first task."""
+"""What distributed's scheduler takes as a process of its own, when its logs, which are bounded, are
+full: `tests/benchmarks/cluster.py overhead` measures it."""
 
-SCHEDULER_BYTES_PER_WORKER = 2**20
-"""What it takes for each worker of one thread, and the tasks under way there."""
+SCHEDULER_BYTES_PER_THREAD = 2**19
+"""What it takes for each thread of the workers, and the tasks under way for it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class JobPlan:
         Memory that they may use together.
     workers : int or None
         The processes of one thread each that were asked for; None for Dask's active scheduler.
+    on_cluster : bool
+        If distributed's scheduler runs the tasks.
     rates : Rates or None
         What was measured on this machine; None if nothing was.
     processes : int
@@ -51,19 +54,25 @@ class JobPlan:
     threads: int
     memory_limit_bytes: int
     workers: int | None = None
+    on_cluster: bool = False
     rates: "Rates | None" = None
     processes: int = 1
 
     @property
     def n_blocks(self) -> int:
-        """Number of blocks, and of tasks."""
+        """Number of blocks."""
         return sum(plan.n_blocks for plan in self.channels)
 
     @property
     def tasks_under_way(self) -> int:
         """Tasks that the scheduler holds at most, running ones included."""
-        each = REGION_TASKS if self.workers is None else TASKS_PER_THREAD * self.workers
-        return min(self.n_blocks, each)
+        most = TASKS_PER_THREAD * self.threads if self.on_cluster else REGION_TASKS
+        return min(self.n_blocks, most)
+
+    @property
+    def blocks_per_task(self) -> int:
+        """Blocks that a task takes at most; towards the end of a job it is one."""
+        return blocks_per_task(self.threads) if self.on_cluster else 1
 
     @property
     def worker_bytes(self) -> int:
@@ -80,8 +89,8 @@ class JobPlan:
 
     @property
     def scheduler_bytes(self) -> int:
-        """Memory of distributed's scheduler with the workers that were asked for; 0 without."""
-        return SCHEDULER_BYTES + SCHEDULER_BYTES_PER_WORKER * self.workers if self.workers else 0
+        """Memory of distributed's scheduler, however long the movie; 0 where there is none."""
+        return SCHEDULER_BYTES + SCHEDULER_BYTES_PER_THREAD * self.threads if self.on_cluster else 0
 
     @property
     def output_bytes(self) -> int:
@@ -98,12 +107,17 @@ class JobPlan:
 
     @property
     def work_seconds(self) -> float | None:
-        """Time that the threads take for reading, filtering and writing, if it was measured."""
+        """Time that the threads take for reading, filtering and writing, if it was measured.
+
+        As busy as this machine is now; but with a core for each of `workers` that were asked for.
+        """
         if self.rates is None:
             return None
-        costs = zip(self.channels, self.rates.seconds_per_pixel, strict=True)
+        rates = self.rates
+        costs = rates.seconds_per_pixel if self.workers is None else rates.core_seconds_per_pixel
+        sizes = zip(self.channels, costs, strict=True)
         threads = max(1, min(self.threads, self.n_blocks))
-        return sum(prod(plan.shape) * seconds for plan, seconds in costs) / threads
+        return sum(prod(plan.shape) * seconds for plan, seconds in sizes) / threads
 
     @property
     def seconds(self) -> float | None:
@@ -214,6 +228,7 @@ def plan_spatial_mean(
         there.threads,
         there.memory_bytes,
         workers,
+        on_cluster=workers is not None or active_client() is not None,
         processes=there.processes,
     )
     threads = arguments.check_parallel(parallel)

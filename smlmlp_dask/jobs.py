@@ -77,6 +77,11 @@ def run_tasks(
         _run_region(function, region, on_done)
 
 
+def blocks_per_task(threads: int) -> int:
+    """Return how many blocks a task on a cluster takes at most."""
+    return -(-threads // THREADS_PER_BLOCK)
+
+
 @dataclass(frozen=True)
 class _Ended(Generic[R]):
     """What a function returned for the arguments of a group, up to an error."""
@@ -106,7 +111,7 @@ class _Group(list[T]):
 
 def _groups(arguments: Iterator[T], count: int, threads: int) -> Iterator[_Group[T]]:
     """Go through the arguments in groups, small ones in the end: all threads end at once."""
-    most = -(-threads // THREADS_PER_BLOCK)
+    most = blocks_per_task(threads)
     while group := _Group(islice(arguments, max(1, min(most, count // (8 * threads))))):
         count -= len(group)
         yield group

@@ -88,23 +88,28 @@ def print_plan(console: Console, plan: "JobPlan") -> None:
     for i, channel in enumerate(plan.channels):
         movie = format_bytes(channel.itemsize * prod(channel.shape))
         facts.add_row(f"channel {i}:", f"{_counts(channel.shape)} (frames×y×x), {movie}")
-        facts.add_row(
-            "  blocks:", f"{channel.n_blocks:,} of {_times(channel.block)}, one task each"
-        )
+        facts.add_row("  blocks:", f"{channel.n_blocks:,} of {_times(channel.block)}")
         facts.add_row("  read:", f"every pixel is decoded {channel.read_amplification:.2f} times")
         facts.add_row("  write:", f"float32 chunks of {_times(channel.chunks)}")
-        facts.add_row("  task:", f"holds up to {format_bytes(channel.block_bytes)}")
-    facts.add_row("tasks:", f"{plan.n_blocks:,}, {plan.threads:,} at a time")
-    if plan.workers is None:
-        regions = -(-plan.n_blocks // REGION_TASKS)
-        facts.add_row("regions:", f"{regions:,} of up to {REGION_TASKS} tasks, one after the other")
-    else:
-        facts.add_row("workers:", f"{plan.workers:,} of one thread, like the threads here")
-        facts.add_row("  memory:", f"{format_bytes(plan.worker_bytes)} each")
+        facts.add_row(
+            "  memory:", f"a block in work holds up to {format_bytes(channel.block_bytes)}"
+        )
+    if plan.on_cluster:
+        each = "1 block" if plan.blocks_per_task == 1 else f"up to {plan.blocks_per_task:,} blocks"
+        facts.add_row("tasks:", f"of {each}, {plan.threads:,} at a time")
         facts.add_row(
             "scheduler:",
             f"{format_bytes(plan.scheduler_bytes)}, for {plan.tasks_under_way:,} tasks under way "
             "at most, however long the movie",
+        )
+    else:
+        regions = -(-plan.n_blocks // REGION_TASKS)
+        facts.add_row("tasks:", f"{plan.n_blocks:,} of 1 block, {plan.threads:,} at a time")
+        facts.add_row("regions:", f"{regions:,} of up to {REGION_TASKS} tasks, one after the other")
+    if plan.workers is not None:
+        facts.add_row(
+            "workers:",
+            f"{plan.workers:,} of one thread, {format_bytes(plan.worker_bytes)} of memory each",
         )
     limit = format_bytes(plan.memory_limit_bytes)
     facts.add_row("memory:", f"{format_bytes(plan.projected_bytes)} of {limit}")
@@ -129,11 +134,13 @@ def _add_rates(facts: Table, plan: "JobPlan", rates: "Rates") -> None:
         f"{rates.folder} took {format_bytes(round(rates.storage_bytes_per_second))}/s",
     )
     if plan.workers is not None:
-        facts.add_row("  assumed:", "it keeps up, and a worker is as fast as a thread here")
+        facts.add_row("  assumed:", "it keeps up, and each worker has a core like those here")
     sample = "a simulated movie" if rates.simulated else "this movie"
+    at_work = sum(rates.core_seconds_per_pixel) / max(1e-30, sum(rates.seconds_per_pixel))
     facts.add_row(
         "  sample:",
-        f"{rates.blocks:,} blocks of {sample}, {rates.threads} side by side, here and now",
+        f"{rates.blocks:,} blocks of {sample}, {rates.threads} side by side, here and now; each "
+        f"had a core for {min(1.0, at_work):.0%} of its time",
     )
 
 

@@ -158,7 +158,7 @@ class Stack:
     def origin(self) -> tuple[int, int, int]:
         """Where in a unit of the movie the channel begins, on each axis."""
         frame, row, column = (
-            (min(part) if part.step > 0 else -1 - max(part)) % unit if part else 0
+            (part[0] if part.step > 0 else -1 - part[0]) % unit if part else 0
             for part, unit in zip(
                 (self.frames, self.rows, self.columns), self.movie.unit, strict=True
             )

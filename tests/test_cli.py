@@ -126,7 +126,7 @@ def test_dry_run_shows_the_plan_and_writes_nothing(folder):
     result = call("run", "movie.zarr", "movie.tif", "-o", "out.zarr", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "decoded 1.00 times" in result.stdout
-    assert "tasks:     2" in result.stdout
+    assert "tasks:     2 of 1 block" in result.stdout
     assert "memory:    " in result.stdout
     assert "output:    41.25 kiB before compression" in result.stdout
     assert not Path("out.zarr").exists()

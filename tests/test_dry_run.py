@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
+from dask.distributed import Client
 from rich.console import Console
 
 from smlmlp_dask import DescribedMovie, calibration, chunks, plan_spatial_mean, run_spatial_mean
@@ -58,6 +59,7 @@ def test_a_movie_of_five_terabytes():
     assert plan.output_bytes == 4 * 10**7 * 512 * 512
     assert plan.threads == plan.workers == 64
     assert plan.tasks_under_way == 4 * 64
+    assert plan.blocks_per_task == 16
     # a block as read, its chunk as decoded, three times half a block of float32
     assert plan.worker_bytes == BASE_BYTES + 2 * (2 * 32 * 512 * 512) + 3 * (4 * 16 * 512 * 512)
     assert plan.projected_bytes == 64 * plan.worker_bytes
@@ -83,6 +85,14 @@ def test_as_many_blocks_as_frames():
 def test_a_described_movie_is_planned_as_if_it_were_there(movie, which):
     described = plan_spatial_mean(DescribedMovie(SHAPE, ">u2", CHUNKS), 5.0, **which)
     assert described == plan_spatial_mean(movie, 5.0, **which)
+
+
+def test_nothing_is_gone_through():
+    # a step for each frame, or block, of this one would outlast the test
+    movie = DescribedMovie((10**14, 2048, 2048), "uint16", (1000, 256, 256))
+    plan = plan_spatial_mean(movie, bboxes=[[(0, 0, 2048, 2048), (3, 5, 2000, 2040)]])
+    assert plan.n_blocks > 10**11
+    assert all(channel.read_amplification > 1 for channel in plan.channels)
 
 
 def test_single_frames_by_default():
@@ -127,19 +137,22 @@ def test_what_is_no_plan(make, error, message, tmp_path, monkeypatch):
 
 def plan_with(rates, workers=None):
     channels = [chunks.plan_blocks((n, 512, 512), 2, (32, 512, 512), (9, 9)) for n in (320, 640)]
-    return JobPlan(channels, workers or 2, 2**34, workers, rates)
+    return JobPlan(channels, workers or 2, 2**34, workers, workers is not None, rates)
 
 
 def test_time_and_size_follow_from_the_rates():
     pixels = np.array([320, 640]) * 512 * 512
-    rates = Rates([1e-8, 3e-8], [2.5, 3.5], 1e9, 10, 2, True, Path())
+    rates = Rates([1e-8, 3e-8], [5e-9, 1e-8], [2.5, 3.5], 1e9, 10, 2, True, Path())
     plan = plan_with(rates)
     assert plan.stored_bytes == (pixels * [2.5, 3.5]).sum()
     assert plan.work_seconds == pytest.approx((pixels * [1e-8, 3e-8]).sum() / 2)
     assert plan.seconds == plan.work_seconds
-    assert plan_with(rates, workers=10).seconds == pytest.approx(plan.work_seconds / 5)
+    # each worker has a core of its own, on storage that keeps up
+    elsewhere = (pixels * [5e-9, 1e-8]).sum()
+    assert plan_with(rates, workers=10).seconds == pytest.approx(elsewhere / 10)
     assert plan_with(rates, workers=30).seconds == plan_with(rates, workers=99).seconds
-    slow = Rates([1e-8, 3e-8], [2.5, 3.5], 1e7, 10, 2, True, Path())
+    slow = Rates([1e-8, 3e-8], [5e-9, 1e-8], [2.5, 3.5], 1e7, 10, 2, True, Path())
+    assert plan_with(slow, workers=10).seconds == plan_with(rates, workers=10).seconds
     assert plan_with(slow).seconds == pytest.approx(plan.stored_bytes / 1e7)
 
 
@@ -269,9 +282,9 @@ def test_the_screen_of_a_described_movie(tmp_path, monkeypatch):
     lines = [line.rstrip() for line in result.stdout.splitlines()]
     assert lines[0] == "channel 0: 10,000,000×128×128 (frames×y×x), 305.18 GiB"
     for fact in (
-        "  blocks:  20,000 of 500×128×128, one task each",
-        "tasks:     20,000, 64 at a time",
-        "workers:   64 of one thread, like the threads here",
+        "  blocks:  20,000 of 500×128×128",
+        "tasks:     of up to 16 blocks, 64 at a time",
+        "workers:   64 of one thread, 378.12 MiB of memory each",
         "output:    610.35 GiB before compression",
     ):
         assert fact in lines
@@ -283,6 +296,15 @@ def test_the_screen_of_a_described_movie(tmp_path, monkeypatch):
     assert "\x1b" not in text
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert not list(tmp_path.iterdir())
+
+
+def test_the_screen_on_a_cluster(movie):
+    with Client(processes=False, dashboard_address=":0", n_workers=1, threads_per_worker=2):
+        result = dry_run(movie)
+    assert result.exit_code == 0, result.output
+    assert "tasks:     of 1 block, 2 at a time" in result.stdout
+    assert "scheduler: " in result.stdout
+    assert "regions:" not in result.stdout
 
 
 def test_the_screen_of_a_movie(movie):
