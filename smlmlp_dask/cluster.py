@@ -143,7 +143,7 @@ def connected(
     with ExitStack() as stack:
         client = active_client() or _start(place, memory_limit, tell, stack)
         if client is not None:
-            _wait_for_a_worker(client, place, tell)
+            _wait_for_a_worker(client, tell)
         yield
 
 
@@ -241,27 +241,28 @@ _TLS_REMEDY = (
 )
 
 
-def _wait_for_a_worker(client: Any, place: Place, tell: Callable[[str], None]) -> None:
-    limit: float | None = WAIT_SECONDS
-    if (configured := dask.config.get("distributed.scheduler.no-workers-timeout")) is not None:
-        limit = float(parse_timedelta(configured))
-    elif place.slurm is not None:
-        limit = None  # a queue takes the time it takes
+def no_workers_seconds() -> float:
+    """Return how long a scheduler may be without workers before a job is given up."""
+    configured = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+    return WAIT_SECONDS if configured is None else float(parse_timedelta(configured))
+
+
+def _wait_for_a_worker(client: Any, tell: Callable[[str], None]) -> None:
+    limit = no_workers_seconds()
     began, told = monotonic(), False
     while not client.scheduler_info(n_workers=1)["workers"]:
         waited = monotonic() - began
         where = f"the scheduler {client.scheduler.address}"
         if client.status != "running":
             raise RuntimeError(f"{where} ended before it had a worker: start it again")
-        if limit is not None and waited > limit:
+        if waited > limit:
             raise RuntimeError(
                 f"{where} had no worker for {limit:g} s: start some with "
                 f"dask worker {client.scheduler.address}, or raise "
                 "distributed.scheduler.no-workers-timeout in Dask's configuration"
             )
         if waited > PATIENCE_SECONDS and not told:
-            bound = "Ctrl-C gives up" if limit is None else f"for {limit:g} s at most"
-            tell(f"waiting for a worker of {where}, {bound}")
+            tell(f"waiting for a worker of {where}, for {limit:g} s at most")
             told = True
         sleep(0.1)
 
@@ -277,24 +278,24 @@ def _local_processes(
 
     total = MEMORY_LIMIT if memory_limit is None else memory_limit_bytes(memory_limit)
     threads = max(1, CPU_COUNT // count)
-    # The dashboard needs bokeh, which is not asked for; a free port, as many may run.
-    dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
     workers = stack.enter_context(
         LocalCluster(
             n_workers=0,
             threads_per_worker=threads,
             memory_limit=total // count,
             host="127.0.0.1",
-            dashboard_address=dashboard,
+            dashboard_address="127.0.0.1:0",  # any free port: another may run here
             silence_logs=logging.CRITICAL,
         )
     )
     workers.sync(_leave_interrupts_to_us)
-    workers.scale(count)
+    # Dask drops a worker that takes long to start again; this brings another.
+    workers.adapt(minimum=count, maximum=count)
     client = stack.enter_context(Client(workers))
     client.wait_for_workers(count)
     each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
-    link = f"; dashboard: {workers.dashboard_link}" if dashboard else ""
+    # It needs bokeh, which is not asked for.
+    link = f"; dashboard: {workers.dashboard_link}" if find_spec("bokeh") else ""
     tell(f"{count} worker process{'es' if count > 1 else ''}, {each}{link}")
     return client
 
@@ -342,8 +343,7 @@ def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
             shared_temp_directory=shared,
             silence_logs=logging.CRITICAL,
             scheduler_options={
-                "dashboard": False,
-                "dashboard_address": None,
+                "dashboard_address": ":0",
                 **dask.config.get("jobqueue.slurm.scheduler-options", {}),
             },
         )
@@ -357,8 +357,13 @@ def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
     least, most = slurm.jobs
     # Also for a fixed number: a job that reached its walltime is submitted again. The backlog of
     # a job is bounded, and Dask would ask for few workers if they had 5 s to be done with it.
+    if dask.config.get("distributed.scheduler.no-workers-timeout", None) is None:
+        stack.enter_context(dask.config.set({"distributed.scheduler.no-workers-timeout": "365d"}))
     jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
-    tell(f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted")
+    tell(
+        f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted; squeue --me "
+        "shows whether they wait"
+    )
     return stack.enter_context(Client(jobs))
 
 
