@@ -1,5 +1,6 @@
 """Where a job runs: an active client, a scheduler, local processes, SLURM jobs, or threads."""
 
+import asyncio
 import json
 import logging
 import shutil
@@ -30,6 +31,9 @@ USABLE = 0.75
 WAIT_SECONDS = 300.0
 """How long a scheduler may be without workers, unless Dask's configuration says otherwise in
 ``distributed.scheduler.no-workers-timeout``."""
+
+REPLACE_SECONDS = 5.0
+"""Between two looks for workers that were lost for good."""
 
 PATIENCE_SECONDS = 2.0
 """After which it is said that one waits."""
@@ -289,8 +293,8 @@ def _local_processes(
         )
     )
     workers.sync(_leave_interrupts_to_us)
-    # Dask drops a worker that takes long to start again; this brings another.
-    workers.adapt(minimum=count, maximum=count)
+    workers.scale(count)
+    _replace_the_lost(workers, stack)
     client = stack.enter_context(Client(workers))
     client.wait_for_workers(count)
     each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
@@ -310,12 +314,30 @@ async def _leave_interrupts_to_us() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
+def _replace_the_lost(workers: Any, stack: ExitStack) -> None:
+    """Bring a new worker for each that does not come back, as after the walltime of its job.
+
+    Dask drops those, but starts others only when it is told again how many there should be.
+    """
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(REPLACE_SECONDS)
+            workers.scale(len(workers.worker_spec))
+
+    async def begin() -> "asyncio.Task[None]":
+        return asyncio.create_task(repeat())
+
+    task = workers.sync(begin)
+    stack.callback(lambda: workers.loop.add_callback(task.cancel))
+
+
 # SLURM
 
 
 def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise RuntimeError(
             "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"
@@ -328,38 +350,42 @@ def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
     from distributed import Client
     from distributed.security import Security
 
-    security = Security()  # of Dask's configuration
-    if not security.get_tls_config_for_role("scheduler"):
-        security = Security.temporary()  # a login node has many users
-    shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
-    try:
-        jobs = SLURMCluster(
-            queue=slurm.queue,
-            walltime=slurm.walltime,
-            cores=slurm.cores,
-            memory=slurm.memory,
-            job_name="smlmlp-dask",
-            security=security,
-            shared_temp_directory=shared,
-            silence_logs=logging.CRITICAL,
-            scheduler_options={
-                "dashboard_address": ":0",
-                **dask.config.get("jobqueue.slurm.scheduler-options", {}),
-            },
-        )
-    except ValueError as error:
+    sizes = {"cores": slurm.cores, "memory": slurm.memory}
+    if any(
+        size is None and dask.config.get(f"jobqueue.slurm.{name}", None) is None
+        for name, size in sizes.items()
+    ):
         raise ValueError(
             "how large a SLURM job is must be said: pass --cores and --job-memory, such as "
             "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
-        ) from error
+        )
+    security = Security()  # of Dask's configuration
+    if security.get_tls_config_for_role("scheduler")["cert"] is None:
+        security = Security.temporary()  # a login node has many users
+    shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
+    configured = dask.config.get("jobqueue.slurm.scheduler-options", {})
+    jobs = SLURMCluster(
+        queue=slurm.queue,
+        walltime=slurm.walltime,
+        cores=slurm.cores,
+        memory=slurm.memory,
+        job_name="smlmlp-dask",
+        security=security,
+        shared_temp_directory=shared,
+        silence_logs=logging.CRITICAL,
+        scheduler_options={"dashboard_address": ":0", **configured},
+    )
     stack.enter_context(jobs)
     _try_to_submit(jobs.job_script())
     least, most = slurm.jobs
-    # Also for a fixed number: a job that reached its walltime is submitted again. The backlog of
-    # a job is bounded, and Dask would ask for few workers if they had 5 s to be done with it.
     if dask.config.get("distributed.scheduler.no-workers-timeout", None) is None:
         stack.enter_context(dask.config.set({"distributed.scheduler.no-workers-timeout": "365d"}))
-    jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
+    if least == most:
+        jobs.scale(jobs=most)
+    else:
+        # What is under way is bounded: with 5 s to be done with it, Dask would ask for few workers.
+        jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
+    _replace_the_lost(jobs, stack)
     tell(
         f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted; squeue --me "
         "shows whether they wait"
