@@ -32,6 +32,9 @@ WAIT_SECONDS = 300.0
 """How long a scheduler may be without workers, unless Dask's configuration says otherwise in
 ``distributed.scheduler.no-workers-timeout``."""
 
+FOREVER_SECONDS = 1e9
+"""How long jobs of SLURM are waited for: a queue takes the time it takes."""
+
 REPLACE_SECONDS = 5.0
 """Between two looks for workers that were lost for good."""
 
@@ -266,7 +269,8 @@ def _wait_for_a_worker(client: Any, tell: Callable[[str], None]) -> None:
                 "distributed.scheduler.no-workers-timeout in Dask's configuration"
             )
         if waited > PATIENCE_SECONDS and not told:
-            tell(f"waiting for a worker of {where}, for {limit:g} s at most")
+            bound = f"for {limit:g} s at most" if limit < FOREVER_SECONDS else "Ctrl-C gives up"
+            tell(f"waiting for a worker of {where}, {bound}")
             told = True
         sleep(0.1)
 
@@ -336,12 +340,15 @@ def _replace_the_lost(workers: Any, stack: ExitStack) -> None:
 
 
 def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise RuntimeError(
             "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"
         ) from None
+    for number, handler in handlers.items():  # its import lets both end Python without a word
+        signal.signal(number, handler)
     if shutil.which("sbatch") is None:
         raise RuntimeError(
             "--slurm needs sbatch, which is not on this machine: run it where SLURM jobs are "
@@ -379,7 +386,8 @@ def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
     _try_to_submit(jobs.job_script())
     least, most = slurm.jobs
     if dask.config.get("distributed.scheduler.no-workers-timeout", None) is None:
-        stack.enter_context(dask.config.set({"distributed.scheduler.no-workers-timeout": "365d"}))
+        forever = {"distributed.scheduler.no-workers-timeout": f"{FOREVER_SECONDS:g}s"}
+        stack.enter_context(dask.config.set(forever))
     if least == most:
         jobs.scale(jobs=most)
     else:
