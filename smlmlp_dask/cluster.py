@@ -1,5 +1,6 @@
 """Where a job runs: an active client, a scheduler, local processes, SLURM jobs, or threads."""
 
+import asyncio
 import json
 import logging
 import shutil
@@ -32,6 +33,12 @@ USABLE = 0.75
 WAIT_SECONDS = 300.0
 """How long a scheduler may be without workers, unless Dask's configuration says otherwise in
 ``distributed.scheduler.no-workers-timeout``."""
+
+FOREVER_SECONDS = 1e9
+"""How long jobs of SLURM are waited for: a queue takes the time it takes."""
+
+REPLACE_SECONDS = 5.0
+"""Between two looks for workers that were lost for good."""
 
 PATIENCE_SECONDS = 2.0
 """After which it is said that one waits."""
@@ -145,7 +152,7 @@ def connected(
     with ExitStack() as stack:
         client = active_client() or _start(place, memory_limit, tell, stack)
         if client is not None:
-            _wait_for_a_worker(client, place, tell)
+            _wait_for_a_worker(client, tell)
         yield
 
 
@@ -243,26 +250,28 @@ _TLS_REMEDY = (
 )
 
 
-def _wait_for_a_worker(client: Any, place: Place, tell: Callable[[str], None]) -> None:
-    limit: float | None = WAIT_SECONDS
-    if (configured := dask.config.get("distributed.scheduler.no-workers-timeout")) is not None:
-        limit = float(parse_timedelta(configured))
-    elif place.slurm is not None:
-        limit = None  # a queue takes the time it takes
+def no_workers_seconds() -> float:
+    """Return how long a scheduler may be without workers before a job is given up."""
+    configured = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+    return WAIT_SECONDS if configured is None else float(parse_timedelta(configured))
+
+
+def _wait_for_a_worker(client: Any, tell: Callable[[str], None]) -> None:
+    limit = no_workers_seconds()
     began, told = monotonic(), False
     while not client.scheduler_info(n_workers=1)["workers"]:
         waited = monotonic() - began
         where = f"the scheduler {client.scheduler.address}"
         if client.status != "running":
             raise RuntimeError(f"{where} ended before it had a worker: start it again")
-        if limit is not None and waited > limit:
+        if waited > limit:
             raise RuntimeError(
                 f"{where} had no worker for {limit:g} s: start some with "
                 f"dask worker {client.scheduler.address}, or raise "
                 "distributed.scheduler.no-workers-timeout in Dask's configuration"
             )
         if waited > PATIENCE_SECONDS and not told:
-            bound = "Ctrl-C gives up" if limit is None else f"for {limit:g} s at most"
+            bound = f"for {limit:g} s at most" if limit < FOREVER_SECONDS else "Ctrl-C gives up"
             tell(f"waiting for a worker of {where}, {bound}")
             told = True
         sleep(0.1)
@@ -279,24 +288,24 @@ def _local_processes(
 
     total = MEMORY_LIMIT if memory_limit is None else memory_limit_bytes(memory_limit)
     threads = max(1, CPU_COUNT // count)
-    # The dashboard needs bokeh, which is not asked for; a free port, as many may run.
-    dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
     workers = stack.enter_context(
         LocalCluster(
             n_workers=0,
             threads_per_worker=threads,
             memory_limit=total // count,
             host="127.0.0.1",
-            dashboard_address=dashboard,
+            dashboard_address="127.0.0.1:0",  # any free port: another may run here
             silence_logs=logging.CRITICAL,
         )
     )
     workers.sync(_leave_interrupts_to_us)
     workers.scale(count)
+    _replace_the_lost(workers, stack)
     client = stack.enter_context(Client(workers))
     client.wait_for_workers(count)
     each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
-    link = f"; dashboard: {workers.dashboard_link}" if dashboard else ""
+    # It needs bokeh, which is not asked for.
+    link = f"; dashboard: {workers.dashboard_link}" if find_spec("bokeh") else ""
     tell(f"{count} worker process{'es' if count > 1 else ''}, {each}{link}")
     return client
 
@@ -311,16 +320,37 @@ async def _leave_interrupts_to_us() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
+def _replace_the_lost(workers: Any, stack: ExitStack) -> None:
+    """Bring a new worker for each that does not come back, as after the walltime of its job.
+
+    Dask drops those, but starts others only when it is told again how many there should be.
+    """
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(REPLACE_SECONDS)
+            workers.scale(len(workers.worker_spec))
+
+    async def begin() -> "asyncio.Task[None]":
+        return asyncio.create_task(repeat())
+
+    task = workers.sync(begin)
+    stack.callback(lambda: workers.loop.add_callback(task.cancel))
+
+
 # SLURM
 
 
 def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise RuntimeError(
             "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"
         ) from None
+    for number, handler in handlers.items():  # its import lets both end Python without a word
+        signal.signal(number, handler)
     if shutil.which("sbatch") is None:
         raise RuntimeError(
             "--slurm needs sbatch, which is not on this machine: run it where SLURM jobs are "
@@ -329,38 +359,47 @@ def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
     from distributed import Client
     from distributed.security import Security
 
-    security = Security()  # of Dask's configuration
-    if not security.get_tls_config_for_role("scheduler"):
-        security = Security.temporary()  # a login node has many users
-    shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
-    try:
-        jobs = SLURMCluster(
-            queue=slurm.queue,
-            walltime=slurm.walltime,
-            cores=slurm.cores,
-            memory=slurm.memory,
-            job_name="smlmlp-dask",
-            security=security,
-            shared_temp_directory=shared,
-            silence_logs=logging.CRITICAL,
-            scheduler_options={
-                "dashboard": False,
-                "dashboard_address": None,
-                **dask.config.get("jobqueue.slurm.scheduler-options", {}),
-            },
-        )
-    except ValueError as error:
+    sizes = {"cores": slurm.cores, "memory": slurm.memory}
+    if any(
+        size is None and dask.config.get(f"jobqueue.slurm.{name}", None) is None
+        for name, size in sizes.items()
+    ):
         raise ValueError(
             "how large a SLURM job is must be said: pass --cores and --job-memory, such as "
             "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
-        ) from error
+        )
+    security = Security()  # of Dask's configuration
+    if security.get_tls_config_for_role("scheduler")["cert"] is None:
+        security = Security.temporary()  # a login node has many users
+    shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
+    configured = dask.config.get("jobqueue.slurm.scheduler-options", {})
+    jobs = SLURMCluster(
+        queue=slurm.queue,
+        walltime=slurm.walltime,
+        cores=slurm.cores,
+        memory=slurm.memory,
+        job_name="smlmlp-dask",
+        security=security,
+        shared_temp_directory=shared,
+        silence_logs=logging.CRITICAL,
+        scheduler_options={"dashboard_address": ":0", **configured},
+    )
     stack.enter_context(jobs)
     _try_to_submit(jobs.job_script())
     least, most = slurm.jobs
-    # Also for a fixed number: a job that reached its walltime is submitted again. The backlog of
-    # a job is bounded, and Dask would ask for few workers if they had 5 s to be done with it.
-    jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
-    tell(f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted")
+    if dask.config.get("distributed.scheduler.no-workers-timeout", None) is None:
+        forever = {"distributed.scheduler.no-workers-timeout": f"{FOREVER_SECONDS:g}s"}
+        stack.enter_context(dask.config.set(forever))
+    if least == most:
+        jobs.scale(jobs=most)
+    else:
+        # What is under way is bounded: with 5 s to be done with it, Dask would ask for few workers.
+        jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
+    _replace_the_lost(jobs, stack)
+    tell(
+        f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted; squeue --me "
+        "shows whether they wait"
+    )
     return stack.enter_context(Client(jobs))
 
 

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from .cluster import active_client
+from .cluster import active_client, no_workers_seconds
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,6 +22,9 @@ TASKS_PER_THREAD = 4
 
 AHEAD_SECONDS = 15.0
 """Work under way, at least: adaptive clusters measure how many workers they need by it."""
+
+POLL_SECONDS = 0.01
+"""Between two looks at what is done, where nothing was."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at how many workers there are."""
@@ -60,16 +63,28 @@ class _Window:
         self.done = 0
         self._looked, self._done_then, self._rate = monotonic(), 0, 0.0
         self._threads = self._count()
+        self._seen = self._looked
 
     def _count(self) -> int:
         return int(self.client.scheduler_info(n_workers=0)["total_threads"])
 
-    def size(self) -> int:
+    def look(self) -> None:
+        """See how many workers there are, if it was not just seen."""
         now = monotonic()
-        if (passed := now - self._looked) >= LOOK_SECONDS:
-            self._rate = (self.done - self._done_then) / passed
-            self._looked, self._done_then = now, self.done
-            self._threads = self._count()
+        if (passed := now - self._looked) < LOOK_SECONDS:
+            return
+        self._rate = (self.done - self._done_then) / passed
+        self._looked, self._done_then = now, self.done
+        self._threads = self._count()
+        if self._threads:
+            self._seen = now
+        elif now - self._seen > (limit := no_workers_seconds()):
+            raise RuntimeError(
+                f"the scheduler {self.client.scheduler.address} lost its last worker {limit:g} s "
+                "ago: start some, and go on with resume=True (--resume)"
+            )
+
+    def size(self) -> int:
         return max(TASKS_PER_THREAD * max(1, self._threads), int(AHEAD_SECONDS * self._rate))
 
 
@@ -111,28 +126,35 @@ def run_on_cluster(
         missing = max(0, window.size() - len(under_way))
         return [submit(argument, next(orders), 1) for argument in islice(arguments, missing)]
 
+    def finished(future: Any, result: Any) -> None:
+        if isinstance(result, CancelledError):  # which comes as if it were a result
+            raise result
+        task = under_way.pop(future.key)
+        if future.status != "error":
+            window.done += 1
+            on_done(task.argument, result)
+            return
+        error = result[1]
+        if not isinstance(error, KilledWorker):
+            raise error.with_traceback(result[2])
+        if task.trial == MOST_TRIALS:
+            deaths = MOST_TRIALS * (error.allowed_failures + 1)
+            raise RuntimeError(
+                f"{deaths} workers died while they had {task.argument}, the last one "
+                f"{error.last_worker.address}: give them more memory, or look into their logs"
+            ) from error
+        completed.add(submit(task.argument, task.order, task.trial + 1))
+
     orders = count()
     try:
         completed = as_completed(more(), loop=client.loop, with_results=True, raise_errors=False)
-        for future, result in completed:
-            if isinstance(result, CancelledError):  # which comes as if it were a result
-                raise result
-            task = under_way.pop(future.key)
-            if future.status == "error":
-                error = result[1]
-                if not isinstance(error, KilledWorker):
-                    raise error.with_traceback(result[2])
-                if task.trial == MOST_TRIALS:
-                    deaths = MOST_TRIALS * (error.allowed_failures + 1)
-                    raise RuntimeError(
-                        f"{deaths} workers died while they had {task.argument}, the last one "
-                        f"{error.last_worker.address}: give them more memory, or look into their "
-                        "logs"
-                    ) from error
-                completed.add(submit(task.argument, task.order, task.trial + 1))
-                continue
-            window.done += 1
-            on_done(task.argument, result)
+        while under_way:
+            batch = completed.next_batch(block=False)
+            window.look()
+            if not batch:
+                sleep(POLL_SECONDS)
+            for future, result in batch:
+                finished(future, result)
             completed.update(more())
     except Exception as error:
         if client.status == "running" and not isinstance(error, CancelledError):

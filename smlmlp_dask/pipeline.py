@@ -59,6 +59,15 @@ class Lock:
 
     folder: Path
     owner: str
+    sources: tuple[Path, ...] = ()
+
+    def check_sources(self) -> None:
+        """Refuse to read where sources are not seen: Zarr would take all chunks for empty."""
+        for path in self.sources:
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"{this_worker()} cannot read {path}: use a folder that all machines share"
+                )
 
     def check(self) -> None:
         """Refuse to write where another run writes, or where nobody does."""
@@ -240,7 +249,7 @@ def run_spatial_mean(
         threads=threads,
         cuda=cuda,
         storage=storage,
-        lock=Lock(destination.absolute() / RECORDS, this_owner()),
+        lock=Lock(destination.absolute() / RECORDS, this_owner(), tuple(roots[:8])),
     )
     log.info("engine %s %s, codec %s", plain["engine"], plain["engine_version"], storage.codec)
     with (
@@ -310,7 +319,9 @@ def filter_and_store(
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
     inner = task.block.inner
     own = (slice(None), *task.block.own[1:])
+    lock.check_sources()
     raw = _read(task.source)
+    lock.check_sources()
     checksums = []
     for first, stop in pairwise(_steps(inner[0], task.target.chunks[0])):
         frames = raw[first - inner[0].start : stop - inner[0].start]

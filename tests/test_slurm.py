@@ -1,0 +1,87 @@
+"""A job in SLURM jobs, on a real SLURM: tests/slurm/one_node.sh starts one."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from smlmlp_dask.cluster import Place, SlurmJobs, connected
+
+from .test_cluster import contents, finish, journal, movie, start, wait_for, whole
+
+__all__ = ["movie", "whole"]  # fixtures
+
+SLURM_CONFIG = {
+    "jobqueue__slurm__interface": "lo",
+    "jobqueue__slurm__log_directory": os.environ.get("SLURM_TEST_LOGS", "/tmp"),
+}
+JOBS = ("--slurm", "--queue", "debug", "--walltime", "0:10:00", "--cores", "1")
+
+
+def queue():
+    """Return the numbers of the jobs that SLURM has, or None where it does not answer."""
+    if shutil.which("squeue") is None:
+        return None
+    command = ["squeue", "--noheader", "--name", "smlmlp-dask", "--format", "%A", "--states"]
+    listed = subprocess.run(
+        [*command, "RUNNING,PENDING"], check=False, capture_output=True, text=True, timeout=30
+    )
+    return listed.stdout.split() if listed.returncode == 0 else None
+
+
+pytestmark = pytest.mark.skipif(
+    queue() is None, reason="no SLURM answers here; tests/slurm/one_node.sh starts one"
+)
+
+
+@pytest.fixture(autouse=True)
+def extra():
+    pytest.importorskip("dask_jobqueue", reason="the extra slurm is not installed")
+
+
+def test_a_job_that_is_cancelled_costs_only_its_blocks(movie, whole, tmp_path):
+    out = tmp_path / "out.zarr"
+    arguments = ("run", movie, "-o", out, *JOBS, "--job-memory", "1500MB", "--jobs", "1:2")
+    process = start(*arguments, config=SLURM_CONFIG)
+    wait_for(lambda: len(journal(out)) >= 5, process)
+    lost = queue()[0]
+    subprocess.run(["scancel", lost], check=True)
+    assert finish(process) == (0, "")
+    assert contents(out) == whole
+    wait_for(lambda: queue() == [])
+
+
+def test_ctrl_c_leaves_no_job(movie, tmp_path):
+    out = tmp_path / "out.zarr"
+    arguments = ("run", movie, "-o", out, *JOBS, "--job-memory", "1500MB")
+    process = start(*arguments, config=SLURM_CONFIG)
+    wait_for(lambda: len(journal(out)) >= 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    code, said = finish(process)
+    assert code == 128 + signal.SIGINT, said
+    assert re.fullmatch(r"Error: interrupted by SIGINT; \d+ of 40 blocks are kept; .*\n", said)
+    wait_for(lambda: queue() == [])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--queue", "nowhere"], r"SLURM refuses the job: .*[Ii]nvalid partition.*"),
+        (["--cores", "4000"], r"SLURM refuses the job: .*"),
+    ],
+)
+def test_what_slurm_refuses_is_said_in_one_line(movie, tmp_path, options, said):
+    arguments = ("run", movie, "-o", tmp_path / "out.zarr", *JOBS, "--job-memory", "1GB", *options)
+    code, line = finish(start(*arguments, config=SLURM_CONFIG))
+    assert code == 2
+    assert re.fullmatch(rf"Error: {said}\n", line), line
+    assert queue() == []
+
+
+def test_the_size_of_a_job_must_be_said():
+    asked = pytest.raises(ValueError, match=r"pass --cores and --job-memory")
+    with asked, connected(Place(slurm=SlurmJobs(cores=1))):
+        pass
