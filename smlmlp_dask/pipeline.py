@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -61,8 +61,14 @@ class Lock:
     owner: str
     sources: tuple[Path, ...] = ()
 
-    def check_sources(self) -> None:
-        """Refuse to read where sources are not seen: Zarr would take all chunks for empty."""
+    def reading(self, read: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        """Read while sources are seen, before and after: Zarr takes chunks that are not for 0."""
+        self._check_sources()
+        pixels = read()
+        self._check_sources()
+        return pixels
+
+    def _check_sources(self) -> None:
         for path in self.sources:
             if not path.exists():
                 raise FileNotFoundError(
@@ -319,9 +325,7 @@ def filter_and_store(
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
     inner = task.block.inner
     own = (slice(None), *task.block.own[1:])
-    lock.check_sources()
-    raw = _read(task.source)
-    lock.check_sources()
+    raw = _read(task.source) if lock is None else lock.reading(lambda: _read(task.source))
     checksums = []
     for first, stop in pairwise(_steps(inner[0], task.target.chunks[0])):
         frames = raw[first - inner[0].start : stop - inner[0].start]
