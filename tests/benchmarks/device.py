@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smlmlp_dask import backend, ndimage
-from smlmlp_dask.background import SpatialMean
+from smlmlp_dask.filtering import SpatialMean
 from smlmlp_dask.kernels import without_zero_ends
 
 if TYPE_CHECKING:
