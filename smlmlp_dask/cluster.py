@@ -6,29 +6,22 @@ import logging
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any
 
 import dask.config
 from dask.system import CPU_COUNT
-from dask.utils import format_bytes, parse_bytes, parse_timedelta
+from dask.utils import format_bytes, parse_timedelta
+
+from .workers import active_client, leaves_it_to_dask, memory_limit_bytes
 
 log = logging.getLogger(__name__)
-
-R = TypeVar("R")
-
-BASE_BYTES = 300 * 2**20
-"""What Python and the libraries take, in each process, before the first block."""
-
-USABLE = 0.75
-"""Share of a worker's memory limit that is planned for: at 80 % it pauses, at 95 % it is killed."""
 
 WAIT_SECONDS = 300.0
 """How long a scheduler may be without workers, unless Dask's configuration says otherwise in
@@ -156,23 +149,6 @@ def connected(
         yield
 
 
-def active_client() -> Any:
-    """Return the `distributed.Client` that Dask would use, or None."""
-    if "distributed.client" not in sys.modules or not _leaves_it_to_dask():  # then there is none
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
-def _leaves_it_to_dask() -> bool:
-    """Say whether no scheduler of this process was chosen, as by ``dask.config.set``."""
-    return dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed")
-
-
 def _start(
     place: Place, memory_limit: int | str | None, tell: Callable[[str], None], stack: ExitStack
 ) -> Any:
@@ -185,7 +161,7 @@ def _start(
     if place.scheduler is not None:
         return _client_of(place.scheduler, "--scheduler", stack)
     configured = dask.config.get("scheduler-address", None)
-    if configured and _leaves_it_to_dask():
+    if configured and leaves_it_to_dask():
         return _client_of(str(configured), "Dask's scheduler-address", stack)
     return None
 
@@ -415,96 +391,3 @@ def _try_to_submit(script: str) -> None:
     if tried.returncode:
         said = " ".join(tried.stderr.split()) or f"exit code {tried.returncode}"
         raise RuntimeError(f"SLURM refuses the job: {said}; see sinfo for what it has")
-
-
-# What the workers have
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who runs the tasks.
-
-    Attributes
-    ----------
-    threads : int
-        Tasks that run side by side, on all workers together.
-    memory_bytes : int
-        Memory that all of them may use together.
-    processes : int
-        Processes that have these threads.
-    usable : float
-        Share of the memory that may be planned for.
-    """
-
-    threads: int
-    memory_bytes: int
-    processes: int = 1
-    usable: float = 1.0
-
-    @property
-    def task_bytes(self) -> int:
-        """Memory for each of the tasks that run side by side; negative where there is none."""
-        tasks = int(self.usable * self.memory_bytes) - self.processes * BASE_BYTES
-        return tasks // self.threads
-
-    def limited(self, memory_bytes: int) -> "Workers":
-        """Return the same with a memory limit that was asked for, if a cluster has as much."""
-        if self.usable < 1:
-            memory_bytes = min(memory_bytes, self.memory_bytes)
-        return replace(self, memory_bytes=memory_bytes)
-
-
-def count_workers() -> int | None:
-    """Return how many workers a cluster has, by its last heartbeat; None where there is none."""
-    client = active_client()
-    return None if client is None else client._scheduler_identity.get("n_workers", 0)
-
-
-def on_every_worker(function: Callable[[], R]) -> list[R]:
-    """Return what a function returns on each worker of the active client, else in this process.
-
-    Raises
-    ------
-    Exception
-        What it raised on one of them.
-    """
-    client = active_client()
-    return [function()] if client is None else list(client.run(function).values())
-
-
-def active_workers() -> Workers:
-    """Return the workers of the active `distributed.Client`, else of this machine."""
-    from distributed.system import MEMORY_LIMIT  # knows of cgroups and resource limits
-
-    client = active_client()
-    if client is not None and (info := client.scheduler_info(n_workers=-1)["workers"]):
-        threads = sum(worker["nthreads"] for worker in info.values())
-        each = min((w["memory_limit"] or MEMORY_LIMIT) / w["nthreads"] for w in info.values())
-        return Workers(threads, int(threads * each), len(info), USABLE)
-    scheduler = dask.config.get("scheduler", None)
-    if isinstance(scheduler, str) and scheduler.lower().startswith(("sync", "single")):
-        return Workers(1, MEMORY_LIMIT)
-    return Workers(dask.config.get("num_workers", None) or CPU_COUNT, MEMORY_LIMIT)
-
-
-def memory_limit_bytes(memory_limit: int | str, processes: int = 1) -> int:
-    """Return a memory limit, of so many processes together, in bytes.
-
-    Raises
-    ------
-    ValueError
-        If it is no number of bytes, or less than Python and the libraries take.
-    """
-    try:
-        limit = int(parse_bytes(memory_limit))
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        raise ValueError(
-            f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
-        ) from None
-    if limit <= processes * BASE_BYTES:
-        each = f" in each of {processes} workers" if processes > 1 else ""
-        raise ValueError(
-            f"memory_limit is {memory_limit}: pass more than "
-            f"{format_bytes(processes * BASE_BYTES)}, which Python and the libraries take{each}"
-        )
-    return limit

@@ -12,7 +12,8 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from .cluster import active_client, no_workers_seconds
+from .cluster import no_workers_seconds
+from .workers import active_client
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import arguments, backend, chunks
-from .cluster import BASE_BYTES, active_client, connected
+from .cluster import connected
 from .described import DescribedMovie
 from .distributing import TASKS_PER_THREAD
 from .filtering import Engine, check_engine
@@ -16,6 +16,7 @@ from .jobs import REGION_TASKS, blocks_per_task
 from .planning import Source, cut_into_blocks, source_list, workers_for
 from .sources import described_stacks, open_stacks
 from .storage import Codec, Storage
+from .workers import BASE_BYTES, active_client
 
 if TYPE_CHECKING:
     from .calibration import Rates

@@ -16,8 +16,8 @@ from dask.delayed import delayed
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
-from .cluster import active_client, active_workers
 from .distributing import run_on_cluster
+from .workers import active_client, active_workers
 
 T = TypeVar("T")
 R = TypeVar("R")

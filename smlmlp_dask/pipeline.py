@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import arguments, backend, chunks
-from .cluster import connected, count_workers, on_every_worker
+from .cluster import connected
 from .distributing import seen_by_workers, this_worker
 from .filtering import Engine, SpatialMean, check_engine, engine_version, filter_chunk
 from .jobs import run_tasks
@@ -27,6 +27,7 @@ from .sources import source_roots
 from .stack import SourceReadError, Stack
 from .storage import Codec, Storage
 from .store import RECORDS, SpatialMeanResult, open_backgrounds, read_attributes, refusing_damage
+from .workers import count_workers, on_every_worker
 from .writing import check_destination, writing
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 from dask.utils import format_bytes
 
 from . import arguments, chunks
-from .cluster import Workers, active_workers, memory_limit_bytes
 from .filtering import SpatialMean
 from .sources import open_stacks
 from .stack import Stack, shown
+from .workers import Workers, active_workers, memory_limit_bytes
 
 Source: TypeAlias = str | os.PathLike[str]
 

@@ -23,10 +23,11 @@ import zarr
 from dask.distributed import Client, LocalCluster
 
 from smlmlp_dask import chunks, distributing, pipeline, run_spatial_mean
-from smlmlp_dask.cluster import Place, SlurmJobs, active_client, active_workers, connected
+from smlmlp_dask.cluster import Place, SlurmJobs, connected
 from smlmlp_dask.records import Journal
 from smlmlp_dask.store import progress
 from smlmlp_dask.verify import verify_backgrounds
+from smlmlp_dask.workers import active_client, active_workers
 
 SLOW_SECONDS = 60
 CHUNK, N_BLOCKS = 16, 40

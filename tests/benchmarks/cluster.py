@@ -33,8 +33,8 @@ import zarr
 from distributed import Client
 from job import Movie, print_machine, print_table, spread, write_zarr
 
-from smlmlp_dask.filtering import SpatialMean
 from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.filtering import SpatialMean
 from smlmlp_dask.jobs import run_tasks
 from smlmlp_dask.pipeline import Task, filter_and_store
 from smlmlp_dask.sources import open_stacks

@@ -12,8 +12,8 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask.filtering import SpatialMean, filter_chunk
 from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.filtering import SpatialMean, filter_chunk
 from smlmlp_dask.kernels import gaussian_kernel
 from smlmlp_dask.sources import open_stacks
 from smlmlp_dask.storage import Storage
