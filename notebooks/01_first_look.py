@@ -8,6 +8,10 @@
 #       format_name: percent
 #       format_version: '1.3'
 #       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
@@ -150,6 +154,8 @@ axes[0, 0].set_ylabel("y (px)")
 axes[1, 0].set_ylabel("y (px)")
 figure.colorbar(shown, ax=axes[0], label="background (counts)")
 figure.colorbar(signal, ax=axes[1], label="signal (counts)")
+plt.show()
+
 # %% [markdown]
 # **See:** with a radius of 2 px the molecules are in the background (above) and faint in the signal
 # (below). As the radius grows, they leave the background for the signal. At 80 px the background is
@@ -169,6 +175,7 @@ axes.set(xscale="log", xlabel="radius (px)", ylabel="error of the background (co
 axes.set_xticks(radii, [str(radius) for radius in radii])
 axes.minorticks_off()
 axes.set_ylim(bottom=0)
+plt.show()
 print("smallest error of these at a radius of", radii[int(np.argmin(errors))], "px")
 
 # %% [markdown]

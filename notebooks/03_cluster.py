@@ -8,6 +8,10 @@
 #       format_name: percent
 #       format_version: '1.3'
 #       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
@@ -58,7 +62,11 @@ alone
 
 # %%
 cluster = LocalCluster(
-    n_workers=2, threads_per_worker=1, memory_limit="2GB", host="127.0.0.1", dashboard_address=":0"
+    n_workers=2,
+    threads_per_worker=1,
+    memory_limit="2GB",
+    host="127.0.0.1",
+    dashboard_address="127.0.0.1:0",
 )
 client = Client(cluster)
 print(client.dashboard_link)
@@ -74,8 +82,8 @@ print(f"{plan.n_blocks} blocks, {plan.threads} at a time")
 print(f"{plan.memory_limit_bytes / 1e9:.0f} GB of memory, all workers together")
 
 # %% [markdown]
-# The call is the same as before. `performance_report` keeps what the dashboard showed in a file, for
-# later or for a colleague who is asked why it was slow.
+# The call is the same as before. `performance_report` keeps what the dashboard showed in a file,
+# for later, or for the colleague who is asked why it was slow.
 
 # %%
 report_path = Path(folder.name, "report.html")
@@ -99,36 +107,29 @@ cluster.close()
 # ## SLURM
 #
 # [dask-jobqueue](https://jobqueue.dask.org) makes workers out of SLURM jobs: the lines above with
-# another `cluster`. It is not part of the `notebooks` extra (`pip install dask-jobqueue`), and the
-# next cell does nothing where there is no SLURM. Adapt memory, time and queue to yours; the paths
-# must be on a file system that the nodes share.
-
+# another `cluster`. It is not part of the `notebooks` extra (`pip install dask-jobqueue`). The next
+# cell submits nothing unless you say so: adapt queue, memory and time to your cluster, put movie
+# and result on a file system that its nodes share, and set `USE_SLURM` to True.
 
 # %%
-def slurm_cluster():
-    """Return workers that are SLURM jobs: 4 processes of 4 threads with 16 GB each."""
+USE_SLURM = False
+
+if USE_SLURM:
     from dask_jobqueue import SLURMCluster
 
-    cluster = SLURMCluster(
-        cores=4, processes=1, memory="16GB", walltime="02:00:00", queue=None, local_directory="/tmp"
-    )
-    cluster.scale(4)  # or cluster.adapt(maximum=20): as many as there is work for
-    return cluster
-
-
-missing = [
-    what
-    for what, there in {
+    # each job: one worker of 4 threads and 16 GB
+    with SLURMCluster(cores=4, processes=1, memory="16GB", walltime="02:00:00") as cluster:
+        cluster.scale(jobs=4)
+        with Client(cluster) as client:
+            client.wait_for_workers(1)  # until the queue has started a job
+            run_spatial_mean(movie_path, Path(folder.name, "slurm.zarr"), 7.0, resume=True)
+else:
+    what = {
         "the command sbatch": shutil.which("sbatch"),
         "the package dask-jobqueue": find_spec("dask_jobqueue"),
-    }.items()
-    if not there
-]
-if missing:
-    print(f"not run here: this computer lacks {' and '.join(missing)}")
-else:
-    print(slurm_cluster.__doc__)
-    print("to run it: with slurm_cluster() as cluster, Client(cluster): run_spatial_mean(...)")
+    }
+    lacking = [name for name, there in what.items() if not there]
+    print("not run: USE_SLURM is False;", f"this computer lacks {lacking}" if lacking else "ready")
 
 # %% [markdown]
 # ## Any other client
@@ -146,7 +147,9 @@ else:
 # was. Here is the pattern with a client that needs no other computer:
 
 # %%
-with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None):
+with Client(
+    processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+) as client:
     again = run_spatial_mean(movie_path, Path(folder.name, "cluster.zarr"), 7.0, resume=True)
 print("nothing was left to do:", again.path.name)
 

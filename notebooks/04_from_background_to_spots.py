@@ -8,6 +8,10 @@
 #       format_name: percent
 #       format_version: '1.3'
 #       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
@@ -104,30 +108,27 @@ print(f"{found:.0%} of the molecules found, {false:.1f} false detections a frame
 # %%
 FRAME = 30
 raw, signal_frame = dask.compute(channel[FRAME], signal[FRAME])
-part = (slice(0, 160), slice(60, 220))
-extent = (part[1].start - 0.5, part[1].stop - 0.5, part[0].stop - 0.5, part[0].start - 0.5)
-figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharex=True, sharey=True, layout="constrained")
 pictures = {
     "raw (counts)": (raw, {"vmin": 120, "vmax": 400}),
     "signal (counts)": (signal_frame, {"cmap": "PuOr_r", "vmin": -150, "vmax": 150}),
     "SNR": (snr_frames[FRAME], {"cmap": "PuOr_r", "vmin": -10, "vmax": 10}),
 }
-for ax, (label, (frame, scale)) in zip(axes, pictures.items(), strict=True):
-    shown = ax.imshow(frame[part], extent=extent, **scale)
-    figure.colorbar(shown, ax=ax, label=label, shrink=0.85)
-    ax.set_xlabel("x (px)")
+figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharex=True, sharey=True, layout="constrained")
+for ax, (title, (frame, scale)) in zip(axes, pictures.items(), strict=True):
+    figure.colorbar(ax.imshow(frame, **scale), ax=ax, fraction=0.046, extend="both")
+    ax.set(title=title, xlabel="x (px)")
 axes[0].set_ylabel("y (px)")
 here = spots[spots[:, 0] == FRAME]
 there = truth[truth["frame"] == FRAME]
-axes[2].plot(here[:, 2], here[:, 1], "o", mfc="none", mec="k", ms=12, label="found")
-axes[2].plot(there["x"], there["y"], "x", c="#0072B2", ms=5, label="molecule")
-axes[2].set(xlim=extent[:2], ylim=extent[2:])
+axes[2].plot(here[:, 2], here[:, 1], "o", mfc="none", mec="k", ms=10, label="found")
+axes[2].plot(there["x"], there["y"], "x", c="#0072B2", ms=4, label="molecule")
 axes[2].legend(loc="lower left", fontsize="small")
+plt.show()
+
 # %% [markdown]
-# **See:** left, the same molecule is easier to see on a dark part of the background than on a bright
-# one; middle, the floor is level but noisier where it was bright; right, the noise is equal
-# everywhere, so that one threshold fits the whole frame. A cross without a circle is a molecule
-# that was missed, a circle without a cross a false detection.
+# **See:** left, spots on an uneven glow; middle, the floor is level, but noisier where the glow was
+# bright; right, the noise is equal everywhere, so that one threshold fits the whole frame. A cross
+# without a circle is a molecule that was missed, a circle without a cross a false detection.
 #
 # ## What the noise correction is, and what it is not
 #
@@ -170,11 +171,13 @@ axes.set(xscale="log", xlabel="radius (px)", ylabel="noise left, in parts of the
 axes.set_xticks(RADII, [str(radius) for radius in RADII])
 axes.minorticks_off()
 axes.legend(fontsize="small")
+plt.show()
+
 # %% [markdown]
-# **See:** the measured points follow the two-dimensional norm up to a radius of about 20 px, and lie
-# above the noise correction everywhere. So the reference's SNR is too large, the more the smaller
-# the radius: a threshold of "5" there is less than five standard deviations. (Beyond 20 px it is not
-# noise that is left, but background that the wide mean no longer follows.) This package returns the
+# **See:** the measured points follow the two-dimensional norm up to a radius of about 20 px, and
+# lie above the noise correction everywhere. So the reference's SNR is too large, the more so the
+# smaller the radius: its "5" is less than five standard deviations. (Beyond 20 px it is not noise
+# that is left, but background that the wide mean no longer follows.) This package returns the
 # reference's number on purpose, so that thresholds that were tuned with it keep their meaning.
 #
 # ## Radius and false detections
@@ -209,16 +212,18 @@ axes[0].set_ylim(0, 100)
 axes[1].set_yscale("symlog", linthresh=1)
 axes[1].set_ylim(bottom=0)
 axes[0].legend(fontsize="small")
+plt.show()
 
 for radius, found, false in zip(RADII, found_reference, false_reference, strict=True):
     print(f"radius {radius:2d} px: {found:4.0%} found, {false:6.1f} false a frame")
 
 # %% [markdown]
-# **See:** left, small radii lose molecules, since their own light goes into the background (the more
-# so with the honest noise); right, false detections have a valley. On its left, noise passes for
-# molecules where the reference's correction makes the SNR too large; on its right, the slopes of an
-# uneven background do. The default of 7 px is a compromise for spots of this size: what it costs
-# here stands in the table.
+# **See:** left, small radii lose molecules, since their own light goes into the background. Right,
+# with the reference's correction (dashed) false detections have a valley. On its left, noise passes
+# for molecules, because the SNR is too large there; on its right, the slopes of an uneven
+# background do. With the two-dimensional norm the left side is gone, and fewer molecules are found:
+# it is the stricter threshold. The default radius, 7 px, is a compromise; what it costs in this
+# movie stands in the table.
 #
 # Three things that this notebook does not show: molecules nearer to each other than two or three
 # pixels count as found together, real spots are not all in focus, and real backgrounds are less
