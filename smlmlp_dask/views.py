@@ -158,14 +158,16 @@ def browse_result(result: SpatialMeanResult) -> Any:
         # A callback's errors are not shown by the notebook: they stand under the slider.
         try:
             radius = result.info["channels_mean_radii_pix"][i]
-            picture.value = _frame_png(stacks[i], raws[i], i, min(frame.value, frame.max), radius)
+            picture.value = _frame_png(stacks[i], raws[i], i, frame.value, radius)
             message.value = ""
         except OSError as error:
             message.value = one_line(error)
 
     def choose(*_: object) -> None:
-        frame.max = lengths[channel.value] - 1  # moves the slider, if it stood beyond
-        draw()
+        before = frame.value
+        frame.max = lengths[channel.value] - 1  # moves the slider, if it stood beyond, and draws
+        if frame.value == before:
+            draw()
 
     draw()
     frame.observe(draw, "value")
