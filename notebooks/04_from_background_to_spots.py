@@ -122,7 +122,7 @@ here = spots[spots[:, 0] == FRAME]
 there = truth[truth["frame"] == FRAME]
 axes[2].plot(here[:, 2], here[:, 1], "o", mfc="none", mec="k", ms=10, label="found")
 axes[2].plot(there["x"], there["y"], "x", c="#0072B2", ms=4, label="molecule")
-axes[2].legend(loc="lower left", fontsize="small")
+axes[2].legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, fontsize="small")
 plt.show()
 
 # %% [markdown]

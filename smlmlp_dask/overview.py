@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from .diagnostics import LARGEST_SHARE
 from .kernels import gaussian_kernel, residual_kernel, without_zero_ends
 from .plots import WARNING_COLOUR, FrameRow, Picture, draw_frames
-from .samples import PERCENTILES, ChannelSample, RawSample, sample_channels
+from .samples import PERCENTILES, ChannelSample, sample_channels
 from .store import SpatialMeanResult
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -67,12 +67,11 @@ def plot_result(result: SpatialMeanResult, frame: int | None = None) -> Picture:
             raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
             background=sample.background.astype(np.float64),
             radius_pix=radius,
-            missing=sample.missing,
         )
         for sample, radius in zip(samples, radii, strict=True)
     ]
     warnings = [
-        "\n".join(fill(line, _WARNING_CHARACTERS) for line in warn(sample.raw, radius))
+        "\n".join(fill(line, _WARNING_CHARACTERS) for line in warn(sample, radius))
         for sample, radius in zip(samples, radii, strict=True)
     ]
     heights = [
@@ -94,10 +93,11 @@ def plot_result(result: SpatialMeanResult, frame: int | None = None) -> Picture:
     return figure
 
 
-def warn(raw: RawSample | None, radius_pix: tuple[float, float]) -> list[str]:
+def warn(sample: ChannelSample, radius_pix: tuple[float, float]) -> list[str]:
     """Say in a line each what looks wrong in a channel."""
+    raw = sample.raw
     if raw is None:
-        return []
+        return [f"No raw frame: {sample.missing}"]
     lines = []
     if raw.saturation is not None:
         found = raw.saturation
@@ -138,7 +138,16 @@ def _write(place: SubFigure, heading: str, warnings: str) -> None:
     height = _HEADING_INCHES + _WARNING_LINE_INCHES * len(warnings.splitlines())
     top = 1 - 0.08 / height
     place.text(0.5, top, heading, ha="center", va="top", fontsize="x-large", fontweight="bold")
-    place.text(0.5, 0.02, warnings, ha="center", va="bottom", color=WARNING_COLOUR, fontsize=11)
+    place.text(
+        0.5,
+        0.02,
+        warnings,
+        ha="center",
+        va="bottom",
+        color=WARNING_COLOUR,
+        fontsize=11,
+        parse_math=False,
+    )
 
 
 def _draw_curves(place: SubFigure, sample: ChannelSample, sigmas: dict[str, float]) -> None:

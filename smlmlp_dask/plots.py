@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,8 +72,6 @@ class FrameRow:
         Filter radius (y, x), in pixels.
     alarming : bool
         Draw the heading in red.
-    missing : str
-        Why there is no raw frame.
     """
 
     raw: npt.NDArray[np.float64] | None
@@ -82,7 +79,6 @@ class FrameRow:
     heading: str = ""
     radius_pix: tuple[float, float] | None = None
     alarming: bool = False
-    missing: str = ""
 
     @property
     def height_inches(self) -> float:
@@ -251,7 +247,7 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
     _add_colour_bar(place, axes[1], counts)
     if row.raw is None:
         for panel, title in ((axes[0], "raw"), (axes[2], _DIFFERENCE_TITLE)):
-            _draw_absence(panel, title, row.missing if panel is axes[0] else "needs the raw frame")
+            _draw_absence(panel, title)
             panel.set_aspect(counts.axes.get_aspect())
         return
     # Infinite pixels of both frames leave no number; they are drawn as such.
@@ -272,19 +268,18 @@ def _add_colour_bar(place: SubFigure, panel: Axes, image: AxesImage) -> None:
     place.colorbar(image, cax=bar, label="counts", extend="both", extendfrac=0.03)
 
 
-def _draw_absence(panel: Axes, title: str, reason: str) -> None:
+def _draw_absence(panel: Axes, title: str) -> None:
     panel.set_title(title)
     panel.set_xlabel("x (px)")
     panel.set_facecolor("0.95")
     panel.text(
         0.5,
         0.5,
-        fill(reason, 34),
+        "no raw frame",
         transform=panel.transAxes,
         ha="center",
         va="center",
         color=WARNING_COLOUR,
-        parse_math=False,
     )
 
 
@@ -310,14 +305,26 @@ def _draw_panel(
 ) -> AxesImage:
     axes.set_title(title)
     axes.set_xlabel("x (px)")
-    for axis in (axes.xaxis, axes.yaxis):
+    equal = max(image.shape) <= _STRIP_RATIO * min(image.shape)
+    height = _panel_height_inches(image.shape)
+    width = _PANEL_WIDTH_INCHES
+    if equal:
+        scale = min(height / image.shape[0], width / image.shape[1])
+        height, width = scale * image.shape[0], scale * image.shape[1]
+    # A tick for every half inch: a number of five digits is shorter, and higher numbers rare.
+    for axis, inches in ((axes.yaxis, height), (axes.xaxis, width)):
         axis.set_major_locator(
-            MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+            MaxNLocator(
+                nbins=max(1, min(6, int(2 * inches))),
+                steps=[1, 2, 5, 10],
+                integer=True,
+                min_n_ticks=1,
+            )
         )
     return axes.imshow(
         image,
         # A strip of a few lines would vanish with square pixels.
-        aspect="equal" if max(image.shape) <= _STRIP_RATIO * min(image.shape) else "auto",
+        aspect="equal" if equal else "auto",
         cmap=colormaps[colour_map].with_extremes(bad=_NO_NUMBER),
         vmin=limits[0],
         vmax=limits[1],

@@ -108,8 +108,7 @@ def browse_result(result: SpatialMeanResult) -> Any:
     """Return a slider through the frames of a result: raw, background and signal.
 
     Each position reads the chunks that hold that one frame, of the store and of the movie, in this
-    process; nothing else is computed. Where the movie cannot be read any more, the picture says
-    why.
+    process; nothing else is computed. Where the movie cannot be read any more, a line says why.
 
     Parameters
     ----------
@@ -158,8 +157,7 @@ def browse_result(result: SpatialMeanResult) -> Any:
         # A callback's errors are not shown by the notebook: they stand under the slider.
         try:
             radius = result.info["channels_mean_radii_pix"][i]
-            picture.value = _frame_png(stacks[i], raws[i], i, frame.value, radius)
-            message.value = ""
+            picture.value, message.value = _frame_png(stacks[i], raws[i], i, frame.value, radius)
         except OSError as error:
             message.value = one_line(error)
 
@@ -178,27 +176,27 @@ def browse_result(result: SpatialMeanResult) -> Any:
 
 def _frame_png(
     stack: Stack, raw: Stack | str, channel: int, frame: int, radius: tuple[float, float]
-) -> bytes:
+) -> tuple[bytes, str]:
+    """Draw one frame; say, too, why there is no raw one."""
     from .plots import FrameRow, Picture, draw_frames
 
-    missing = raw if isinstance(raw, str) else ""
+    missing = f"no raw frame: {raw}" if isinstance(raw, str) else ""
     shown = None
     if not isinstance(raw, str):
         try:
             shown = one_frame(raw, frame).astype(np.float64)
         except OSError as error:
-            missing = one_line(error)
+            missing = f"no raw frame: {one_line(error)}"
     row = FrameRow(
         raw=shown,
         background=one_frame(stack, frame).astype(np.float64),
         heading=f"Channel {channel}, frame {frame:,} of {len(stack.frames):,}",
         radius_pix=radius,
-        missing=missing,
     )
     figure = Picture.of_height(row.height_inches)
     place: Any = figure.subfigures(1, 1)
     draw_frames(place, row)
-    return figure._repr_png_()
+    return figure._repr_png_(), missing
 
 
 def _times(shape: Sequence[float]) -> str:

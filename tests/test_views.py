@@ -197,7 +197,8 @@ def test_the_slider_shows_backgrounds_of_a_movie_that_has_gone(result, browse, t
     _, _, message, without = browse()
     assert bytes(without.value[:4]) == b"\x89PNG"
     assert without.value != with_movie.value
-    assert message.value == ""
+    assert message.value.startswith("no raw frame: ")
+    assert "a.tif does not exist" in message.value
 
 
 def test_errors_stand_under_the_slider(browse, monkeypatch):
@@ -217,7 +218,7 @@ def test_errors_stand_under_the_slider(browse, monkeypatch):
     assert picture.value != shown
 
 
-def test_a_movie_that_cannot_be_read_is_said_in_the_picture(result, browse, monkeypatch):
+def test_a_movie_that_cannot_be_read_is_said(result, browse, monkeypatch):
     original = Stack.read
 
     def fail(self):
@@ -228,7 +229,7 @@ def test_a_movie_that_cannot_be_read_is_said_in_the_picture(result, browse, monk
     shown = browse()[3].value
     monkeypatch.setattr(Stack, "read", fail)
     _, _, message, picture = browse()
-    assert message.value == ""
+    assert message.value == "no raw frame: the disk is on fire"
     assert picture.value != shown
 
 
