@@ -124,7 +124,7 @@ def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
 def test_commands_of_the_readme_run(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("movie.tif", np.ones((3, 8, 8), np.uint16), photometric="minisblack")
-    if "info" in command or "verify" in command or "plot" in command:
+    if "info" in command or "verify" in command:
         smlmlp_dask.run_spatial_mean("movie.tif", "background.zarr")
     result = CliRunner().invoke(smlmlp, command.split()[1:])
     assert result.exit_code == 0, result.output
