@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -21,8 +22,16 @@ import numpy as np
 import pytest
 import zarr
 from dask.distributed import Client, LocalCluster
+from distributed.utils import nbytes
 
-from smlmlp_dask import chunks, distributing, pipeline, run_spatial_mean
+from smlmlp_dask import (
+    bkgd_spatial_mean,
+    chunks,
+    distributing,
+    open_channels,
+    pipeline,
+    run_spatial_mean,
+)
 from smlmlp_dask.cluster import Place, SlurmJobs, connected
 from smlmlp_dask.records import Journal
 from smlmlp_dask.store import progress
@@ -617,3 +626,62 @@ def test_encrypted_connections(movie, whole, tmp_path, certificates):
         job = start("run", movie, "-o", out, "--scheduler", address, config=certificates)
         assert finish(job) == (0, "")
     assert contents(out) == whole
+
+
+# ---- the lazy call, in somebody's own code under a client --------------------------------------
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with local(2) as workers, Client(workers, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def two_processes(processes):
+    with processes.as_current():
+        yield processes
+
+
+def sent_graphs(client, monkeypatch):
+    """Note how many bytes each graph is that goes to the scheduler."""
+    sizes = []
+    send = client._send_to_scheduler
+
+    def noted(message):
+        if message["op"] == "update-graph":
+            sizes.append(sum(map(nbytes, message["expr_ser"].frames)))
+        send(message)
+
+    monkeypatch.setattr(client, "_send_to_scheduler", noted)
+    return sizes
+
+
+@pytest.mark.parametrize("kind", ["lazy", "numpy", "zarr"])
+def test_the_lazy_call_under_a_client(movie, tmp_path, two_processes, monkeypatch, kind):
+    channel = zarr.open_array(movie, mode="r")
+    expected = bkgd_spatial_mean([channel[:]])[0][0].compute(scheduler="threads")
+    target = None
+    if kind == "numpy":
+        target = np.zeros(channel.shape, np.float32)
+    elif kind == "zarr":
+        target = zarr.create_array(
+            tmp_path / "b.zarr", shape=channel.shape, chunks=(7, 512, 512), dtype="f4"
+        )
+    graphs = sent_graphs(two_processes, monkeypatch)
+    [background], _, _ = bkgd_spatial_mean([channel], 7.0, None if target is None else [target])
+    assert bool(graphs) is (target is not None)
+    result = background.compute() if target is None else np.asarray(target[:])
+    assert result.tobytes() == expected.tobytes()
+    assert max(graphs) < 30_000
+
+
+def test_the_graph_of_a_terabyte_is_small(tmp_path, two_processes, monkeypatch):
+    shape = (2_000_000, 512, 512)
+    movie = zarr.create_array(tmp_path / "m.zarr", shape=shape, chunks=(32, 512, 512), dtype="u2")
+    graphs = sent_graphs(two_processes, monkeypatch)
+    for channel in (movie, open_channels(tmp_path / "m.zarr")[0]):
+        [background], _, _ = bkgd_spatial_mean([channel])
+        assert len(pickle.dumps(background.dask)) < 10**6
+        assert not background[1_234_567].compute().any()
+    assert max(graphs) < 10**6
