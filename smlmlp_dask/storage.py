@@ -75,15 +75,18 @@ class Storage:
         """The Zarr codecs of the chunks; the last one appends a checksum of their bytes.
 
         Measured on float32 backgrounds of camera counts: LZ4 with byte shuffle is as fast to
-        write as with bit shuffle, smaller, and twice as fast to read.
+        write as with bit shuffle, smaller, and twice as fast to read. Zstandard packs 9 % tighter
+        and takes twice as long to write; in Blosc's own small blocks level 3 was no smaller than
+        level 2 here, and took four times as long.
         """
         match self.codec:
             case "fast":
-                return [BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"), Crc32cCodec()]
+                blosc = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=2**18)
             case "small":
-                return [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()]
+                blosc = BloscCodec(cname="zstd", clevel=2, shuffle="shuffle", blocksize=2**20)
             case _:
                 return [Crc32cCodec()]
+        return [blosc, Crc32cCodec()]
 
     def rounded(self, background: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the background with its mantissa rounded to nearest, ties to even."""
