@@ -251,20 +251,26 @@ def run(
     place = Place(scheduler, scheduler_file, workers, slurm_jobs(slurm, job))
     if show_progress is None:
         show_progress = sys.stderr.isatty()
-    if dry_run or output is None:
-        plan = plan_spatial_mean(
-            described or list(sources),
-            parsing.radii(radii),
-            **which,
-            workers=for_workers,
-            measured=True,
-            destination=output,
-            cuda=cuda,
-            parallel=parallel,
-            engine=engine,
-            codec=codec,
-            keep_bits=keep_bits,
+    if dry_run and (workers is not None or slurm):
+        raise click.UsageError(
+            f"--dry-run starts no workers: give --for-workers N in place of "
+            f"{'--slurm' if slurm else '--workers'}"
         )
+    if dry_run or output is None:
+        with connected(place):
+            plan = plan_spatial_mean(
+                described or list(sources),
+                parsing.radii(radii),
+                **which,
+                workers=for_workers,
+                measured=True,
+                destination=output,
+                cuda=cuda,
+                parallel=parallel,
+                engine=engine,
+                codec=codec,
+                keep_bits=keep_bits,
+            )
         if as_json:
             print_json(documents.plan_document(plan))
         else:

@@ -339,6 +339,8 @@ def test_a_plan_without_measurement_has_no_time(movie, capsys):
         ("run --dry-run --shape 5,6,7 --cuda", "cuda"),
         ("run m.zarr -o o.zarr --for-workers 3", "--for-workers is for plans"),
         ("run --dry-run m.zarr -o file/o.zarr", "file"),
+        ("run --dry-run --shape 5,6,7 --workers 2", "give --for-workers N in place of --workers"),
+        ("run --dry-run --shape 5,6,7 --slurm", "give --for-workers N in place of --slurm"),
     ],
 )
 def test_what_the_command_refuses(movie, command, message, monkeypatch):
