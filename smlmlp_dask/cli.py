@@ -50,7 +50,9 @@ for command in STORE_COMMANDS:
 
 
 @smlmlp.command()
-@click.argument("sources", nargs=-1, metavar="SOURCES...", type=click.Path())
+@click.argument(
+    "sources", nargs=-1, metavar="SOURCES...", shell_complete=click.Path().shell_complete
+)
 @click.option(
     "-o",
     "--output",

@@ -55,6 +55,8 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
+        except ValueError as error:  # a path that cannot be one
+            _fail(str(error), error)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and say what went wrong in one line."""

@@ -126,7 +126,7 @@ def _lines(
         if rate and done < total.pixels:
             left = f", {_clock((total.pixels - done) / rate)} left"
         sys.stderr.write(
-            f"{100 * done // max(1, total.pixels)} %: {blocks:,}/{total.blocks:,} blocks after "
+            f"{100 * done // max(1, total.pixels)}%: {blocks:,}/{total.blocks:,} blocks after "
             f"{_clock(seconds)}, {rate / 1e6:,.0f} Mpx/s{on}{left}\n"
         )
         sys.stderr.flush()

@@ -347,7 +347,7 @@ def test_what_is_piped_has_no_control_characters(folder):
     assert done.returncode == 0
     assert b"\x1b" not in done.stdout + done.stderr
     assert b"\r" not in done.stdout + done.stderr
-    assert re.fullmatch(rb"100 %: 1/1 blocks after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
+    assert re.fullmatch(rb"100%: 1/1 blocks after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
         done.stderr
     )
 
@@ -394,8 +394,8 @@ def test_the_log_of_a_long_job_is_short(monkeypatch, capsys):
             advance(1)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 50  # a percent and more than ten seconds apart
-    assert lines[0].startswith("51 %: 5,100/10,000 blocks after 0:05:00, 0 Mpx/s, 3 workers, 4:05:")
-    assert lines[-1].startswith("100 %: 10,000/10,000 blocks after 4:10:")
+    assert lines[0].startswith("51%: 5,100/10,000 blocks after 0:05:00, 0 Mpx/s, 3 workers, 4:05:")
+    assert lines[-1].startswith("100%: 10,000/10,000 blocks after 4:10:")
     assert "left" not in lines[-1]
 
 

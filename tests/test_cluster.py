@@ -240,7 +240,7 @@ def test_contradictions_are_refused(given, named):
         (["--job-memory", "2GB"], "--job-memory describes SLURM jobs: .*"),
         (["--slurm", "--jobs", "4:2"], ".*'4:2' is neither a number of jobs like 4 nor .*"),
         (["--workers", "0"], ".*--workers.*0 is not in the range.*"),
-        (["--workers", "2", "--memory-limit", "lots"], "memory_limit is 'lots': pass bytes.*"),
+        (["--workers", "2", "--memory-limit", "lots"], "--memory-limit is 'lots': pass bytes.*"),
         (["--scheduler", "tcp://127.0.0.1:1"], "the Dask scheduler tcp://127.0.0.1:1 .*3 s: .*"),
         (["--scheduler", "no address"], "'no address' .* is no address of a Dask scheduler .*"),
         (["--scheduler", "tls://127.0.0.1:1"], ".* wants TLS: name its certificates in Dask's .*"),
@@ -281,7 +281,7 @@ def test_processes_of_this_machine(movie, whole, tmp_path):
     assert code == 0
     assert "2 worker processes, " in said
     assert "1.40 GiB each" in said
-    assert re.search(r"100% 40/40 blocks [\d,]+ Mpx/s 2 workers 0:\d\d:\d\d", said), said
+    assert re.search(r"100%: 40/40 blocks after \S+, [\d,]+ Mpx/s, 2 workers", said), said
     assert contents(out) == whole
 
 
@@ -407,9 +407,9 @@ def test_workers_that_join_later_are_used(movie, whole, tmp_path):
         (tmp_path / f"{task.block.number}").write_text(get_worker().address)
         return checksums
 
-    filter_and_store = pipeline._filter_and_store
+    filter_and_store = pipeline.filter_and_store
     with local(1) as workers, Client(workers), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_filter_and_store", slowly)
+        patch.setattr(pipeline, "filter_and_store", slowly)
         with meanwhile(join):
             run_spatial_mean(movie, out)
     shares = Counter(path.read_text() for path in tmp_path.glob("[0-9]*"))

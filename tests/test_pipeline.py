@@ -26,8 +26,8 @@ from smlmlp_dask import (
     open_backgrounds,
     pipeline,
     plan_spatial_mean,
-    planning,
     run_spatial_mean,
+    workers,
 )
 from smlmlp_dask.storage import Storage
 
@@ -238,7 +238,7 @@ def test_the_plan_of_a_job(tif, tmp_path):
     assert plan.memory_limit_bytes == 2_000_000_000
     assert plan.output_bytes == 4 * (MOVIE.size + 64 * 512 * 512)
     raw, unit, chunk = 2 * 32 * 512 * 512, 2 * 32 * 64 * 64, 4 * 16 * 512 * 512
-    assert plan.projected_bytes == planning.BASE_BYTES + plan.threads * (raw + unit + 3 * chunk)
+    assert plan.projected_bytes == workers.BASE_BYTES + plan.threads * (raw + unit + 3 * chunk)
 
 
 def test_frames_that_begin_within_a_unit_are_told(tmp_path):

@@ -14,7 +14,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smlmlp_dask import stack, zarrs
+from smlmlp_dask import lazy, stack, zarrs
 from smlmlp_dask.chunks import BLOCK_BYTES
 from smlmlp_dask.sources import open_channels, open_stacks, source_roots
 from smlmlp_dask.stack import SourceReadError
@@ -328,7 +328,7 @@ def test_selected_frames_in_runs(selection, falling, run):
     counts = {}
     for frame in selection:
         counts[frame // run] = counts.get(frame // run, 0) + 1
-    assert stack._frames_in_runs(selection, run) == (tuple(counts.values()) or (0,))
+    assert lazy._frames_in_runs(selection, run) == (tuple(counts.values()) or (0,))
 
 
 # Laziness, size, processes

@@ -125,7 +125,7 @@ def test_it_never_raises(result, tmp_path, harm, monkeypatch):
 def test_many_channels_have_few_pictures(result):
     count = views.THUMBNAILS + 3
     many = SpatialMeanResult(
-        result.bkgds[:1] * count,
+        result.stacks[:1] * count,
         result.noise_corrections[:1] * count,
         {key: values[:1] * count for key, values in result.info.items()},
         result.path,
