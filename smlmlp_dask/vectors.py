@@ -123,14 +123,17 @@ def _row(
         with cgutils.for_range_slice(builder, INDEX(0), length, INDEX(RUN)) as (run, _):
             # The last run overlaps the one before, and writes the same bits once more.
             x = builder.select(builder.icmp_signed("<", run, last), run, last)
-            for part in range(ROWS):
-                at = builder.add(x, INDEX(part * LANES))
-                lanes = [_load(builder, builder.gep(row, [at])) for row in rows]
-                total = NOTHING
-                for tap in range(halo, 0, -1):
-                    pair = builder.fadd(lanes[halo - tap], lanes[halo + tap])
-                    total = builder.fadd(total, builder.fmul(pair, weights[tap]))
-                total = builder.fadd(total, builder.fmul(lanes[halo], weights[0]))
+            places = [builder.add(x, INDEX(part * LANES)) for part in range(ROWS)]
+            totals = [NOTHING] * ROWS
+            for tap in range(halo, 0, -1):
+                for part, at in enumerate(places):
+                    low = _load(builder, builder.gep(rows[halo - tap], [at]))
+                    high = _load(builder, builder.gep(rows[halo + tap], [at]))
+                    product = builder.fmul(builder.fadd(low, high), weights[tap])
+                    totals[part] = builder.fadd(totals[part], product)
+            for part, at in enumerate(places):
+                middle = _load(builder, builder.gep(rows[halo], [at]))
+                total = builder.fadd(totals[part], builder.fmul(middle, weights[0]))
                 _store(builder, total, builder.gep(target, [at]), streamed=streamed)
         builder.branch(done)
     builder.position_at_end(done)
