@@ -7,7 +7,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from dask.base import compute
 from dask.utils import format_bytes
 from jinja2 import Environment, StrictUndefined
 
@@ -15,6 +14,7 @@ from . import __version__
 from .documents import Document, store_document
 from .kernels import gaussian_kernel, without_zero_ends
 from .plots import plot_channels
+from .samples import one_frame
 from .stack import one_line, printable
 from .store import open_backgrounds, read_attributes, refusing_damage
 from .verify import changed_sources, stored_sources, verify_backgrounds
@@ -125,16 +125,12 @@ def _picture(path: Path, attributes: dict[str, Any]) -> dict[str, Any]:
     """Draw the frame in the middle, raw and background, as a PNG in base64."""
     result = open_backgrounds(path)
     stacks = stored_sources(attributes)[:DRAWN_CHANNELS]
-    bkgds = result.bkgds[: len(stacks)]
     if any(0 in stack.shape for stack in stacks):
         raise ValueError("there is a channel without frames")
     frame = min(len(stack.frames) for stack in stacks) // 2
-    whole = slice(None)
-    raws = [stack.part((slice(frame, frame + 1), whole, whole)).read()[0] for stack in stacks]
-    (backgrounds,) = compute([bkgd[frame] for bkgd in bkgds])
     figure = plot_channels(
-        raws,
-        backgrounds,
+        [one_frame(stack, frame) for stack in stacks],
+        [one_frame(stack, frame) for stack in result.stacks[: len(stacks)]],
         radii_pix=result.info["channels_mean_radii_pix"][: len(stacks)],
         frame=frame,
     )

@@ -17,7 +17,6 @@ from .sources import open_stacks, source_roots
 from .stack import Stack, one_line
 from .store import SpatialMeanResult, read_attributes, refusing_damage
 from .tiff import is_tiff
-from .zarrs import open_stored
 
 LEVELS = 64
 """Frames on which the level of the background is measured."""
@@ -86,13 +85,6 @@ class ChannelSample:
     missing: str
 
 
-def stored_stacks(result: SpatialMeanResult) -> list[Stack]:
-    """Open the channels of a store, to be read frame by frame and without Dask."""
-    paths = [result.path / f"channel_{i}" / "0" for i in range(len(result.bkgds))]
-    movies = [open_stored(path) for path in paths]
-    return [Stack.of(movie, range(movie.shape[0])) for movie in movies]
-
-
 def raw_stacks(path: Path) -> list[Stack | str]:
     """Open the movies again that a store of backgrounds came from.
 
@@ -153,11 +145,11 @@ def sample_channels(result: SpatialMeanResult, frame: int | None = None) -> list
     OSError
         If backgrounds cannot be read. Raw movies that cannot be are no error.
     """
-    stacks = stored_stacks(result)
-    for i, stack in enumerate(stacks):
+    for i, stack in enumerate(result.stacks):
         _check_frame(frame, len(stack.frames), i)
     samples = []
-    for i, (stack, raw_stack) in enumerate(zip(stacks, raw_stacks(result.path), strict=True)):
+    raw_stacks_or_why = raw_stacks(result.path)
+    for i, (stack, raw_stack) in enumerate(zip(result.stacks, raw_stacks_or_why, strict=True)):
         n_frames = len(stack.frames)
         number = n_frames // 2 if frame is None else frame
         raw, reason = None, ""

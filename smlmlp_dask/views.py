@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.utils import format_bytes
 
-from .samples import one_frame, raw_stacks, stored_stacks
+from .samples import one_frame, raw_stacks
 from .stack import one_line, printable
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _block_bytes(bkgd: Any) -> int:
 def _thumbnail(result: SpatialMeanResult, channel: int) -> str:
     # Shown for every cell that ends in a result: a store that has gone must not break that.
     try:
-        stack = stored_stacks(result)[channel]
+        stack = result.stacks[channel]
         frame = len(stack.frames) // 2
         pixels = _middle_chunk(stack, frame)
         source = b64encode(_small_png(pixels)).decode()
@@ -134,7 +134,7 @@ def browse_result(result: SpatialMeanResult) -> Any:
             "ipywidgets is not installed, which draws the slider: "
             "pip install 'smlmlp-dask[notebooks]', or draw one frame with plot(frame)"
         ) from None
-    stacks, raws = stored_stacks(result), raw_stacks(result.path)
+    stacks, raws = result.stacks, raw_stacks(result.path)
     lengths = [len(stack.frames) for stack in stacks]
     if not max(lengths):
         raise ValueError(f"{result.path} has no frames: there is nothing to show")
