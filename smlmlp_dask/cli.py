@@ -244,6 +244,13 @@ def run(
         "raw_dtype": raw_dtype,
         "memory_limit": memory_limit,
     }
+    how: dict[str, Any] = {
+        "cuda": cuda,
+        "parallel": parallel,
+        "engine": engine,
+        "codec": codec,
+        "keep_bits": keep_bits,
+    }
     job = {
         "jobs": jobs,
         "queue": queue,
@@ -268,11 +275,7 @@ def run(
                 workers=for_workers,
                 measured=True,
                 destination=output,
-                cuda=cuda,
-                parallel=parallel,
-                engine=engine,
-                codec=codec,
-                keep_bits=keep_bits,
+                **how,
             )
         if as_json:
             print_json(documents.plan_document(plan))
@@ -289,11 +292,7 @@ def run(
             output,
             parsing.radii(radii),
             **which,
-            cuda=cuda,
-            parallel=parallel,
-            engine=engine,
-            codec=codec,
-            keep_bits=keep_bits,
+            **how,
             resume=resume,
             progress=show_progress,
         )
