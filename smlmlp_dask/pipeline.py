@@ -129,7 +129,7 @@ def run_spatial_mean(
         worker needs CuPy and a device, which is its own in a `dask_cuda` cluster.
     codec : {"fast", "small", "none"}, default "fast"
         How chunks are compressed, without loss: Blosc with LZ4, Blosc with Zstandard (smaller,
-        several times slower to write), or not at all.
+        twice as long to write), or not at all.
     keep_bits : int, optional
         Round the backgrounds to this many of float32's 23 mantissa bits, so that they compress
         better; the relative error is at most 2**-(keep_bits + 1), and noted in the store.

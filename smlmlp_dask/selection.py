@@ -66,8 +66,7 @@ def select(movie: Movie, frames: slice) -> range:
 
 
 def boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ...] | None]]:
-    """Return for each source its boxes (x0, y0, x1, y1), or None for the whole frame."""
-    """Return per source the boxes of its channels as plain integers, None for whole frames."""
+    """Return for each source its boxes (x0, y0, x1, y1) as integers, None for the whole frame."""
     if bboxes is None:
         return [[None]] * count
     if isinstance(bboxes, str | Mapping) or not isinstance(bboxes, Sequence | np.ndarray):

@@ -76,8 +76,8 @@ class Storage:
 
         Measured on float32 backgrounds of camera counts: LZ4 with byte shuffle is as fast to
         write as with bit shuffle, smaller, and twice as fast to read. Zstandard packs 9 % tighter
-        and takes twice as long to write; in Blosc's own small blocks level 3 was no smaller than
-        level 2 here, and took four times as long.
+        and takes twice as long to write; level 3 in Blosc's own small blocks is no smaller, and
+        takes twice as long again.
         """
         match self.codec:
             case "fast":
