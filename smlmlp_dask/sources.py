@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from numpy.typing import DTypeLike
 
 from .described import DescribedMovie
+from .frames import FileMovie, PlainFrames
 from .selection import (
     RawLayout,
     boxes_per_source,
@@ -24,7 +25,7 @@ from .selection import (
     select,
 )
 from .stack import Movie, Stack, printable_errors, shown
-from .tiff import TIFF_SUFFIXES, FileMovie, PlainFrames, is_tiff, open_tiff, open_tiffs, tiff_names
+from .tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
 from .zarrs import arrays_hint, is_node, open_zarr, store_of
 
 if TYPE_CHECKING:

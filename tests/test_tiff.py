@@ -8,6 +8,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smlmlp_dask import frames as frames_module
 from smlmlp_dask import tiff
 from smlmlp_dask.stack import SourceReadError, within
 from smlmlp_dask.tiff import open_tiff, open_tiffs
@@ -80,7 +81,7 @@ def test_a_movie_of_one_frame(tmp_path):
 
 def test_a_small_box_of_large_frames_is_read_a_few_frames_at_a_time(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "movie.tif", MOVIE)
-    monkeypatch.setattr(tiff, "frames_per_block", lambda pixels: 3)
+    monkeypatch.setattr(frames_module, "frames_per_block", lambda pixels: 3)
     box = open_tiff(tmp_path / "movie.tif").read(range(10, 0, -1), slice(0, 2), slice(3, 7))
     np.testing.assert_array_equal(box, MOVIE[10:0:-1, 0:2, 3:7])
 
@@ -116,7 +117,7 @@ def test_joined_pieces_read_as_one_movie(data):
             out[:] = np.reshape(self.numbers, (-1, 1, 1))
 
     edges = np.cumsum([0, *counts])
-    movie = tiff.FileMovie(
+    movie = frames_module.FileMovie(
         path="joined",
         frame_shape=(1, 1),
         dtype=np.dtype("i8"),
