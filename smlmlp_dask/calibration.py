@@ -15,20 +15,19 @@ from typing import Any
 
 import numpy as np
 import zarr
-from dask.system import CPU_COUNT
 from zarr.codecs import BloscCodec
 
+from .chunk_files import ChunkFiles, chunk_path
 from .chunks import Block
 from .described import DescribedMovie
 from .filtering import Engine, filter_chunk
 from .pipeline import Task, filter_and_store
 from .planning import Channel
-from .records import chunk_path
 from .simulate import simulate_movie
 from .sources import open_stacks
 from .stack import Stack
-from .storage import Storage, bulk_codecs
-from .writing import WRITE_EVERYTHING
+from .storage import Storage
+from .workers import local_threads
 
 SECONDS = 1.5
 """For which blocks are run; a block that has begun ends."""
@@ -112,7 +111,7 @@ def measure(
     above : pathlib.Path or None
         Where to make the folder; None for the system's folder of temporary files.
     most : int
-        Blocks that may run side by side; there are as many as this machine has cores, or fewer.
+        Blocks that may run side by side; not more than `local_threads` do.
     engine, threads, cuda
         As in `filter_and_store`.
 
@@ -121,8 +120,8 @@ def measure(
     OSError
         If the movie cannot be read or the folder cannot be written.
     """
-    side_by_side = max(1, min(most, CPU_COUNT))
-    work = partial(filter_and_store, engine=engine, threads=threads, cuda=cuda, storage=storage)
+    side_by_side = max(1, min(most, local_threads()))
+    work = partial(filter_and_store, engine=engine, threads=threads, cuda=cuda)
     filled = [channel for channel in channels if prod(channel.plan.shape)]
     timed: list[list[_Timed]] = []
     with TemporaryDirectory(prefix=".smlmlp-dask-plan-", dir=above) as name:
@@ -164,15 +163,7 @@ def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) ->
     """Go through blocks spread over a channel; they are written one after the other at `path`."""
     plan = channel.plan
     slots = max(2 * side_by_side, SAMPLE_BYTES // (4 * prod(plan.block)))
-    with bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
-        target = zarr.create_array(
-            path,
-            shape=(slots * plan.block[0], *plan.block[1:]),
-            chunks=plan.chunks,
-            dtype="float32",
-            compressors=storage.compressors,
-            fill_value=float("nan"),
-        )
+    target = ChunkFiles(path, plan.chunks, storage)
     for i in count():
         block = plan.nth_block(int(i * GOLDEN % 1 * plan.n_blocks))
         moved = _moved(block, (i % slots) * plan.block[0])
@@ -227,12 +218,11 @@ def _pixels(task: Task) -> int:
 
 
 def _stored(task: Task) -> int:
-    root = Path(task.target.store.root)  # type: ignore[attr-defined]
     ranges = (
         range(part.start // size, -(-part.stop // size))
         for part, size in zip(task.block.inner, task.target.chunks, strict=True)
     )
-    return sum(chunk_path(root, place).stat().st_size for place in product(*ranges))
+    return sum(chunk_path(task.target.array, place).stat().st_size for place in product(*ranges))
 
 
 def _flush(arrays: Iterable[Path]) -> tuple[int, float]:

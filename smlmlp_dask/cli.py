@@ -370,6 +370,7 @@ def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``smlmlp-dask`` and ``python -m smlmlp_dask``."""
+    gc.set_threshold(100_000)  # else a tenth of a second goes into looking through fresh imports
     try:
         smlmlp(prog_name="smlmlp-dask")
     finally:

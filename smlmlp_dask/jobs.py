@@ -13,11 +13,10 @@ import dask.config
 from dask.base import compute, get_scheduler
 from dask.callbacks import Callback
 from dask.delayed import delayed
-from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
 
 from .distributing import run_on_cluster
-from .workers import active_client, active_workers
+from .workers import active_client, active_workers, local_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -144,8 +143,10 @@ def _threads() -> Iterator[dict[str, Any]]:
 
     Dask raises as soon as one task fails, or Ctrl-C is pressed, while others still write.
     """
-    if get_scheduler() not in (None, threaded_get) or dask.config.get("pool", None):
+    chosen = dask.config.get("scheduler", None)
+    if (chosen and get_scheduler() is not threaded_get) or dask.config.get("pool", None):
         yield {}
         return
-    with ThreadPoolExecutor(dask.config.get("num_workers", None) or CPU_COUNT) as pool:
-        yield {"pool": pool}
+    with ThreadPoolExecutor(local_threads()) as pool:
+        # To find out by itself, Dask would import distributed, which takes a sixth of a second.
+        yield {"scheduler": threaded_get, "pool": pool}

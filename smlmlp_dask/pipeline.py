@@ -10,11 +10,12 @@ from itertools import pairwise
 from math import prod
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from . import arguments, backend, chunks
+from .chunk_files import ChunkFiles
 from .cluster import connected
 from .distributing import seen_by_workers, this_worker
 from .filtering import Engine, SpatialMean, check_engine, engine_version, filter_chunk
@@ -22,16 +23,13 @@ from .jobs import run_tasks
 from .kernels import noise_correction, residual_kernel
 from .planning import Channel, Source, plan_channels, source_list
 from .progress import Amount, progress_bar
-from .records import check_owner, chunk_path, source_identity, stored_checksum, this_owner
+from .records import check_owner, source_identity, this_owner
 from .sources import source_roots
 from .stack import SourceReadError, Stack
 from .storage import Codec, Storage
 from .store import RECORDS, SpatialMeanResult, open_backgrounds, read_attributes, refusing_damage
 from .workers import count_workers, on_every_worker
 from .writing import check_destination, writing
-
-if TYPE_CHECKING:
-    import zarr
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ class Task:
 
     channel: int
     source: Stack
-    target: "zarr.Array[Any]"
+    target: ChunkFiles
     block: chunks.Block
     mean: SpatialMean
 
@@ -255,7 +253,6 @@ def run_spatial_mean(
         engine=engine,
         threads=threads,
         cuda=cuda,
-        storage=storage,
         lock=Lock(destination.absolute() / RECORDS, this_owner(), tuple(roots[:8])),
     )
     log.info("engine %s %s, codec %s", plain["engine"], plain["engine_version"], storage.codec)
@@ -271,7 +268,7 @@ def run_spatial_mean(
                     yield i, block
 
         tasks = (
-            Task(i, channels[i].source.part(block.read), store.arrays[i], block, means[i])
+            Task(i, channels[i].source.part(block.read), store.targets[i], block, means[i])
             for i, block in blocks(done=False)
         )
         total = Amount(sum(p.n_blocks for p in plans), sum(prod(p.shape) for p in plans))
@@ -320,7 +317,6 @@ def filter_and_store(
     engine: Engine,
     threads: int,
     cuda: bool,
-    storage: Storage,
     lock: Lock | None = None,
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
@@ -334,8 +330,7 @@ def filter_and_store(
         part = (slice(first, stop), inner[1], inner[2])
         if lock is not None:
             lock.check()
-        task.target[part] = storage.rounded(background[own])
-        checksums.append(stored_checksum(_chunk_file(task.target, part)))
+        checksums.append(task.target.write(part, task.target.storage.rounded(background[own])))
     return checksums
 
 
@@ -348,12 +343,6 @@ def _read(source: Stack) -> np.ndarray[Any, Any]:
             log.warning("%s; trying again in %g s", error, seconds)
             sleep(seconds)
     return source.read()
-
-
-def _chunk_file(target: "zarr.Array[Any]", part: tuple[slice, ...]) -> Path:
-    place = [piece.start // size for piece, size in zip(part, target.chunks, strict=True)]
-    store: Any = target.store
-    return chunk_path(Path(store.root, target.path), place)
 
 
 def _pixels(block: chunks.Block) -> int:

@@ -16,13 +16,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 from filelock import FileLock, Timeout
 
+from .chunk_files import chunk_path, stored_checksum
 from .chunks import BlockPlan
-
-CHECKSUM_BYTES = 4
-"""A CRC-32C, little-endian, at the end of every chunk: Zarr's codec ``crc32c``."""
 
 CONSEQUENCES = frozenset(
     {
@@ -204,36 +201,6 @@ class JournalWriter:
 def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
     (channel, number), checksums = entry
     return " ".join(map(str, (channel, number, *checksums))) + "\n"
-
-
-def chunk_path(array: Path, place: Sequence[int]) -> Path:
-    """Return the file of a chunk, in a Zarr v3 array with the default chunk keys."""
-    return array.joinpath("c", *map(str, place))
-
-
-def stored_checksum(path: Path) -> int:
-    """Return the checksum at the end of a chunk's file; 0 bytes are not read in vain.
-
-    Raises
-    ------
-    OSError
-        If the file is missing or shorter than a checksum.
-    """
-    with path.open("rb") as file:
-        file.seek(-CHECKSUM_BYTES, os.SEEK_END)
-        return int.from_bytes(file.read(CHECKSUM_BYTES), "little")
-
-
-def is_whole(path: Path, checksum: int) -> bool:
-    """Say whether a chunk's file has the bytes that were recorded."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return False
-    end = len(data) - CHECKSUM_BYTES
-    if end < 0 or int.from_bytes(data[end:], "little") != checksum:
-        return False
-    return bool(google_crc32c.value(data[:end]) == checksum)
 
 
 def still_there(journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[Path]) -> Journal:

@@ -14,9 +14,10 @@ import zarr
 from dask.system import CPU_COUNT
 
 from . import backend
+from .chunk_files import chunk_path, is_whole
 from .chunks import Block, BlockPlan
 from .filtering import SpatialMean, filter_chunk
-from .records import chunk_path, is_whole, source_identity
+from .records import source_identity
 from .sources import open_stacks, source_roots
 from .stack import Stack
 from .storage import Storage

@@ -16,14 +16,11 @@ from typing import Any
 import numpy as np
 import zarr
 
+from .chunk_files import PARTIAL, ChunkFiles
 from .chunks import BlockPlan
 from .records import Journal, differences, sole_writer, still_there
-from .storage import Storage, bulk_codecs
+from .storage import Storage
 from .store import ATTRIBUTE, RECORDS, read_attributes
-
-WRITE_EVERYTHING = {"array.write_empty_chunks": True}
-"""A chunk of one value is written like any other: what is missing is known to be missing. Zarr
-forgets that when an array is closed."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +29,15 @@ class StoreWriter:
 
     Attributes
     ----------
-    arrays : list of zarr.Array
-        The backgrounds, one per channel.
+    targets : list of ChunkFiles
+        Where the backgrounds go, one per channel.
     done : container of (int, int)
         (channel, number of the block) of every block that is there already.
     add : callable
         ``add(channel, number, checksums)`` notes that a block is there.
     """
 
-    arrays: list["zarr.Array[Any]"]
+    targets: list[ChunkFiles]
     done: Mapping[tuple[int, int], list[int]]
     add: Callable[[int, int, Sequence[int]], None]
 
@@ -131,7 +128,7 @@ def writing(
             if finished:
                 yield StoreWriter([], _all_blocks(plans), lambda *_: None)
             else:
-                with _filling(path, plans) as writer:
+                with _filling(path, plans, storage) as writer:
                     yield writer
             for name in ("journal", "lock"):
                 (records / name).unlink(missing_ok=True)
@@ -164,15 +161,16 @@ def _uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def _filling(path: Path, plans: Sequence[BlockPlan]) -> Iterator[StoreWriter]:
+def _filling(path: Path, plans: Sequence[BlockPlan], storage: Storage) -> Iterator[StoreWriter]:
     _remove_partials(path)
     # absolute: a worker may run in another folder
     arrays = [path.absolute() / f"channel_{i}" / "0" for i in range(len(plans))]
+    targets = [
+        ChunkFiles(array, plan.chunks, storage) for array, plan in zip(arrays, plans, strict=True)
+    ]
     journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
     with journal.appending() as writer:
-        with _uninterrupted(), bulk_codecs(), zarr.config.set(WRITE_EVERYTHING):
-            opened = [zarr.open_array(array, mode="r+") for array in arrays]
-        yield StoreWriter(opened, journal.done, writer.add)
+        yield StoreWriter(targets, journal.done, writer.add)
     _remove_partials(path)
     with _uninterrupted():
         _finish(path, plans, journal)
@@ -193,7 +191,7 @@ def _remove(path: Path, new_parents: Sequence[Path]) -> None:
 
 def _remove_partials(path: Path) -> None:
     """Remove what a run, or a worker, was about to rename when it was killed."""
-    for partial in path.rglob("*.partial"):
+    for partial in path.rglob(f"*{PARTIAL}"):
         partial.unlink(missing_ok=True)
 
 

@@ -23,13 +23,22 @@ import pytest
 import tifffile
 import zarr
 from dask.distributed import Client, LocalCluster
-from dask.system import CPU_COUNT
 
-from smlmlp_dask import open_backgrounds, pipeline, records, run_spatial_mean, writing, zarrs
-from smlmlp_dask.records import Journal, chunk_path, stored_checksum
+from smlmlp_dask import (
+    chunk_files,
+    open_backgrounds,
+    pipeline,
+    records,
+    run_spatial_mean,
+    writing,
+    zarrs,
+)
+from smlmlp_dask.chunk_files import chunk_path, stored_checksum
+from smlmlp_dask.records import Journal
 from smlmlp_dask.stack import SourceReadError, Stack
 from smlmlp_dask.store import Progress, progress, read_attributes
 from smlmlp_dask.verify import verify_backgrounds
+from smlmlp_dask.workers import local_threads
 
 from .conftest import SHARED
 
@@ -155,7 +164,7 @@ def test_killed_at_any_moment(movie, whole, tmp_path):
         assert kept.items() <= there.items()  # what was done was not computed again
         done = {chunk_path(out / "channel_0/0", (number, 0, 0)) for _, number in journal(out)}
         in_flight = {path for path in there.keys() - done if there[path] != before.get(path)}
-        assert len(in_flight) <= CPU_COUNT or read_attributes(out)["finished"]
+        assert len(in_flight) <= local_threads() or read_attributes(out)["finished"]
         kept = {path: there[path] for path in done}
     assert kills >= 6
     assert finish(start("run", movie, "-o", out, "--resume")) == (0, "")
@@ -178,7 +187,7 @@ def test_interrupted(movie, whole, tmp_path, number):
     kept = state(out / "channel_0/0/c")
     assert progress(out) == Progress(len(journal(out)), N_BLOCKS)
     assert go_on(said, len(journal(out))) == (0, "")
-    assert len(kept.items() - state(out).items()) <= CPU_COUNT
+    assert len(kept.items() - state(out).items()) <= local_threads()
     assert contents(out) == whole
 
 
@@ -256,7 +265,7 @@ def test_a_disk_that_fills_up(movie, whole, tmp_path, small_disk):
     assert len(journal(out)) >= done
     small_disk(2 * size)
     assert go_on(said, done) == (0, "")
-    assert len(kept.items() - state(out).items()) <= CPU_COUNT
+    assert len(kept.items() - state(out).items()) <= local_threads()
     assert contents(out) == whole
 
 
@@ -282,7 +291,7 @@ def failing(function, calls, error):
 
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
-    [(zarr.storage._local, "_put", 20), (records, "_line", 9), (writing, "_finish", 0)],
+    [(chunk_files, "_write_whole", 20), (records, "_line", 9), (writing, "_finish", 0)],
 )
 def test_no_room_for_anything(movie, whole, tmp_path, monkeypatch, module, name, calls):
     out = tmp_path / "out.zarr"

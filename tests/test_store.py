@@ -11,8 +11,8 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import Image
 
 from smlmlp_dask import open_backgrounds
+from smlmlp_dask.chunk_files import chunk_path
 from smlmlp_dask.chunks import plan_blocks
-from smlmlp_dask.records import chunk_path, stored_checksum
 from smlmlp_dask.stack import SourceReadError
 from smlmlp_dask.storage import Storage
 from smlmlp_dask.store import ATTRIBUTE, Progress, progress
@@ -40,9 +40,8 @@ def fill(path, numbers=(0, 1, 2), pixels=PIXELS, **options):
         for block in PLANS[0].blocks():
             if block.number in numbers:
                 assert (0, block.number) not in writer.done
-                writer.arrays[0][block.inner] = pixels[block.inner]
-                file = chunk_path(path / "channel_0/0", (block.number, 0, 0))
-                writer.add(0, block.number, [stored_checksum(file)])
+                checksum = writer.targets[0].write(block.inner, pixels[block.inner])
+                writer.add(0, block.number, [checksum])
         if len(writer.done) < 3:
             raise OSError("the disk is full")
 
@@ -208,7 +207,8 @@ def test_only_one_writes(tmp_path):
 def test_an_error_before_the_first_block_leaves_nothing_behind(tmp_path, error):
     def fail():
         with writing(tmp_path / "a/b/out.zarr", PLANS, ATTRIBUTES, STORAGE) as writer:
-            writer.arrays[0][:] = 1
+            first = next(PLANS[0].blocks()).inner
+            writer.targets[0].write(first, PIXELS[first])
             raise error
 
     with pytest.raises(error):

@@ -33,12 +33,13 @@ import zarr
 from distributed import Client
 from job import Movie, print_machine, print_table, spread, write_zarr
 
+from smlmlp_dask.chunk_files import ChunkFiles
 from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.filtering import SpatialMean
 from smlmlp_dask.jobs import run_tasks
 from smlmlp_dask.pipeline import Task, filter_and_store
 from smlmlp_dask.sources import open_stacks
-from smlmlp_dask.storage import Storage, bulk_codecs
+from smlmlp_dask.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,9 +131,8 @@ def tasks(folder: Path, count: int) -> Iterator[Task]:
     if not path.exists():
         shape = (10**9, *BLOCK_SHAPE[1:])
         zarr.create_array(path, shape=shape, chunks=BLOCK_SHAPE, dtype="uint16")
-        zarr.create_array(folder / "out.zarr", shape=shape, chunks=BLOCK_SHAPE, dtype="float32")
     (stack,) = open_stacks(path, frames=slice(frames))
-    target = zarr.open_array(folder / "out.zarr", mode="r+")
+    target = ChunkFiles(folder / "out.zarr", BLOCK_SHAPE, Storage.checked("fast", None))
     mean = SpatialMean.from_radii((7.0, 7.0))
     plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
     for block in plan.blocks():
@@ -164,22 +164,14 @@ def block_seconds(blocks: int = 12) -> float:
         frames = blocks * BLOCK_SHAPE[0]
         write_zarr(folder / "movie.zarr", Movie(frames, BLOCK_SHAPE[1]), BLOCK_SHAPE)
         (stack,) = open_stacks(folder / "movie.zarr")
-        storage = Storage.checked("fast", None)
-        with bulk_codecs():
-            target = zarr.create_array(
-                folder / "out.zarr",
-                shape=stack.shape,
-                chunks=BLOCK_SHAPE,
-                dtype="float32",
-                compressors=storage.compressors,
-            )
+        target = ChunkFiles(folder / "out.zarr", BLOCK_SHAPE, Storage.checked("fast", None))
         mean = SpatialMean.from_radii((7.0, 7.0))
         plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
         seconds = []
         for block in plan.blocks():
             task = Task(0, stack.part(block.read), target, block, mean)
             start = time.perf_counter()
-            filter_and_store(task, engine="fused", threads=1, cuda=False, storage=storage)
+            filter_and_store(task, engine="fused", threads=1, cuda=False)
             seconds.append(time.perf_counter() - start)
     return median(seconds[2:])
 

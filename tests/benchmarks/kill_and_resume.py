@@ -34,11 +34,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import tifffile
 import zarr
-from dask.system import CPU_COUNT
 
+from smlmlp_dask.chunk_files import chunk_path
 from smlmlp_dask.pipeline import run_spatial_mean
-from smlmlp_dask.records import Journal, chunk_path
+from smlmlp_dask.records import Journal
 from smlmlp_dask.store import open_backgrounds, read_attributes
+from smlmlp_dask.workers import local_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +181,9 @@ def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
     began = time.perf_counter()
     start(movie, undisturbed).communicate()
     duration = time.perf_counter() - began
-    print(f"{options.frames} frames, {n_blocks} blocks, {CPU_COUNT} threads: {duration:.1f} s")
+    print(
+        f"{options.frames} frames, {n_blocks} blocks, {local_threads()} threads: {duration:.1f} s"
+    )
     wanted = contents(undisturbed)
 
     tally = Tally()
@@ -232,8 +235,8 @@ def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
         # one file may be there under two names: as it was, and as it is being written
         new = {path.parent for path in there.keys() - done if there[path] != before.get(path)}
         tally.again.append(len(new))
-        if len(new) > CPU_COUNT:
-            tally.failures.append(f"{len(new)} blocks computed again, {CPU_COUNT} in flight")
+        if len(new) > local_threads():
+            tally.failures.append(f"{len(new)} blocks computed again, {local_threads()} in flight")
     if not tally.failures:
         go_on_to_the_end()
 
@@ -242,7 +245,7 @@ def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
     print(f"killed in all: {tally.kills.total()}, {tally.drafts} while metadata were written")
     print(
         f"blocks computed again: {sum(tally.again)} in all, at most {max(tally.again, default=0)} "
-        f"after a kill; {CPU_COUNT} were in flight"
+        f"after a kill; {local_threads()} were in flight"
     )
     print(f"finished stores with the bytes of the undisturbed one, in every file: {tally.whole}")
     return tally.failures

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 
+from smlmlp_dask.chunk_files import ChunkFiles
 from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.filtering import SpatialMean, filter_chunk
 from smlmlp_dask.kernels import gaussian_kernel
@@ -94,7 +95,8 @@ def test_write(benchmark, tmp_path, background, codec):
         dtype="float32",
         compressors=Storage.checked(codec, None).compressors,
     )
-    benchmark(target.__setitem__, slice(None), background)
+    chunks = ChunkFiles(tmp_path / "out.zarr", SHAPE, Storage.checked(codec, None))
+    benchmark(chunks.write, tuple(slice(0, n) for n in SHAPE), background)
     np.testing.assert_array_equal(target[:], background)
 
 

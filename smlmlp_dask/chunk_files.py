@@ -1,0 +1,118 @@
+"""The file of a chunk: encoded, ended by a checksum, written whole or not at all.
+
+Its bytes are those that Zarr writes for the codecs of `storage` (the tests compare them) and reads
+again. To write them through an array of Zarr took 1.06 times as long as a whole job: it copies the
+encoded chunk once more, and hands it from thread to thread to thread.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import google_crc32c
+import numpy as np
+
+from .chunks import Box
+from .storage import Storage
+
+CHECKSUM_BYTES = 4
+"""A CRC-32C, little-endian, at the end of every chunk: Zarr's codec ``crc32c``."""
+
+PARTIAL = ".partial"
+"""How names of files end that are not whole yet; Zarr's own do, too."""
+
+
+@dataclass(frozen=True)
+class ChunkFiles:
+    """The chunks of one float32 array (frame, y, x) on disk, to be written.
+
+    Attributes
+    ----------
+    array : pathlib.Path
+        Absolute folder of the Zarr array.
+    chunks : tuple of int
+        Shape of a chunk.
+    storage : Storage
+        How chunks are kept.
+    """
+
+    array: Path
+    chunks: tuple[int, int, int]
+    storage: Storage
+
+    def write(self, box: Box, pixels: np.ndarray[Any, Any]) -> int:
+        """Write one chunk and return its checksum.
+
+        Parameters
+        ----------
+        box : Box
+            Where the pixels lie in the array: from the beginning of a chunk to its end, or to that
+            of the array. As in Zarr, what a chunk has beyond the array is NaN.
+        pixels : numpy.ndarray
+            Float32, of the shape of `box`.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. What was there before is there still.
+        """
+        place = [part.start // size for part, size in zip(box, self.chunks, strict=True)]
+        encoded = self.storage.encoded(self._filled_up(pixels))
+        checksum = int(google_crc32c.value(encoded))
+        _write_whole(
+            chunk_path(self.array, place), encoded, checksum.to_bytes(CHECKSUM_BYTES, "little")
+        )
+        return checksum
+
+    def _filled_up(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if pixels.shape == self.chunks:
+            return np.ascontiguousarray(pixels, "<f4")
+        chunk = np.full(self.chunks, np.nan, "<f4")
+        chunk[tuple(map(slice, pixels.shape))] = pixels
+        return chunk
+
+
+def _write_whole(path: Path, *parts: bytes) -> None:
+    """Write a file under another name, and rename it."""
+    partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("wb") as file:
+            file.writelines(parts)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def chunk_path(array: Path, place: Sequence[int]) -> Path:
+    """Return the file of a chunk, in a Zarr v3 array with the default chunk keys."""
+    return array.joinpath("c", *map(str, place))
+
+
+def stored_checksum(path: Path) -> int:
+    """Return the checksum at the end of a chunk's file; 0 bytes are not read in vain.
+
+    Raises
+    ------
+    OSError
+        If the file is missing or shorter than a checksum.
+    """
+    with path.open("rb") as file:
+        file.seek(-CHECKSUM_BYTES, os.SEEK_END)
+        return int.from_bytes(file.read(CHECKSUM_BYTES), "little")
+
+
+def is_whole(path: Path, checksum: int) -> bool:
+    """Say whether a chunk's file has the bytes that were recorded."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    end = len(data) - CHECKSUM_BYTES
+    if end < 0 or int.from_bytes(data[end:], "little") != checksum:
+        return False
+    return bool(google_crc32c.value(data[:end]) == checksum)
