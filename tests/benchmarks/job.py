@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 CHUNK_FRAMES = 32
 POOL = 64
 WARM_FRAMES = 64
+SETTLE_SECONDS = 3.0
+"""Before each measurement: what the last one left is written, and the memory that it freed is, on a
+virtual machine, taken back by the host. To get it again costs seconds a gigabyte, which runs that
+follow at once would be spared."""
 PEAK_OF_CHILD = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
@@ -144,6 +148,12 @@ def lengthen(array: zarr.Array, path: Path, frames: int) -> None:
 # Measurements
 
 
+def settle() -> None:
+    """Let all runs begin in the same state."""
+    os.sync()
+    time.sleep(SETTLE_SECONDS)
+
+
 class Child(NamedTuple):
     """A process that has ended."""
 
@@ -155,7 +165,7 @@ class Child(NamedTuple):
 
 def run_process(command: Sequence[Any]) -> Child:
     """Run a process and time it."""
-    os.sync()
+    settle()
     start = time.perf_counter()
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
@@ -165,7 +175,7 @@ def run_process(command: Sequence[Any]) -> Child:
 
 def timed(function: Callable[[], Any]) -> float:
     """Call a function and return its seconds."""
-    os.sync()
+    settle()
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
