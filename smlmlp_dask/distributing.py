@@ -130,8 +130,9 @@ def run_on_cluster(
     def finished(future: Any, result: Any) -> None:
         if isinstance(result, CancelledError):  # which comes as if it were a result
             raise result
-        task = under_way.pop(future.key)
+        task = under_way[future.key]
         if future.status != "error":
+            del under_way[future.key]
             window.done += 1
             on_done(task.argument, result)
             return
@@ -140,10 +141,15 @@ def run_on_cluster(
             raise error.with_traceback(result[2])
         if task.trial == MOST_TRIALS:
             deaths = MOST_TRIALS * (error.allowed_failures + 1)
+            # A worker takes the next task before one ends, and nobody knows which of them it was.
+            suspects = [other for other in under_way.values() if other.trial == MOST_TRIALS]
+            suspects.sort(key=lambda suspect: suspect.order)
+            had = " or ".join(str(suspect.argument) for suspect in suspects)
             raise RuntimeError(
-                f"{deaths} workers died while they had {task.argument}, the last one "
+                f"{deaths} workers died while they had {had}, the last one "
                 f"{error.last_worker.address}: give them more memory, or look into their logs"
             ) from error
+        del under_way[future.key]
         completed.add(submit(task.argument, task.order, task.trial + 1))
 
     orders = count()
