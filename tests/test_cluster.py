@@ -384,7 +384,9 @@ def test_a_task_that_kills_its_workers_is_named(monkeypatch):
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         local(1, silence_logs="CRITICAL") as workers,
         Client(workers) as client,
-        pytest.raises(RuntimeError, match=r"^2 workers died while they had (2 or )?3( or \d)*, the last"),
+        pytest.raises(
+            RuntimeError, match=r"^2 workers died while they had (2 or )?3( or \d)*, the last"
+        ),
     ):
         distributing.run_on_cluster(client, die, iter(range(6)), lambda *pair: done.append(pair))
     assert (3, None) not in done
