@@ -24,6 +24,9 @@ TASKS_PER_THREAD = 4
 AHEAD_SECONDS = 15.0
 """Work under way, at least: adaptive clusters measure how many workers they need by it."""
 
+MOST_AHEAD = 1000
+"""Tasks under way for that reason, at most: short ones would fill the scheduler's memory."""
+
 POLL_SECONDS = 0.01
 """Between two looks at what is done, where nothing was."""
 
@@ -86,7 +89,8 @@ class _Window:
             )
 
     def size(self) -> int:
-        return max(TASKS_PER_THREAD * max(1, self._threads), int(AHEAD_SECONDS * self._rate))
+        ahead = min(MOST_AHEAD, int(AHEAD_SECONDS * self._rate))
+        return max(TASKS_PER_THREAD * max(1, self._threads), ahead)
 
 
 def run_on_cluster(

@@ -1,6 +1,6 @@
 """Run many independent tasks under whatever Dask scheduler is active, and tell as they end."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ REGION_TASKS = 256
 end of a region loses half a task in that many."""
 
 
-THREADS_PER_BLOCK = 4
+THREADS_PER_BLOCK = 2
 """For so many threads of a cluster, a task takes one block more: its scheduler and the client spend
 milliseconds on a task, so that many threads would wait for them if each block were one."""
 
@@ -65,7 +65,7 @@ def run_tasks(
         groups = _groups(remaining, count, active_workers().threads)
 
         def tell(group: _Group[T], ended: _Ended[R]) -> None:
-            for argument, result in zip(group, ended.results, strict=False):
+            for argument, result in zip(group.arguments, ended.results, strict=False):
                 on_done(argument, result)
             if ended.error is not None:
                 raise ended.error
@@ -89,10 +89,10 @@ class _Ended(Generic[R]):
     error: Exception | None = None
 
 
-def _call_each(function: Callable[[T], R], group: Sequence[T]) -> _Ended[R]:
+def _call_each(function: Callable[[T], R], group: "_Group[T]") -> _Ended[R]:
     results: list[R] = []
     try:
-        for argument in group:
+        for argument in group.arguments:
             results.append(function(argument))  # noqa: PERF401 - those before an error count
     except Exception as error:
         if not results:
@@ -101,19 +101,25 @@ def _call_each(function: Callable[[T], R], group: Sequence[T]) -> _Ended[R]:
     return _Ended(results)
 
 
-class _Group(list[T]):
-    """Arguments of one task, named as such in messages."""
+@dataclass(frozen=True)
+class _Group(Generic[T]):
+    """Arguments of one task, named as such in messages.
+
+    No list: Dask would look into that, and send each argument by itself.
+    """
+
+    arguments: tuple[T, ...]
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self))
+        return ", ".join(map(str, self.arguments))
 
 
 def _groups(arguments: Iterator[T], count: int, threads: int) -> Iterator[_Group[T]]:
     """Go through the arguments in groups, small ones in the end: all threads end at once."""
     most = blocks_per_task(threads)
-    while group := _Group(islice(arguments, max(1, min(most, count // (8 * threads))))):
+    while group := tuple(islice(arguments, max(1, min(most, count // (2 * threads))))):
         count -= len(group)
-        yield group
+        yield _Group(group)
 
 
 def _run_region(

@@ -59,21 +59,22 @@ def test_arguments_are_taken_as_needed(monkeypatch):
     assert len(taken) == 4
 
 
-@pytest.mark.parametrize(("threads", "most"), [(1, 1), (4, 1), (5, 2), (64, 16), (256, 64)])
+@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (4, 2), (5, 3), (64, 32)])
 @pytest.mark.parametrize("count", [0, 1, 63, 1000, 40_000])
 def test_groups_are_large_on_many_threads_and_small_in_the_end(threads, most, count):
     groups = list(jobs._groups(iter(range(count)), count, threads))
-    assert [argument for group in groups for argument in group] == list(range(count))
-    sizes = list(map(len, groups))
+    assert [argument for group in groups for argument in group.arguments] == list(range(count))
+    sizes = [len(group.arguments) for group in groups]
     assert sizes == sorted(sizes, reverse=True)
-    assert max(sizes, default=1) == max(1, min(most, count // (8 * threads)))
+    assert max(sizes, default=1) == max(1, min(most, count // (2 * threads)))
     if count >= threads:
         # no thread is left without a group while another has several blocks to go
         assert sum(size == 1 for size in sizes) >= threads
 
 
 def test_more_arguments_than_were_said_are_single():
-    assert list(map(len, jobs._groups(iter(range(100)), 0, 64))) == [1] * 100
+    groups = jobs._groups(iter(range(100)), 0, 64)
+    assert [group.arguments for group in groups] == [(i,) for i in range(100)]
 
 
 @pytest.fixture
