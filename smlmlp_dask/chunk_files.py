@@ -1,7 +1,7 @@
 """The file of a chunk: encoded, ended by a checksum, written whole or not at all.
 
 Its bytes are those that Zarr writes for the codecs of `storage` (the tests compare them) and reads
-again. To write them through an array of Zarr took 1.06 times as long as a whole job: it copies the
+again. Written through an array of Zarr, the blocks of a job took 1.06 times as long: it copies each
 encoded chunk once more, and hands it from thread to thread to thread.
 """
 

@@ -107,8 +107,8 @@ def local_threads() -> int:
     """Return how many tasks run side by side on threads of this process.
 
     Dask's ``num_workers``, if that is set; else more than there are cores, so that one computes
-    while another waits for the disk. On 2 cores a job took 0.96 of the time with 3 threads that it
-    took with 2, and 0.93 where its movie had to come from the disk.
+    while another waits for the disk. On 2 cores a job took 0.93 to 1.00 of the time with 3 threads
+    that it took with 2, and 0.91 to 0.97 where its movie had to come from the disk.
     """
     return dask.config.get("num_workers", None) or CPU_COUNT + max(1, CPU_COUNT // 4)
 
