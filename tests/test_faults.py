@@ -291,7 +291,7 @@ def failing(function, calls, error):
 
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
-    [(chunk_files, "_write_whole", 20), (records, "_line", 9), (writing, "_finish", 0)],
+    [(chunk_files, "_write_whole", 9), (records, "_line", 9), (writing, "_finish", 0)],
 )
 def test_no_room_for_anything(movie, whole, tmp_path, monkeypatch, module, name, calls):
     out = tmp_path / "out.zarr"
