@@ -106,11 +106,10 @@ def active_workers() -> Workers:
 def local_threads() -> int:
     """Return how many tasks run side by side on threads of this process.
 
-    Dask's ``num_workers``, if that is set; else more than there are cores, so that one computes
-    while another waits for the disk. On 2 cores a job took 0.93 to 1.00 of the time with 3 threads
-    that it took with 2, and 0.91 to 0.97 where its movie had to come from the disk.
+    Dask's ``num_workers``, if that is set, else as many as there are cores. One more took 0.93 to
+    1.00 of the time on 2 cores, but another block's memory, which a limit may not have.
     """
-    return dask.config.get("num_workers", None) or CPU_COUNT + max(1, CPU_COUNT // 4)
+    return dask.config.get("num_workers", None) or CPU_COUNT
 
 
 def machine_memory_bytes() -> int:
