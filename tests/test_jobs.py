@@ -59,7 +59,9 @@ def test_arguments_are_taken_as_needed(monkeypatch):
     assert len(taken) == 4
 
 
-@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (4, 2), (5, 3), (64, 32)])
+@pytest.mark.parametrize(
+    ("threads", "most"), [(1, 1), (2, 1), (4, 2), (5, 3), (64, 32), (256, 128)]
+)
 @pytest.mark.parametrize("count", [0, 1, 63, 1000, 40_000])
 def test_groups_are_large_on_many_threads_and_small_in_the_end(threads, most, count):
     groups = list(jobs._groups(iter(range(count)), count, threads))
