@@ -33,6 +33,10 @@ FOREVER_SECONDS = 1e9
 REPLACE_SECONDS = 5.0
 """Between two looks for workers that were lost for good."""
 
+SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 100}
+"""Of the last messages to each worker, and of other events, a scheduler that is started here keeps
+so many, for those who debug it; by default 1000, which takes 6 MB a worker."""
+
 PATIENCE_SECONDS = 2.0
 """After which it is said that one waits."""
 
@@ -264,6 +268,7 @@ def _local_processes(
 
     total = MEMORY_LIMIT if memory_limit is None else memory_limit_bytes(memory_limit)
     threads = max(1, CPU_COUNT // count)
+    stack.enter_context(dask.config.set(SCHEDULER_LOG))
     workers = stack.enter_context(
         LocalCluster(
             n_workers=0,
@@ -349,6 +354,7 @@ def _slurm_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         security = Security.temporary()  # a login node has many users
     shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
     configured = dask.config.get("jobqueue.slurm.scheduler-options", {})
+    stack.enter_context(dask.config.set(SCHEDULER_LOG))
     jobs = SLURMCluster(
         queue=slurm.queue,
         walltime=slurm.walltime,

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,13 +25,16 @@ TASKS_PER_THREAD = 4
 AHEAD_SECONDS = 15.0
 """Work under way, at least: adaptive clusters measure how many workers they need by it."""
 
-MOST_AHEAD = 1000
+MOST_AHEAD = 250
 """Tasks under way for that reason, at most: short ones would fill the scheduler's memory."""
 
-POLL_SECONDS = 0.01
+REFILLS = 4
+"""Parts in which the tasks under way are replaced: each costs a message."""
+
+POLL_SECONDS = 0.005
 """Between two looks at what is done, where nothing was."""
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.25
 """Between two looks at how many workers there are."""
 
 IDLE_SECONDS = 60.0
@@ -113,23 +117,31 @@ def run_on_cluster(
         The first that a task raised; no task runs any longer then.
     """
     from distributed import CancelledError, KilledWorker, as_completed
+    from distributed.protocol import pickle
 
-    token = f"block-{uuid4().hex}"
+    token = f"block-{uuid4().hex[:8]}"
     numbers = count()
     under_way: dict[Any, _UnderWay] = {}
     window = _Window(client)
 
-    def submit(argument: T, order: int, trial: int) -> Any:
+    def submit(several: Sequence[tuple[T, int]], trial: int = 1) -> list[Any]:
         # One group of keys: so the scheduler keeps what does not run yet, and a worker that is
-        # lost takes few of them along.
-        key = (token, next(numbers))
-        future = client.submit(function, argument, key=key, priority=-order)
-        under_way[key] = _UnderWay(argument, future, order, trial)
-        return future
+        # lost takes few of them along. Many tasks a call, and their work as bytes: the scheduler
+        # notes every call and the last messages to each worker, and would unpack and keep what is
+        # in them.
+        if not several:
+            return []
+        keys = [(token, next(numbers)) for _ in several]
+        work = [zlib.compress(pickle.dumps((function, argument)), 1) for argument, _ in several]
+        futures = client.map(_call, work, key=keys, priority=-several[0][1])
+        for key, future, (argument, order) in zip(keys, futures, several, strict=True):
+            under_way[key] = _UnderWay(argument, future, order, trial)
+        return list(futures)
 
     def more() -> list[Any]:
-        missing = max(0, window.size() - len(under_way))
-        return [submit(argument, next(orders), 1) for argument in islice(arguments, missing)]
+        size = window.size()
+        missing = size - len(under_way)
+        return submit(list(islice(ordered, missing))) if missing >= size / REFILLS else []
 
     def finished(future: Any, result: Any) -> None:
         if isinstance(result, CancelledError):  # which comes as if it were a result
@@ -154,9 +166,9 @@ def run_on_cluster(
                 f"{error.last_worker.address}: give them more memory, or look into their logs"
             ) from error
         del under_way[future.key]
-        completed.add(submit(task.argument, task.order, task.trial + 1))
+        completed.update(submit([(task.argument, task.order)], task.trial + 1))
 
-    orders = count()
+    ordered = zip(arguments, count(), strict=False)
     try:
         completed = as_completed(more(), loop=client.loop, with_results=True, raise_errors=False)
         while under_way:
@@ -178,6 +190,14 @@ def run_on_cluster(
         if under_way and client.status == "running":
             client.cancel([task.future for task in under_way.values()])
             _wait_until_idle(client, token)
+
+
+def _call(work: bytes) -> Any:
+    """Call a function with its argument, both pickled together and compressed."""
+    from distributed.protocol import pickle
+
+    function, argument = pickle.loads(zlib.decompress(work))
+    return function(argument)
 
 
 def _wait_until_idle(client: Any, token: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import arguments, backend, chunks
 from .cluster import connected
 from .described import DescribedMovie
-from .distributing import TASKS_PER_THREAD
+from .distributing import MOST_AHEAD, TASKS_PER_THREAD
 from .filtering import Engine, check_engine
 from .jobs import REGION_TASKS, blocks_per_task
 from .planning import Source, cut_into_blocks, source_list, workers_for
@@ -21,12 +21,12 @@ from .workers import BASE_BYTES, active_client
 if TYPE_CHECKING:
     from .calibration import Rates
 
-SCHEDULER_BYTES = 160 * 2**20
-"""What distributed's scheduler takes as a process of its own, when its logs, which are bounded, are
-full: `tests/benchmarks/cluster.py overhead` measures it."""
+SCHEDULER_BYTES = 100 * 2**20
+"""What distributed's scheduler takes as a process of its own, by `tests/benchmarks/cluster.py`."""
 
-SCHEDULER_BYTES_PER_THREAD = 2**19
-"""What it takes for each thread of the workers, and the tasks under way for it."""
+SCHEDULER_BYTES_PER_THREAD = 6 * 2**20
+"""What it takes, at most, for each thread of the workers: the tasks under way for it and, if it is
+a worker of its own, the notes that Dask keeps by default of the last 1000 messages to it."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class JobPlan:
     @property
     def tasks_under_way(self) -> int:
         """Tasks that the scheduler holds at most, running ones included."""
-        most = TASKS_PER_THREAD * self.threads if self.on_cluster else REGION_TASKS
-        return min(self.n_blocks, most)
+        ahead = max(TASKS_PER_THREAD * self.threads, MOST_AHEAD)
+        return min(self.n_blocks, ahead if self.on_cluster else REGION_TASKS)
 
     @property
     def blocks_per_task(self) -> int:
         """Blocks that a task takes at most; towards the end of a job it is one."""
-        return blocks_per_task(self.threads) if self.on_cluster else 1
+        return blocks_per_task(self.threads, self.n_blocks) if self.on_cluster else 1
 
     @property
     def worker_bytes(self) -> int:

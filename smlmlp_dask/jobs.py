@@ -25,10 +25,11 @@ REGION_TASKS = 256
 """Tasks submitted at a time: bounds the graph, however long the movie; a worker that waits at the
 end of a region loses half a task in that many."""
 
+BLOCKS_PER_TASK = 64
+"""Of a large cluster: even 1000 threads then ask for a new task but every other millisecond."""
 
-THREADS_PER_BLOCK = 2
-"""For so many threads of a cluster, a task takes one block more: its scheduler and the client spend
-milliseconds on a task, so that many threads would wait for them if each block were one."""
+MOST_TASKS = 10_000
+"""Tasks of a job on a cluster, about, at most: of each, its scheduler keeps the name."""
 
 
 def run_tasks(
@@ -76,9 +77,14 @@ def run_tasks(
         _run_region(function, region, on_done)
 
 
-def blocks_per_task(threads: int) -> int:
-    """Return how many blocks a task on a cluster takes at most."""
-    return -(-threads // THREADS_PER_BLOCK)
+def blocks_per_task(threads: int, count: int) -> int:
+    """Return how many of `count` blocks a task takes at most, on a cluster of so many threads.
+
+    The scheduler and the client spend a millisecond on a task. If each block were one, many threads
+    would wait for them: so a task has as many blocks as there are threads, within limits.
+    """
+    most = max(min(threads, BLOCKS_PER_TASK), -(-count // MOST_TASKS))
+    return max(1, min(most, count // (2 * threads)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class _Group(Generic[T]):
 
 def _groups(arguments: Iterator[T], count: int, threads: int) -> Iterator[_Group[T]]:
     """Go through the arguments in groups, small ones in the end: all threads end at once."""
-    most = blocks_per_task(threads)
+    most = blocks_per_task(threads, count)
     while group := tuple(islice(arguments, max(1, min(most, count // (2 * threads))))):
         count -= len(group)
         yield _Group(group)

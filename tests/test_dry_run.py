@@ -60,7 +60,7 @@ def test_a_movie_of_five_terabytes():
     assert plan.output_bytes == 4 * 10**7 * 512 * 512
     assert plan.threads == plan.workers == 64
     assert plan.tasks_under_way == 4 * 64
-    assert plan.blocks_per_task == 32
+    assert plan.blocks_per_task == 64
     # a block as read, its chunk as decoded, three times half a block of float32
     assert plan.worker_bytes == BASE_BYTES + 2 * (2 * 32 * 512 * 512) + 3 * (4 * 16 * 512 * 512)
     assert plan.projected_bytes == 64 * plan.worker_bytes
@@ -286,7 +286,7 @@ def test_the_screen_of_a_described_movie(tmp_path, monkeypatch):
     assert lines[0] == "channel 0: 10,000,000×128×128 (frames×y×x), 305.18 GiB"
     for fact in (
         "  blocks:  20,000 of 500×128×128",
-        "tasks:     of up to 32 blocks, 64 at a time",
+        "tasks:     of up to 64 blocks, 64 at a time",
         "workers:   64 of one thread, 378.12 MiB of memory each",
         "output:    610.35 GiB before compression",
     ):

@@ -59,19 +59,24 @@ def test_arguments_are_taken_as_needed(monkeypatch):
     assert len(taken) == 4
 
 
-@pytest.mark.parametrize(
-    ("threads", "most"), [(1, 1), (2, 1), (4, 2), (5, 3), (64, 32), (256, 128)]
-)
+@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 2), (4, 4), (5, 5), (64, 64), (256, 64)])
 @pytest.mark.parametrize("count", [0, 1, 63, 1000, 40_000])
 def test_groups_are_large_on_many_threads_and_small_in_the_end(threads, most, count):
     groups = list(jobs._groups(iter(range(count)), count, threads))
     assert [argument for group in groups for argument in group.arguments] == list(range(count))
     sizes = [len(group.arguments) for group in groups]
     assert sizes == sorted(sizes, reverse=True)
+    most = max(most, -(-count // jobs.MOST_TASKS))
     assert max(sizes, default=1) == max(1, min(most, count // (2 * threads)))
     if count >= threads:
         # no thread is left without a group while another has several blocks to go
         assert sum(size == 1 for size in sizes) >= threads
+
+
+def test_no_job_is_of_more_than_about_ten_thousand_tasks():
+    assert jobs.blocks_per_task(4, 10**4) == jobs.blocks_per_task(4, 4 * 10**4) == 4
+    assert jobs.blocks_per_task(4, 10**7) == 1000
+    assert len(list(jobs._groups(iter(range(200_000)), 200_000, 4))) < 10_100
 
 
 def test_more_arguments_than_were_said_are_single():
@@ -80,9 +85,8 @@ def test_more_arguments_than_were_said_are_single():
 
 
 @pytest.fixture
-def groups_of_four(monkeypatch):
-    """A cluster whose tasks take several arguments, as with many threads."""
-    monkeypatch.setattr(jobs, "THREADS_PER_BLOCK", 1)
+def groups_of_four():
+    """A cluster whose tasks take four arguments each."""
     with Client(processes=False, dashboard_address=":0", n_workers=1, threads_per_worker=4):
         yield
 

@@ -35,6 +35,7 @@ from job import Movie, print_machine, print_table, spread, write_zarr
 
 from smlmlp_dask.chunk_files import ChunkFiles
 from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.cluster import SCHEDULER_LOG
 from smlmlp_dask.filtering import SpatialMean
 from smlmlp_dask.jobs import run_tasks
 from smlmlp_dask.pipeline import Task, filter_and_store
@@ -48,6 +49,9 @@ BLOCK_SHAPE = (16, 512, 512)
 """16 MiB of float32."""
 
 HERE = str(Path(__file__).parent)
+
+LOG_LENGTH = str(*SCHEDULER_LOG.values())
+"""As in clusters that `smlmlp-dask run` starts."""
 
 
 # A cluster of processes
@@ -94,7 +98,11 @@ def _start(stack: ExitStack, command: list[Any]) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "dask", *map(str, command)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([HERE, *sys.path])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([HERE, *sys.path]),
+            "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": LOG_LENGTH,
+        },
     )
 
     def end() -> None:
