@@ -1,13 +1,13 @@
 """How far a job is: a bar in a terminal, a line now and then in a log."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     Progress,
@@ -55,6 +55,21 @@ class _WorkersColumn(ProgressColumn):
         return Text(f"{count} worker{'' if count == 1 else 's'}", style="progress.data.speed")
 
 
+@dataclass(frozen=True)
+class _Narrower:
+    """Not quite as wide as the terminal, which shows ``^C`` at the end of a line, or wraps it."""
+
+    content: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.content, options.update(width=options.max_width - len("^C")))
+
+
+class _Bar(Progress):
+    def get_renderables(self) -> Iterable[RenderableType]:
+        return map(_Narrower, super().get_renderables())
+
+
 @contextmanager
 def progress_bar(
     total: Amount, done: Amount, workers: Callable[[], int | None], *, shown: bool
@@ -96,7 +111,7 @@ def progress_bar(
         *([_WorkersColumn(workers)] if workers() is not None else []),
         TimeRemainingColumn(elapsed_when_finished=True),
     ]
-    with Progress(*columns, console=console, expand=True) as bar:
+    with _Bar(*columns, console=console, expand=True) as bar:
         task = bar.add_task("", total=total.pixels, completed=done.pixels, blocks=done.blocks)
         blocks = done.blocks
 

@@ -33,6 +33,9 @@ CONSEQUENCES = frozenset(
 )
 """Attributes of a store that follow from others: they say no more where those differ."""
 
+OPTIONS = {"channels_mean_radii_pix": "--radius", "bboxes": "--bbox", "flips": "--flip"}
+"""Settings that the command line calls otherwise."""
+
 
 def source_identity(path: Path) -> dict[str, Any]:
     """Return what tells whether a source has changed, without reading its pixels.
@@ -81,9 +84,13 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     names = [name for name, value in wanted.items() if stored.get(name) != value]
     chosen = [name for name in names if name not in CONSEQUENCES]
     return [
-        f"{name} was {_short(stored.get(name))} and is {_short(wanted[name])}"
+        f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
         for name in chosen or names
     ]
+
+
+def _named(setting: str) -> str:
+    return f"{setting} ({OPTIONS[setting]})" if setting in OPTIONS else setting
 
 
 def _short(value: Any) -> str:

@@ -349,7 +349,7 @@ LINES = [
     ("run movie.tif -o bad.zarr --resume", "bad.zarr is not a store of backgrounds",
      other_group("bad.zarr")),
     ("run movie.tif -o movie.zarr --resume", "movie.zarr is not a store of backgrounds", None),
-    ("run movie.tif -o store.zarr --resume --radius 3", "channels_mean_radii_pix was", store),
+    ("run movie.tif -o store.zarr --resume --radius 3", "radii_pix (--radius) was [[2.0", store),
     ("run movie.tif -o store.zarr --resume --codec small", "codec was", store),
     ("run movie.tif -o store.zarr", "store.zarr exists", store),
     # how it is computed and kept

@@ -325,7 +325,8 @@ def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     bars = [line for line in re.split("[\r\n]+", plain) if "Mpx/s" in line]
     assert "100% 1/1 blocks" in bars[-1]
-    assert max(map(len, bars)) <= columns
+    # beside it there is room for the ^C that a terminal shows, which would wrap the line
+    assert max(map(len, bars)) <= columns - 2
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)

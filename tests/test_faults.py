@@ -452,7 +452,7 @@ def begun(raw, tmp_path, monkeypatch):
 def test_another_setting_is_refused(raw, begun, name, setting):
     before = state(begun), contents(begun)
     with pytest.raises(
-        ValueError, match=rf"begun differently: .*\b{name} was .* and is .*: run it"
+        ValueError, match=rf"begun differently: .*\b{name}( \(--\w+\))? was .* and is .*: run it"
     ):
         run_spatial_mean(raw, begun, **BEGUN | setting, resume=True)
     assert (state(begun), contents(begun)) == before
@@ -503,8 +503,8 @@ def test_the_command_line_refuses_another_setting(movie, tmp_path):
     code, said = finish(start("run", movie, "-o", out, "--radius", "8", "--resume"))
     assert code == 2
     assert re.match(
-        r"Error: .* begun differently: channels_mean_radii_pix was \[\[7.0, 7.0\]\] and is "
-        r"\[\[8.0, 8.0\]\]: run it as it was begun",
+        r"Error: .* begun differently: channels_mean_radii_pix \(--radius\) was "
+        r"\[\[7.0, 7.0\]\] and is \[\[8.0, 8.0\]\]: run it as it was begun",
         said,
     )
     assert state(out) == before
