@@ -117,6 +117,9 @@ class _Group(Generic[T]):
     arguments: tuple[T, ...]
 
     def __str__(self) -> str:
+        if len(self.arguments) > 4:
+            first, last = self.arguments[0], self.arguments[-1]
+            return f"{len(self.arguments)} blocks from {first} to {last}"
         return ", ".join(map(str, self.arguments))
 
 

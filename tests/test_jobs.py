@@ -79,6 +79,11 @@ def test_no_job_is_of_more_than_about_ten_thousand_tasks():
     assert len(list(jobs._groups(iter(range(200_000)), 200_000, 4))) < 10_100
 
 
+def test_a_group_is_named_on_one_line():
+    assert str(jobs._Group((1, 2, 3))) == "1, 2, 3"
+    assert str(jobs._Group(tuple(range(64)))) == "64 blocks from 0 to 63"
+
+
 def test_more_arguments_than_were_said_are_single():
     groups = jobs._groups(iter(range(100)), 0, 64)
     assert [group.arguments for group in groups] == [(i,) for i in range(100)]
