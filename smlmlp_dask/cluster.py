@@ -35,7 +35,7 @@ REPLACE_SECONDS = 5.0
 
 SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 100}
 """Of the last messages to each worker, and of other events, a scheduler that is started here keeps
-so many, for those who debug it; by default 1000, which takes 6 MB a worker."""
+so many, for those who debug it; by default 1000, which takes some 5 MB a worker."""
 
 PATIENCE_SECONDS = 2.0
 """After which it is said that one waits."""
