@@ -133,10 +133,10 @@ def run_on_cluster(
             return []
         keys = [(token, next(numbers)) for _ in several]
         work = [zlib.compress(pickle.dumps((function, argument)), 1) for argument, _ in several]
-        futures = client.map(_call, work, key=keys, priority=-several[0][1])
+        futures: list[Any] = client.map(_call, work, key=keys, priority=-several[0][1])
         for key, future, (argument, order) in zip(keys, futures, several, strict=True):
             under_way[key] = _UnderWay(argument, future, order, trial)
-        return list(futures)
+        return futures
 
     def more() -> list[Any]:
         size = window.size()

@@ -84,7 +84,12 @@ def blocks_per_task(threads: int, count: int) -> int:
     would wait for them: so a task has as many blocks as there are threads, within limits.
     """
     most = max(min(threads, BLOCKS_PER_TASK), -(-count // MOST_TASKS))
-    return max(1, min(most, count // (2 * threads)))
+    return min(most, _half_share(threads, count))
+
+
+def _half_share(threads: int, count: int) -> int:
+    """Return half of what is each thread's share of `count` blocks, but at least one."""
+    return max(1, count // (2 * threads))
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class _Group(Generic[T]):
 def _groups(arguments: Iterator[T], count: int, threads: int) -> Iterator[_Group[T]]:
     """Go through the arguments in groups, small ones in the end: all threads end at once."""
     most = blocks_per_task(threads, count)
-    while group := tuple(islice(arguments, max(1, min(most, count // (2 * threads))))):
+    while group := tuple(islice(arguments, min(most, _half_share(threads, count)))):
         count -= len(group)
         yield _Group(group)
 

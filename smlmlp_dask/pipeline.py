@@ -172,10 +172,9 @@ def run_spatial_mean(
 
     The job runs under Dask's active scheduler: an active `distributed.Client`, of whatever
     cluster, else the one that Dask's configuration names (``scheduler-address``), else local
-    threads: one for each core, or Dask's ``num_workers``. Blocks go
-    from source to store inside the tasks: `plan_spatial_mean` tells how many there will be and
-    what memory they take. Workers may come and go; all must see sources and destination under the
-    same paths.
+    threads: one for each core, or Dask's ``num_workers``. Blocks go from source to store inside the
+    tasks: `plan_spatial_mean` tells how many there will be and what memory they take. Workers may
+    come and go; all must see sources and destination under the same paths.
 
     Examples
     --------

@@ -451,8 +451,10 @@ def begun(raw, tmp_path, monkeypatch):
 )
 def test_another_setting_is_refused(raw, begun, name, setting):
     before = state(begun), contents(begun)
+    option = {"channels_mean_radii_pix": "radius", "bboxes": "bbox", "flips": "flip"}.get(name)
+    shown = rf"{name} \(--{option}\)" if option else name
     with pytest.raises(
-        ValueError, match=rf"begun differently: .*\b{name}( \(--\w+\))? was .* and is .*: run it"
+        ValueError, match=rf"begun differently: .*\b{shown} was .* and is .*: run it"
     ):
         run_spatial_mean(raw, begun, **BEGUN | setting, resume=True)
     assert (state(begun), contents(begun)) == before
