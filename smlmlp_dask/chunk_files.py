@@ -10,19 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import google_crc32c
 import numpy as np
 
 from .chunks import Box
+from .durable import sync_files, write_whole
 from .storage import Storage
 
 CHECKSUM_BYTES = 4
 """A CRC-32C, little-endian, at the end of every chunk: Zarr's codec ``crc32c``."""
-
-PARTIAL = ".partial"
-"""How names of files end that are not whole yet; Zarr's own do, too."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,15 @@ class ChunkFiles:
         Shape of a chunk.
     storage : Storage
         How chunks are kept.
+    synced : bool
+        Bring each chunk to the disk before `write` returns: for workers of a cluster, whose
+        machine may lose power by itself.
     """
 
     array: Path
     chunks: tuple[int, int, int]
     storage: Storage
+    synced: bool = False
 
     def write(self, box: Box, pixels: np.ndarray[Any, Any]) -> int:
         """Write one chunk and return its checksum.
@@ -62,9 +63,10 @@ class ChunkFiles:
         place = [part.start // size for part, size in zip(box, self.chunks, strict=True)]
         encoded = self.storage.encoded(self._filled_up(pixels))
         checksum = int(google_crc32c.value(encoded))
-        _write_whole(
-            chunk_path(self.array, place), encoded, checksum.to_bytes(CHECKSUM_BYTES, "little")
-        )
+        path = chunk_path(self.array, place)
+        write_whole(path, encoded, checksum.to_bytes(CHECKSUM_BYTES, "little"), synced=False)
+        if self.synced:
+            sync_files([path], self.array)
         return checksum
 
     def _filled_up(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -75,26 +77,21 @@ class ChunkFiles:
         return chunk
 
 
-def _write_whole(path: Path, *parts: bytes) -> None:
-    """Write a file under another name, and rename it."""
-    partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial.open("wb") as file:
-            file.writelines(parts)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def chunk_path(array: Path, place: Sequence[int]) -> Path:
     """Return the file of a chunk, in a Zarr v3 array with the default chunk keys."""
     return array.joinpath("c", *map(str, place))
 
 
+def ends_in(path: Path, checksum: int) -> bool:
+    """Say whether a chunk's file ends in the checksum that was recorded: a look at four bytes."""
+    try:
+        return stored_checksum(path) == checksum
+    except OSError:
+        return False
+
+
 def stored_checksum(path: Path) -> int:
-    """Return the checksum at the end of a chunk's file; 0 bytes are not read in vain.
+    """Return the checksum at the end of a chunk's file.
 
     Raises
     ------
@@ -108,11 +105,17 @@ def stored_checksum(path: Path) -> int:
 
 def is_whole(path: Path, checksum: int) -> bool:
     """Say whether a chunk's file has the bytes that were recorded."""
+    return own_checksum(path) == checksum
+
+
+def own_checksum(path: Path) -> int | None:
+    """Return the checksum of all bytes of a chunk's file, if it ends in that; else None."""
     try:
         data = path.read_bytes()
     except OSError:
-        return False
+        return None
     end = len(data) - CHECKSUM_BYTES
-    if end < 0 or int.from_bytes(data[end:], "little") != checksum:
-        return False
-    return bool(google_crc32c.value(data[:end]) == checksum)
+    if end < 0:
+        return None
+    checksum = int.from_bytes(data[end:], "little")
+    return checksum if google_crc32c.value(data[:end]) == checksum else None

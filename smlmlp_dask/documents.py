@@ -19,7 +19,7 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     disk) and ``seconds`` of the job, as measured on a sample; with ``--for-workers`` also
     ``workers``, ``worker_bytes`` and ``scheduler_bytes``, else null.
 ``verify``
-    ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed`` and ``problems``.
+    ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed``, ``problems`` and ``repaired``.
 ``demo``
     ``store`` (as ``info`` prints it), ``checks``, ``pixels_per_second``, ``movie_path`` and
     ``picture_path``. A check has ``channel``, ``known_background_counts``, ``error_rms_counts``
@@ -122,6 +122,7 @@ def verify_document(path: Path, report: Report) -> Document:
         "chunks_checked": report.chunks,
         "blocks_recomputed": report.recomputed,
         "problems": report.problems,
+        "repaired": report.repaired,
     }
 
 

@@ -1,10 +1,8 @@
 """`run_spatial_mean`: the whole job, path to path."""
 
-import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -14,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, backend, chunks
+from . import chunks
 from .chunk_files import ChunkFiles
 from .cluster import connected
 from .distributing import seen_by_workers, this_worker
-from .filtering import Engine, SpatialMean, check_engine, engine_version, filter_chunk
+from .filtering import Engine, SpatialMean, filter_chunk
+from .job import Job, prepare
 from .jobs import run_tasks
-from .kernels import noise_correction, residual_kernel
-from .planning import Channel, Source, plan_channels, source_list
+from .metadata import RECORDS
+from .planning import Source
 from .progress import Amount, progress_bar
-from .records import check_owner, source_identity, this_owner
-from .sources import source_roots
+from .records import check_owner, this_owner
 from .stack import SourceReadError, Stack
-from .storage import Codec, Storage
-from .store import RECORDS, SpatialMeanResult, open_backgrounds, read_attributes, refusing_damage
-from .workers import count_workers, on_every_worker
+from .storage import Codec
+from .store import SpatialMeanResult, open_backgrounds
+from .workers import active_client, count_workers
 from .writing import check_destination, writing
 
 log = logging.getLogger(__name__)
@@ -137,7 +135,8 @@ def run_spatial_mean(
     resume : bool, default False
         Go on with what an interrupted run left at `destination`: blocks that are there are kept,
         the others are computed. Refused where a source or a setting has changed. Starts anew
-        where nothing is there; does nothing where all is.
+        where nothing is there. A finished store is checked, byte for byte, and what is missing or
+        damaged is computed again.
     progress : bool, default False
         Show a bar on stderr.
 
@@ -191,76 +190,58 @@ def run_spatial_mean(
     >>> again.noise_corrections == result.noise_corrections
     True
     """
-    paths = source_list(sources)
-    destination = Path(destination)
-    channels = plan_channels(
-        paths,
+    job = prepare(
+        sources,
         channels_mean_radii_pix,
+        noise_corrections=noise_corrections,
         bboxes=bboxes,
         flips=flips,
         frames=frames,
         raw_shape=raw_shape,
         raw_dtype=raw_dtype,
         memory_limit=memory_limit,
+        cuda=cuda,
+        parallel=parallel,
+        engine=engine,
+        codec=codec,
+        keep_bits=keep_bits,
     )
-    given = noise_corrections  # which stay as they are: a tuple is not updated
-    if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
-        given = tuple(given)
-    corrections = arguments.check_corrections(given, len(channels))
-    threads = arguments.check_parallel(parallel)
-    engine = check_engine(engine, on_host=not cuda)
-    storage = Storage.checked(codec, keep_bits)
-    # Blocks are filtered where the workers are: a client's own machine needs no device.
-    cupy_versions = on_every_worker(backend.require_device) if cuda else []
-    roots = [root for path in paths for root in source_roots(path)]
-    check_destination(destination, roots, may_exist=resume)
-    if resume:
-        channels = _as_begun(destination, channels)
+    destination = Path(destination).absolute()
+    run_job(job, destination, resume=resume, progress=progress)
+    return open_backgrounds(destination)
 
-    means = [channel.mean for channel in channels]
-    plans = [channel.plan for channel in channels]
-    factors = [
-        np.float32(factor) * noise_correction(*mean.sigmas)
-        for factor, mean in zip(corrections, means, strict=True)
-    ]
-    attributes = {
-        "channels_mean_radii_pix": [mean.radii for mean in means],
-        "spatial_mean_sigmas": [mean.sigmas for mean in means],
-        "spatial_mean_kernels_y": [residual_kernel(mean.kernel_y).tolist() for mean in means],
-        "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x).tolist() for mean in means],
-        "noise_corrections": [float(factor) for factor in factors],
-        "engine": _engine_used(engine, cuda=cuda),
-        "engine_version": engine_version(_engine_used(engine, cuda=cuda), cupy_versions),
-        "cuda": bool(cuda),
-        "sources": [os.path.abspath(path) for path in paths],  # noqa: PTH100 - globs stay globs
-        "inputs": [source_identity(root) for root in roots],
-        "bboxes": bboxes,
-        "flips": flips,
-        "frames": None if frames is None else [frames.start, frames.stop, frames.step],
-        "raw_shape": raw_shape,
-        "raw_dtype": None if raw_dtype is None else np.dtype(raw_dtype).str,
-        "codec": storage.codec,
-        "keep_bits": storage.keep_bits,
-        "relative_error_of_rounding": storage.relative_error,
-        "plan": [
-            {"shape": p.shape, "chunks": p.chunks, "block": p.block, "halo": p.halo} for p in plans
-        ],
-        "blocks": sum(plan.n_blocks for plan in plans),
-    }
-    plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
+
+def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool = False) -> None:
+    """Run a job, or what is missing or damaged of it; see `run_spatial_mean`."""
+    check_destination(destination, job.roots, may_exist=resume)
+    if resume:
+        job = job.as_begun(destination)
+    channels, plans = job.channels, job.plans
     work = partial(
         filter_and_store,
-        engine=engine,
-        threads=threads,
-        cuda=cuda,
-        lock=Lock(destination.absolute() / RECORDS, this_owner(), tuple(roots[:8])),
+        engine=job.engine,
+        threads=job.threads,
+        cuda=job.cuda,
+        lock=Lock(destination / RECORDS, this_owner(), tuple(job.roots[:8])),
     )
-    log.info("engine %s %s, codec %s", plain["engine"], plain["engine_version"], storage.codec)
+    log.info(
+        "engine %s %s, codec %s",
+        *(job.attributes["engine"], job.attributes["engine_version"], job.storage.codec),
+    )
     with (
-        seen_by_workers(roots, destination),
-        writing(destination, plans, plain, storage, resume=resume) as store,
+        seen_by_workers(job.roots, destination),
+        writing(
+            destination,
+            plans,
+            job.attributes,
+            job.storage,
+            resume=resume,
+            elsewhere=active_client() is not None,
+            check_inputs=job.check_inputs,
+        ) as store,
     ):
-        log.info("%s: %d of %d blocks are there", destination, len(store.done), plain["blocks"])
+        count = sum(plan.n_blocks for plan in plans)
+        log.info("%s: %d of %d blocks are there", destination, len(store.done), count)
 
         def blocks(*, done: bool) -> Iterator[tuple[int, chunks.Block]]:
             for i, block in chunks.interleave(plans):
@@ -268,10 +249,13 @@ def run_spatial_mean(
                     yield i, block
 
         tasks = (
-            Task(i, channels[i].source.part(block.read), store.targets[i], block, means[i])
+            Task(
+                *(i, channels[i].source.part(block.read), store.targets[i]),
+                *(block, channels[i].mean),
+            )
             for i, block in blocks(done=False)
         )
-        total = Amount(sum(p.n_blocks for p in plans), sum(prod(p.shape) for p in plans))
+        total = Amount(count, sum(prod(plan.shape) for plan in plans))
         kept = sum(_pixels(block) for _, block in blocks(done=True)) if store.done else 0
         with progress_bar(
             total, Amount(len(store.done), kept), count_workers, shown=progress
@@ -281,34 +265,8 @@ def run_spatial_mean(
                 store.add(task.channel, task.block.number, checksums)
                 advance(_pixels(task.block))
 
-            run_tasks(work, tasks, note, count=plain["blocks"] - len(store.done))
+            run_tasks(work, tasks, note, count=count - len(store.done))
     log.info("%s: finished", destination)
-    return open_backgrounds(destination)
-
-
-def _engine_used(engine: Engine, *, cuda: bool) -> Engine:
-    if engine == "auto":
-        return "dask-image" if cuda else "fused"
-    return engine
-
-
-def _as_begun(destination: Path, channels: Sequence[Channel]) -> list[Channel]:
-    """Cut the channels as they were cut when the store was begun, whatever memory there was."""
-    if not destination.exists():
-        return list(channels)
-    begun = read_attributes(destination).get("plan", [])
-    with refusing_damage(destination):
-        if len(begun) != len(channels):
-            return list(channels)  # which is told as a difference
-        return [
-            replace(
-                channel,
-                plan=replace(
-                    channel.plan, chunks=tuple(plan["chunks"]), block=tuple(plan["block"])
-                ),
-            )
-            for channel, plan in zip(channels, begun, strict=True)
-        ]
 
 
 def filter_and_store(

@@ -10,16 +10,19 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from dask.system import CPU_COUNT
 from filelock import FileLock, Timeout
 
-from .chunk_files import chunk_path, stored_checksum
-from .chunks import BlockPlan
+from .chunk_files import chunk_path, ends_in, is_whole
+from .chunks import Block, BlockPlan
+from .durable import sync_file, sync_files, write_whole
 
 CONSEQUENCES = frozenset(
     {
@@ -149,12 +152,25 @@ def check_owner(folder: Path, owner: str) -> None:
     raise FileNotFoundError(f"{folder.parent} is not the store that {owner} writes")
 
 
+def this_boot() -> str | None:
+    """Return what tells this start of the machine from the last; None where nothing does."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return None
+
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; its containers share it
+
+
 @dataclass
 class Journal:
     """The blocks of a job that are done.
 
     One process appends to it, a line a block: channel, number of the block, and the checksums of
-    its chunks. A line counts once it ends, so that a torn one is a block that is not done.
+    its chunks. A line counts once it ends, so that a torn one is a block that is not done. The
+    first line tells on which start of the machine the blocks were written: if that was another
+    one, they may not have reached the disk.
 
     Attributes
     ----------
@@ -162,10 +178,13 @@ class Journal:
         The file.
     done : dict
         (channel, number of the block) → checksums, in the order of `BlockPlan.chunks_of`.
+    boot : str or None
+        On which start of the machine it was written, if that is known.
     """
 
     path: Path
     done: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    boot: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Journal":
@@ -173,6 +192,9 @@ class Journal:
         journal = cls(path)
         text = path.read_text(errors="replace") if path.exists() else ""
         for line in text.split("\n")[:-1]:
+            if line.startswith(_BOOT_LINE):
+                journal.boot = line.removeprefix(_BOOT_LINE)
+                continue
             try:
                 channel, number, *checksums = map(int, line.split())
             except ValueError:
@@ -180,14 +202,22 @@ class Journal:
             journal.done[channel, number] = checksums
         return journal
 
+    def write(self) -> None:
+        """Write down what is known, without torn lines; the disk has it when this returns."""
+        boot = this_boot()
+        lines = [] if boot is None else [f"{_BOOT_LINE}{boot}\n"]
+        lines += map(_line, self.done.items())
+        write_whole(self.path, "".join(lines).encode(), synced=True)
+
     @contextmanager
     def appending(self) -> Iterator["JournalWriter"]:
-        """Open it to add blocks; first write down what is known, without torn lines."""
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text("".join(map(_line, self.done.items())))
-        fresh.replace(self.path)
+        """Open it to add blocks, after `write`."""
+        self.write()
         with self.path.open("a") as file:
             yield JournalWriter(self, file)
+
+
+_BOOT_LINE = "# boot "
 
 
 @dataclass(frozen=True)
@@ -204,6 +234,10 @@ class JournalWriter:
         self.file.flush()
         self.journal.done[entry[0]] = entry[1]
 
+    def sync(self) -> None:
+        """Let the lines outlive a loss of power, too."""
+        sync_file(self.file.fileno())
+
 
 def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
     (channel, number), checksums = entry
@@ -211,16 +245,35 @@ def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
 
 
 def still_there(journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[Path]) -> Journal:
-    """Return a journal with only those blocks whose chunks are all on disk, as recorded."""
+    """Return a journal with only those blocks whose chunks are all there, as recorded.
+
+    Where the machine was started anew since they were written, every byte of them is read: a loss
+    of power leaves files with their names, their sizes and no content. They are on the disk when
+    this returns.
+    """
     kept = Journal(journal.path)
-    for channel, (plan, array) in enumerate(zip(plans, arrays, strict=True)):
-        for block in plan.blocks():
-            checksums = journal.done.get((channel, block.number))
-            places = plan.chunks_of(block)
-            if checksums is None or len(checksums) != len(places):
-                continue
-            with suppress(OSError):
-                found = [stored_checksum(chunk_path(array, place)) for place in places]
-                if found == checksums:
-                    kept.done[channel, block.number] = checksums
+    read_whole = journal.boot is None or journal.boot != this_boot()
+
+    def is_there(known: tuple[BlockPlan, Path, Block, list[int]]) -> bool:
+        plan, array, block, checksums = known
+        files = [chunk_path(array, place) for place in plan.chunks_of(block)]
+        if len(files) != len(checksums):
+            return False
+        looks_right = is_whole if read_whole else ends_in
+        if not all(map(looks_right, files, checksums)):
+            return False
+        sync_files(files, array)
+        return True
+
+    recorded = [
+        ((channel, block.number), (plan, array, block, checksums))
+        for channel, (plan, array) in enumerate(zip(plans, arrays, strict=True))
+        for block in plan.blocks()
+        if (checksums := journal.done.get((channel, block.number))) is not None
+    ]
+    with ThreadPoolExecutor(CPU_COUNT) as pool:
+        there = pool.map(is_there, [known for _, known in recorded])
+        for (name, (*_, checksums)), whole in zip(recorded, there, strict=True):
+            if whole:
+                kept.done[name] = checksums
     return kept

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -50,11 +51,23 @@ def summary(result: SpatialMeanResult) -> Table:
 
 
 def print_report(out: Console, report: Report) -> None:
-    """Print what `verify` checked and found."""
+    """Print what `verify` checked, found and made anew."""
+    for problem in report.repaired:
+        out.print(f"repaired: {problem.partition(';')[0]}")
     for problem in report.problems:
         out.print(problem)
     again = f", {report.recomputed:,} blocks computed again" if report.recomputed else ""
     out.print(f"{report.chunks:,} chunks checked{again}: {len(report.problems):,} problems")
+
+
+def print_glance(out: Console, path: Path, problems: Sequence[str]) -> None:
+    """Print what a first look at a finished store found."""
+    for problem in problems:
+        out.print(problem, style="red")
+    if problems:
+        out.print(f"damaged: repair it by smlmlp-dask verify --repair {path}", style="bold red")
+    else:
+        out.print(f"finished; smlmlp-dask verify {path} checks every byte")
 
 
 def print_demo(out: Console, report: "DemoReport") -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from zarr.errors import NodeNotFoundError
 
+from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
 from .records import Journal
 from .stack import Stack, one_line
 from .zarrs import open_stored
@@ -19,12 +20,6 @@ from .zarrs import open_stored
 if TYPE_CHECKING:
     import dask.array as da
     from matplotlib.figure import Figure
-
-ATTRIBUTE = "smlmlp_dask"
-"""The root group's attribute that holds everything but the pixels."""
-
-RECORDS = "records"
-"""The array of checksums, and the folder of what stands beside the pixels."""
 
 KERNEL_KEYS = ("spatial_mean_kernels_y", "spatial_mean_kernels_x")
 
@@ -194,9 +189,14 @@ def refusing_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except damage as error:
-        raise ValueError(
-            f"{path} is damaged ({one_line(error)}): delete it and run again"
-        ) from error
+        raise ValueError(f"{path} is damaged ({one_line(error)}): {_mend(path)}") from error
+
+
+def _mend(path: Path) -> str:
+    return (
+        f"repair it by smlmlp-dask verify --repair {path}, or by the command that wrote it, with "
+        "--resume"
+    )
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -207,7 +207,8 @@ def read_attributes(path: Path) -> dict[str, Any]:
     FileNotFoundError
         If nothing is there.
     ValueError
-        If it is not a store of backgrounds.
+        If it is not a store of backgrounds, or not what was written: a changed digit in a noise
+        factor is found by the copy of the metadata.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -220,6 +221,15 @@ def read_attributes(path: Path) -> dict[str, Any]:
         cause: Exception | None = error
     else:
         cause = None
+    copy = read_copy(path)
+    if copy is not None:
+        written = copied_attributes(copy)
+        if not isinstance(attributes, dict) or (
+            {**attributes, "finished": False} != {**written, "finished": False}
+        ):
+            raise ValueError(
+                f"{path} has damaged metadata ({ROOT} is not as it was written): {_mend(path)}"
+            ) from cause
     if not isinstance(attributes, dict):
         raise ValueError(
             f"{path} is not a store of backgrounds: pass one written by run_spatial_mean or "

@@ -1,5 +1,6 @@
 """The commands that look at a store: info, verify, report, plot."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -18,7 +19,8 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     smlmlp-dask info background.zarr
     """
     from . import documents
-    from .screens import console, print_json, summary
+    from .checking import glance
+    from .screens import console, print_glance, print_json, summary
     from .stack import printable
     from .store import open_backgrounds, progress, read_attributes, refusing_damage
 
@@ -37,6 +39,7 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     out = console()
     if state is None:
         out.print(summary(open_backgrounds(path)))
+        print_glance(out, path, glance(path))
     else:
         out.print(
             f"unfinished: {state.done:,} of {state.total:,} blocks "
@@ -52,24 +55,33 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
 @click.option(
     "--sample", type=click.IntRange(1), default=10, show_default=True, help="Blocks for --deep."
 )
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Make anew what is missing or damaged, from the movie that the store came from.",
+)
 @json_option
 @verbose_option
-def verify(path: Path, deep: bool, sample: int, as_json: bool, verbose: bool) -> None:
+def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, verbose: bool) -> None:
     """Check that a store is finished and whole.
 
-    Compares every chunk with its checksum, and names each that is missing or damaged; exits with
-    0 if there is none, else with 1.
+    Compares every chunk with its checksum and the metadata with their copy, and names each file
+    that is missing or damaged; exits with 0 if the store is whole (by now, with --repair), else
+    with 1.
 
     \b
     smlmlp-dask verify background.zarr
     smlmlp-dask verify background.zarr --deep --sample 20
+    smlmlp-dask verify background.zarr --repair
     """
     from . import documents
     from .screens import console, print_json, print_report
     from .verify import verify_backgrounds
 
     log_to_stderr(verbose=verbose)
-    report = verify_backgrounds(path, sample=sample if deep else 0)
+    report = verify_backgrounds(
+        path, sample=sample if deep else 0, repair=repair, progress=sys.stderr.isatty()
+    )
     if as_json:
         print_json(documents.verify_document(path, report))
     else:

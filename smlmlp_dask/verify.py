@@ -1,33 +1,24 @@
-"""Is a store whole? Every chunk against its checksum, and some blocks against the source."""
+"""`verify_backgrounds`: is a store whole, and, if it is not, made whole again."""
 
 import os
 import random
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from dask.system import CPU_COUNT
 
 from . import backend
-from .chunk_files import chunk_path, is_whole
-from .chunks import Block, BlockPlan
+from .checking import Known, check, known, stored_plans
+from .chunks import Block
 from .filtering import SpatialMean, filter_chunk
-from .records import source_identity
+from .job import recorded_job
+from .pipeline import run_job
+from .records import differences, source_identity
 from .sources import open_stacks, source_roots
-from .stack import Stack
+from .stack import Stack, one_line
 from .storage import Storage
-from .store import (
-    RECORDS,
-    SpatialMeanResult,
-    open_backgrounds,
-    read_attributes,
-    refusing_damage,
-)
+from .store import open_backgrounds, refusing_damage
 
 
 @dataclass(frozen=True)
@@ -39,24 +30,33 @@ class Report:
     chunks : int
         Chunks whose checksums were compared.
     recomputed : int
-        Blocks that were computed again from the source.
+        Blocks that were computed again from the source, and compared.
     problems : list of str
-        One line for each chunk that is missing or damaged, and each block that differs.
+        One line for each file that is missing or damaged, and each block that differs; with a
+        repair, those that are left.
+    repaired : list of str
+        One line for each file that was missing or damaged and was made anew.
     """
 
     chunks: int
     recomputed: int
     problems: list[str]
+    repaired: list[str] = field(default_factory=list)
 
 
 def verify_backgrounds(
-    path: str | os.PathLike[str], *, sample: int = 0, seed: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    sample: int = 0,
+    seed: int | None = None,
+    repair: bool = False,
+    progress: bool = False,
 ) -> Report:
     """Check that a store of backgrounds is finished and whole.
 
     The checksum (CRC-32C) that was recorded when a chunk was written is compared with the one at
     the end of the chunk, and with one computed from its bytes: a chunk that is missing, cut short,
-    changed or swapped with another is found.
+    changed or swapped with another is found. Metadata are compared with their copy.
 
     Parameters
     ----------
@@ -67,6 +67,12 @@ def verify_backgrounds(
         bit. The sources must be as they were.
     seed : int, optional
         Makes the choice repeatable.
+    repair : bool, default False
+        Make anew what is missing or damaged: chunks are computed again from the recorded sources,
+        which must be as they were. The store then has the bytes of an undisturbed run. While that
+        lasts it is unfinished, and can be gone on with.
+    progress : bool, default False
+        Show a bar on stderr while blocks are computed again.
 
     Returns
     -------
@@ -78,7 +84,10 @@ def verify_backgrounds(
     FileNotFoundError
         If nothing is there.
     ValueError
-        If it is no such store, an unfinished one, or `sample` is not possible.
+        If it is no such store, an unfinished one, or `sample` is not possible; with `repair`, if
+        it cannot be repaired here: a movie has changed, or the engine's version is another.
+    OSError
+        With `repair`, if a movie is gone or the store cannot be written.
     RuntimeError
         If blocks were filtered on a GPU, and are to be again where there is none.
 
@@ -90,62 +99,80 @@ def verify_backgrounds(
     >>> report.chunks, report.recomputed, report.problems
     (1, 1, [])
     """
-    path = Path(path)
-    result = open_backgrounds(path)  # refuses what is unfinished
+    path = Path(path).absolute()
+    store = known(path)
+    if not store.finished:
+        open_backgrounds(path)  # which refuses it, and says how to go on
     with refusing_damage(path, ValueError):
-        return _verified(path, result, sample, seed)
-
-
-def _verified(path: Path, result: SpatialMeanResult, sample: int, seed: int | None) -> Report:
-    attributes = read_attributes(path)
-    plans = [_stored_plan(plan) for plan in attributes["plan"]]
-    if [plan.shape for plan in plans] != [bkgd.shape for bkgd in result.bkgds]:
-        raise ValueError("its plan is not of the shapes of its arrays")
-    records: Any = zarr.open_array(path / RECORDS, mode="r")
-    n_chunks = sum(prod(plan.grid) for plan in plans)
-    if records.shape != (n_chunks,):
-        return Report(0, 0, [f"{RECORDS}: checksums {records.shape} for {n_chunks} chunks"])
-    checksums = records[:].tolist()
-    files = list(_chunk_files(path, plans))
-    with ThreadPoolExecutor(CPU_COUNT) as pool:
-        whole = list(pool.map(is_whole, files, checksums))
-    problems = [
-        f"{file.relative_to(path)}: {'damaged' if file.exists() else 'missing'}"
-        for file, good in zip(files, whole, strict=True)
-        if not good
-    ]
+        plans = stored_plans(store.attributes)
+    findings = check(path, store, plans)
+    if repair and findings.problems:
+        _repair(path, store, findings.problems, progress=progress)
+        again = verify_backgrounds(path, sample=sample, seed=seed)
+        return Report(again.chunks, again.recomputed, again.problems, findings.problems)
     if not sample:
-        return Report(len(files), 0, problems)
+        return Report(findings.chunks, 0, findings.problems)
+    with refusing_damage(path, ValueError):
+        compared, differing = _compared(path, store, findings.whole, sample, seed)
+    return Report(findings.chunks, compared, [*findings.problems, *differing])
 
+
+def _repair(path: Path, store: Known, problems: list[str], *, progress: bool) -> None:
+    """Run the job again that wrote a store; it finds and makes anew what is damaged."""
+    found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
+    with refusing_damage(path):
+        try:
+            job = recorded_job(store.attributes)
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(
+                f"{path} has {found} and cannot be repaired, nothing was changed: {one_line(error)}"
+            ) from error
+    differing = differences(store.attributes, job.as_begun(path).attributes)
+    if differing:
+        raise ValueError(
+            f"{path} has {found} and cannot be repaired, nothing was changed: "
+            f"{'; '.join(differing)}; restore the movie, or install the version that wrote it"
+        )
+    run_job(job, path, resume=True, progress=progress)
+
+
+def _compared(
+    path: Path,
+    store: Known,
+    whole: dict[tuple[int, int], list[int]],
+    sample: int,
+    seed: int | None,
+) -> tuple[int, list[str]]:
+    """Compute some blocks again; return how many, and what differs."""
+    attributes = store.attributes
     if attributes["cuda"]:
         backend.require_device()
     changed = changed_sources(attributes)
     if changed:
-        return Report(len(files), 0, [*problems, *changed])
-    blocks = [(i, block) for i, plan in enumerate(plans) for block in plan.blocks()]
+        return 0, changed
+    plans = stored_plans(attributes)
+    blocks = [
+        (i, block)
+        for i, plan in enumerate(plans)
+        for block in plan.blocks()
+        if (i, block.number) in whole  # the others are among the problems already
+    ]
     chosen = random.Random(seed).sample(blocks, min(sample, len(blocks)))
+    differing: list[str] = []
+    try:
+        stacks = open_backgrounds(path).stacks
+    except ValueError:  # metadata are damaged, and among the problems
+        return 0, []
     for channel, block in chosen:
-        try:
-            stored = result.bkgds[channel][block.inner].compute()
-        except OSError:
-            continue  # a chunk of it is among the problems already
+        stored = stacks[channel].part(block.inner).read()
         if stored.tobytes() != _computed(attributes, channel, block).tobytes():
             start, stop = block.inner[0].start, block.inner[0].stop
-            problems.append(
-                f"channel_{channel}, frames {start}-{stop - 1}: not what the source gives"
+            differing.append(
+                f"channel_{channel}, frames {start}-{stop - 1}: not what the source gives; "
+                "run it again to another destination"
             )
-    return Report(len(files), len(chosen), problems)
-
-
-def _stored_plan(plan: dict[str, Any]) -> BlockPlan:
-    shape, chunks, block = (tuple(plan[key]) for key in ("shape", "chunks", "block"))
-    return BlockPlan(shape, 4, chunks, chunks, block, tuple(plan["halo"]))
-
-
-def _chunk_files(path: Path, plans: list[BlockPlan]) -> Iterator[Path]:
-    for channel, plan in enumerate(plans):
-        for place in np.ndindex(plan.grid):
-            yield chunk_path(path / f"channel_{channel}" / "0", place)
+    return len(chosen), differing
 
 
 def changed_sources(attributes: dict[str, Any]) -> list[str]:

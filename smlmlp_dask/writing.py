@@ -1,26 +1,44 @@
-"""The output group on disk, to be written: begun, gone on with, finished."""
+"""The output group on disk, to be written: begun, gone on with, finished.
 
+The order in which a store reaches the disk: metadata, chunks, records and journal, ``finished``.
+So it is finished and whole after a loss of power, or unfinished, and what is missing is known.
+"""
+
+import logging
 import os
-import platform
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
-from math import prod
+from itertools import chain
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import zarr
 
-from .chunk_files import PARTIAL, ChunkFiles
+from .checking import Known, check, known
+from .chunk_files import ChunkFiles, chunk_path
 from .chunks import BlockPlan
+from .durable import PARTIAL, sync_files, sync_folder, syncing
+from .metadata import (
+    COPY,
+    RECORDS,
+    ROOT,
+    restore_metadata,
+    set_finished,
+    versions,
+    write_copy,
+    write_metadata,
+)
 from .records import Journal, differences, sole_writer, still_there
 from .storage import Storage
-from .store import ATTRIBUTE, RECORDS, read_attributes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,16 +101,19 @@ def writing(
     storage: Storage,
     *,
     resume: bool = False,
+    elsewhere: bool = False,
+    check_inputs: Callable[[], None] = lambda: None,
 ) -> Iterator[StoreWriter]:
     """Create a store, or go on with one, to be filled inside the ``with`` block.
 
     It is finished only if all blocks are there at the end. After an error, what is done is kept
-    for another run to go on with; where nothing is done, nothing is left behind.
+    for another run to go on with; where nothing is done, nothing is left behind. Of a finished
+    store, what is missing or damaged is to be filled again.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where. Missing parent folders are made.
+        Where, absolute. Missing parent folders are made.
     plans : sequence of BlockPlan
         How each channel is cut into blocks.
     attributes : mapping
@@ -102,6 +123,10 @@ def writing(
         How chunks are compressed.
     resume : bool
         Go on with what is at `path`, if anything is.
+    elsewhere : bool
+        Chunks are written by other processes, which bring them to the disk themselves.
+    check_inputs : callable
+        Called before the store is finished; raises if what was read is no longer what it was.
 
     Raises
     ------
@@ -115,29 +140,57 @@ def writing(
         If it cannot be written.
     """
     records = path / RECORDS
-    created = None
-    try:
-        if resume and os.path.lexists(path):
-            _check_same_job(path, attributes)
-        else:
+    begun: list[Path] | None = None
+    filled = False
+    with ExitStack() as held:
+        try:
             with _uninterrupted():
-                created = _create(path, plans, {**attributes, "versions": versions()}, storage)
-        with sole_writer(records):
-            with _uninterrupted():
-                finished = read_attributes(path).get("finished") is True  # by now
-            if finished:
+                if resume and os.path.lexists(path):
+                    _check_same_job(path, attributes)
+                    records.mkdir(exist_ok=True)  # it holds the lock, also where it was lost
+                else:
+                    begun = _create(path, plans, {**attributes, "versions": versions()}, storage)
+                held.enter_context(sole_writer(records))
+            store = known(path)
+            if store.finished and _is_whole(path, store, plans):
                 yield StoreWriter([], _all_blocks(plans), lambda *_: None)
             else:
-                with _filling(path, plans, storage) as writer:
+                with _filling(path, plans, storage, elsewhere) as writer:
                     yield writer
+                filled = True
+                _check_inputs(check_inputs, records)
+                with _uninterrupted():
+                    _finish(path, plans, writer.done)
             for name in ("journal", "lock"):
                 (records / name).unlink(missing_ok=True)
-    except BlockingIOError:
-        raise
-    except BaseException:
-        if created is not None and not Journal.read(records / "journal").done:
-            _remove(path, created)
-        raise
+        except BlockingIOError:
+            raise
+        except BaseException:
+            if begun is not None and not (filled or Journal.read(records / "journal").done):
+                _remove_begun(path, len(plans))  # while nobody else can go on with it
+                _remove_empty(begun)
+            raise
+    sync_folder(records)
+
+
+def _is_whole(path: Path, store: Known, plans: Sequence[BlockPlan]) -> bool:
+    """Check a store that says it is finished; make it unfinished where it is not whole.
+
+    Then it has a journal of what is whole, and the rest is filled as after any interruption.
+    """
+    findings = check(path, store, plans)
+    if not findings.problems:
+        return True
+    for problem in findings.problems:
+        log.warning("%s: %s", path, problem)
+    with _uninterrupted():
+        Journal(path / RECORDS / "journal", dict(findings.whole)).write()
+        if store.copy is None:
+            write_copy(path, len(plans))
+        else:
+            restore_metadata(path, store.copy)
+        set_finished(path, finished=False)
+    return False
 
 
 @contextmanager
@@ -161,42 +214,84 @@ def _uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def _filling(path: Path, plans: Sequence[BlockPlan], storage: Storage) -> Iterator[StoreWriter]:
-    _remove_partials(path)
-    # absolute: a worker may run in another folder
-    arrays = [path.absolute() / f"channel_{i}" / "0" for i in range(len(plans))]
+def _filling(
+    path: Path, plans: Sequence[BlockPlan], storage: Storage, elsewhere: bool
+) -> Iterator[StoreWriter]:
+    arrays = [path / f"channel_{i}" / "0" for i in range(len(plans))]
+    _remove_partials(path, arrays)
     targets = [
-        ChunkFiles(array, plan.chunks, storage) for array, plan in zip(arrays, plans, strict=True)
+        ChunkFiles(array, plan.chunks, storage, synced=elsewhere)
+        for array, plan in zip(arrays, plans, strict=True)
     ]
     journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
-    with journal.appending() as writer:
-        yield StoreWriter(targets, journal.done, writer.add)
-    _remove_partials(path)
-    with _uninterrupted():
-        _finish(path, plans, journal)
+    with journal.appending() as lines:
+
+        def sync(files: Sequence[Path]) -> None:
+            sync_files(files, path)
+            lines.sync()
+
+        with syncing(sync) as take:
+
+            def add(channel: int, number: int, checksums: Sequence[int]) -> None:
+                lines.add(channel, number, checksums)
+                if not elsewhere:
+                    block = plans[channel].nth_block(number)
+                    places = plans[channel].chunks_of(block)
+                    take(chunk_path(arrays[channel], place) for place in places)
+
+            yield StoreWriter(targets, journal.done, add)
+        lines.sync()
+    _remove_partials(path, arrays)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what computed and wrote the pixels."""
-    packages = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
+    """Let no block count where what was read has changed: nobody knows which came before that."""
+    try:
+        check_inputs()
+    except BaseException:
+        Journal(records / "journal").write()
+        raise
 
 
-def _remove(path: Path, new_parents: Sequence[Path]) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    for parent in new_parents:
+def _remove_begun(path: Path, n_channels: int) -> None:
+    """Remove a store that was begun here and holds nothing; what others put there stays."""
+    for i in range(n_channels):
+        array = path / f"channel_{i}" / "0"
+        shutil.rmtree(array / "c", ignore_errors=True)
+        for folder in (array, array.parent):
+            _remove_folder(folder, ROOT)
+    _remove_folder(path / RECORDS, ROOT, Path(COPY).name, "journal", "owner", "lock")
+    _remove_folder(path, ROOT)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
         with suppress(OSError):  # somebody else may use it by now
-            parent.rmdir()
+            folder.rmdir()
 
 
-def _remove_partials(path: Path) -> None:
+def _remove_folder(folder: Path, *files: str) -> None:
+    with suppress(OSError):
+        for name in files:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+_PARTIAL_NAME = re.compile(rf".*\.[0-9a-f]{{32}}{re.escape(PARTIAL)}")
+
+
+def _remove_partials(path: Path, arrays: Sequence[Path]) -> None:
     """Remove what a run, or a worker, was about to rename when it was killed."""
-    for partial in path.rglob(f"*{PARTIAL}"):
-        partial.unlink(missing_ok=True)
+    folders = [path, path / RECORDS, *arrays, *(array.parent for array in arrays)]
+    found = [folder.glob(f"*{PARTIAL}") for folder in folders]
+    found += [array.joinpath("c").rglob(f"*{PARTIAL}") for array in (path / RECORDS, *arrays)]
+    for partial in chain.from_iterable(found):
+        if _PARTIAL_NAME.fullmatch(partial.name):  # and nothing of anybody else's
+            partial.unlink(missing_ok=True)
 
 
 def _check_same_job(path: Path, attributes: Mapping[str, Any]) -> None:
-    differing = differences(read_attributes(path), attributes)
+    differing = differences(known(path).attributes, attributes)
     if differing:
         raise ValueError(
             f"{path} was begun differently: {'; '.join(differing)}: run it as it was begun, or "
@@ -218,96 +313,47 @@ def _create(
         raise NotADirectoryError(
             f"the destination {path} cannot be written: {above} is a file; choose another folder"
         )
-    # Made under another name and renamed: what is at `path` is a store, whenever we are killed.
-    draft = path.with_name(f".{path.name}.new")
+    # Made under a name that nobody has, and renamed: what is at `path` is a whole store, empty or
+    # not, whenever we are killed.
+    draft = path.with_name(f".{path.name}.{uuid4().hex[:12]}.new")
     try:
-        (draft / RECORDS).mkdir(parents=True, exist_ok=True)
-        with sole_writer(draft / RECORDS):
-            _remove_metadata(draft)  # of a run that was killed here
-            _write_metadata(draft, plans, attributes, storage)
-            if os.path.lexists(path):
-                raise FileExistsError(f"the destination {path} exists: choose another path")
-            draft.rename(path)
-    except BlockingIOError:
-        raise
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        write_metadata(draft, plans, attributes, storage)
+        sync_files(draft.rglob("*.json"), draft)
+        if os.path.lexists(path):
+            raise FileExistsError(f"the destination {path} exists: choose another path")
+        draft.rename(path)
+        names = [sync_folder(folder) for folder in (path.parent, *(p.parent for p in new_parents))]
     except BaseException as error:
-        _remove(draft, new_parents)
+        _remove_begun(draft, len(plans))
+        _remove_empty(new_parents)
         if isinstance(error, FileExistsError) or not isinstance(error, OSError):
             raise
         raise type(error)(
             f"the destination {path} cannot be written ({error.strerror or error}): "
             "choose a folder that you may write to"
         ) from error
+    if not all(names):
+        log.info(
+            "the file system of %s cannot bring names to the disk: after a loss of power, check "
+            "the store by smlmlp-dask verify",
+            path.parent,
+        )
     return new_parents
 
 
-def _remove_metadata(draft: Path) -> None:
-    for metadata in draft.rglob("zarr.*"):
-        metadata.unlink()
-
-
-def _write_metadata(
-    path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
+def _finish(
+    path: Path, plans: Sequence[BlockPlan], done: Mapping[tuple[int, int], list[int]]
 ) -> None:
-    names = [f"channel_{i}" for i in range(len(plans))]
-    # The root lists every channel too, so that a viewer pointed at it finds something to show.
-    everything = _image({name: f"{name}/0" for name in names})
-    root = zarr.create_group(
-        path,
-        zarr_format=3,
-        attributes={"ome": everything, ATTRIBUTE: {**attributes, "finished": False}},
-    )
-    for name, plan in zip(names, plans, strict=True):
-        root.create_group(name, attributes={"ome": _image({name: "0"})}).create_array(
-            "0",
-            shape=plan.shape,
-            chunks=plan.chunks,
-            dtype="float32",
-            compressors=storage.compressors,
-            fill_value=float("nan"),
-            dimension_names=("t", "y", "x"),
-        )
-    n_chunks = sum(prod(plan.grid) for plan in plans)
-    root.create_array(
-        RECORDS,
-        shape=(n_chunks,),
-        chunks=(max(1, n_chunks),),
-        dtype="uint32",
-        fill_value=0,
-        attributes={
-            "description": "CRC-32C of every chunk: channel after channel, grid in C order"
-        },
-    )
-
-
-def _image(paths: Mapping[str, str]) -> Any:
-    """Describe channels by name and path; neither frame interval nor pixel size is known here."""
-    from yaozarrs import v05  # a sixth of a second, which only writing needs
-
-    axes: list[Any] = [v05.TimeAxis(name="t"), v05.SpaceAxis(name="y"), v05.SpaceAxis(name="x")]
-    scale = v05.ScaleTransformation(scale=[1.0, 1.0, 1.0])
-    image = v05.Image(
-        multiscales=[
-            v05.Multiscale(
-                name=name,
-                axes=axes,
-                datasets=[v05.Dataset(path=path, coordinateTransformations=[scale])],
-            )
-            for name, path in paths.items()
-        ]
-    )
-    return image.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def _finish(path: Path, plans: Sequence[BlockPlan], journal: Journal) -> None:
-    root = zarr.open_group(path, mode="r+")
+    """Write the records, and say ``finished``: that last, once all else is on the disk."""
     grids = [np.zeros(plan.grid, np.uint32) for plan in plans]
-    for grid, plan, channel in zip(grids, plans, range(len(plans)), strict=True):
+    for channel, (grid, plan) in enumerate(zip(grids, plans, strict=True)):
         for block in plan.blocks():
-            checksums = journal.done[channel, block.number]
+            checksums = done[channel, block.number]
             for place, checksum in zip(plan.chunks_of(block), checksums, strict=True):
                 grid[place] = checksum
-    records: Any = root[RECORDS]
+    records: Any = zarr.open_array(path / RECORDS, mode="r+")
     records[:] = np.concatenate([grid.ravel() for grid in grids])
-    attributes: Any = root.attrs[ATTRIBUTE]
-    root.attrs[ATTRIBUTE] = {**attributes, "finished": True}
+    sync_files((path / RECORDS / "c").glob("*"), path)
+    set_finished(path, finished=True)

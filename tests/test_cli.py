@@ -230,7 +230,8 @@ def test_json_of_a_job_from_plan_to_verify(folder):
         **verified,
         "whole": False,
         "blocks_recomputed": 0,
-        "problems": ["channel_1/0/c/0/0/0: missing"],
+        "problems": ["channel_1/0/c/0/0/0: missing; verify --repair computes it again"],
+        "repaired": [],
     }
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import dask.array as da
 import google_crc32c
@@ -11,8 +12,10 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import Image
 
 from smlmlp_dask import open_backgrounds
+from smlmlp_dask import writing as store_writing
 from smlmlp_dask.chunk_files import chunk_path
 from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.metadata import COPY
 from smlmlp_dask.stack import SourceReadError
 from smlmlp_dask.storage import Storage
 from smlmlp_dask.store import ATTRIBUTE, Progress, progress
@@ -102,7 +105,8 @@ def test_a_finished_store_is_tidy(store):
     names = {str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()}
     chunks = {f"channel_0/0/c/{number}/0/0" for number in range(3)}
     nodes = ["", "channel_0/", "channel_0/0/", "channel_1/", "channel_1/0/", "records/"]
-    assert names == chunks | {f"{node}zarr.json" for node in nodes} | {"records/c/0"}
+    beside = {"records/c/0", "records/metadata.json"}
+    assert names == chunks | {f"{node}zarr.json" for node in nodes} | beside
     assert list(store.parent.iterdir()) == [store]
 
 
@@ -169,16 +173,48 @@ def test_a_torn_journal_counts_whole_lines_only(tmp_path, tail):
 def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
     path = tmp_path / "out.zarr"
     fill_in_part(path, [0])
-    for name in ("zarr.1.partial", "channel_0/0/c/1.2.partial", "records/zarr.3.partial"):
-        (path / name).touch()
-    (tmp_path / ".out.zarr.new").mkdir()
+    ending = f"{uuid4().hex}.partial"
+    for name in ("zarr.", "channel_0/0/c/1.", "records/zarr.json.", "channel_1/zarr."):
+        (path / f"{name}{ending}").touch()
+    (path / "channel_0/notes.partial").touch()  # somebody's own
     fill(path, [1, 2], resume=True)
-    assert not list(path.rglob("*.partial"))
-    fill(tmp_path / "other.zarr")
-    (tmp_path / ".third.zarr.new").mkdir()
-    (tmp_path / ".third.zarr.new/zarr.json").touch()
-    fill(tmp_path / "third.zarr")
-    assert not (tmp_path / ".third.zarr.new").exists()
+    assert [found.name for found in path.rglob("*.partial")] == ["notes.partial"]
+
+
+def test_nothing_is_taken_for_a_draft(tmp_path):
+    precious = tmp_path / ".out.zarr.new/zarr.json"
+    precious.parent.mkdir()
+    precious.touch()
+    fill(tmp_path / "out.zarr")
+    assert precious.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"out.zarr", ".out.zarr.new"}
+
+
+def test_what_others_put_into_a_store_that_failed_stays(tmp_path):
+    def fail():
+        with writing(tmp_path / "out.zarr", PLANS, ATTRIBUTES, STORAGE):
+            (tmp_path / "out.zarr/notes.txt").touch()
+            raise ValueError("full")
+
+    with pytest.raises(ValueError, match="full"):
+        fail()
+    assert [path.name for path in (tmp_path / "out.zarr").iterdir()] == ["notes.txt"]
+
+
+def test_a_store_that_failed_is_removed_while_it_is_locked(tmp_path, monkeypatch):
+    """Else another run could take it, and lose it under its hands."""
+    remove, held = store_writing._remove_begun, []
+
+    def look(path, n_channels):
+        with pytest.raises(BlockingIOError):
+            fill(path, resume=True)
+        held.append(path)
+        remove(path, n_channels)
+
+    monkeypatch.setattr(store_writing, "_remove_begun", look)
+    fill_in_part(tmp_path / "out.zarr", [])
+    assert held == [tmp_path / "out.zarr"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_settings_are_refused(tmp_path):
@@ -198,8 +234,8 @@ def test_only_one_writes(tmp_path):
         with pytest.raises(BlockingIOError, match=r"another run is writing .*\(process \d+ on"):
             fill(path, resume=True)
         assert path.exists()
-        for number in range(3):
-            writer.add(0, number, [0])
+        for block in PLANS[0].blocks():
+            writer.add(0, block.number, [writer.targets[0].write(block.inner, PIXELS[block.inner])])
     fill(path, [], resume=True)
 
 
@@ -314,8 +350,19 @@ def test_damaged_attributes(store, change):
     metadata = json.loads(file.read_text())
     change(metadata["attributes"][ATTRIBUTE])
     file.write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match=r"damaged metadata \(zarr.json is not as it was written"):
+        open_backgrounds(store)
+    (store / COPY).unlink()  # as of versions that kept none
     with pytest.raises(ValueError, match=r"out\.zarr is damaged"):
         open_backgrounds(store)
+
+
+def test_metadata_that_others_add_are_no_damage(store):
+    group = zarr.open_group(store, mode="r+")
+    group.attrs["my notes"] = "good movie"
+    assert open_backgrounds(store).noise_corrections == ATTRIBUTES["noise_corrections"]
+    fill(store, [], resume=True)
+    assert group.attrs["my notes"] == "good movie"
 
 
 # ---- destinations ------------------------------------------------------------------------------

@@ -1,0 +1,165 @@
+"""Files and their names brought to the disk, so that they outlive a loss of power.
+
+A file that was written and renamed is in the system's memory only: after a loss of power its name
+can be there with no byte behind it. `sync_file` brings the bytes to the disk, `sync_folder` the
+names. What a store does with them, and in which order, stands in `writing`.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+from uuid import uuid4
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    _full_sync = None
+else:  # of macOS, whose fsync leaves the bytes in the drive's cache
+    _full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+
+PARTIAL = ".partial"
+"""Suffix of files still being written; Zarr's own have it, too."""
+
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems answer that cannot sync a folder or a file; a failing disk answers EIO."""
+
+
+def sync_file(descriptor: int) -> bool:
+    """Return once the bytes of an open file are on the disk; False if its file system cannot."""
+    try:
+        if _full_sync is not None:
+            fcntl.fcntl(descriptor, _full_sync)
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(descriptor)
+        else:
+            os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        return False
+    return True
+
+
+def sync_folder(folder: Path) -> bool:
+    """Return once the names in a folder are on the disk; False if its file system cannot."""
+    if os.name == "nt":  # opens no folder, and keeps names by itself
+        return True
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def sync_files(files: Iterable[Path], top: Path) -> None:
+    """Bring files to the disk, then the folders that hold them, up to and including `top`."""
+    folders: set[Path] = set()
+    for path in files:
+        # Windows syncs only what was opened to be written
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        folders.update(parent for parent in path.parents if parent.is_relative_to(top))
+    for folder in sorted(folders, reverse=True):  # what is inside before what it is in
+        sync_folder(folder)
+
+
+def write_whole(path: Path, *parts: bytes, synced: bool) -> None:
+    """Write a file under another name and rename it: it is whole, or as it was.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; its folder is made.
+    *parts : bytes
+        What it will hold.
+    synced : bool
+        Return once bytes and name are on the disk; else the file is whole unless power is lost.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. What was there before is there still.
+    """
+    partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("wb") as file:
+            file.writelines(parts)
+            if synced:
+                file.flush()
+                sync_file(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if synced:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def syncing(sync: Callable[[list[Path]], None]) -> Iterator[Callable[[Iterable[Path]], None]]:
+    """Bring files to the disk from a thread of its own, while others are being written.
+
+    Parameters
+    ----------
+    sync : callable
+        Called in that thread with all files that came in since it was last called.
+
+    Yields
+    ------
+    callable
+        Takes files that were written. When the ``with`` block ends without an error, all of them
+        are on the disk; after an error, those that wait are left to the system.
+
+    Raises
+    ------
+    OSError
+        At the end of the block, if a file could not be synced.
+    """
+    waiting: SimpleQueue[list[Path]] = SimpleQueue()
+    failed: list[BaseException] = []
+    dropped = Event()
+
+    def keep_on() -> None:
+        while files := waiting.get():  # an empty list is the end
+            ended = False
+            while not ended and not waiting.empty():
+                more = waiting.get()
+                files += more
+                ended = not more
+            if not failed and not dropped.is_set():
+                try:
+                    sync(files)
+                except OSError as error:
+                    failed.append(error)
+            if ended:
+                return
+
+    def take(files: Iterable[Path]) -> None:
+        if several := list(files):
+            waiting.put(several)
+
+    thread = Thread(target=keep_on, name="sync", daemon=True)
+    thread.start()
+    try:
+        yield take
+    except BaseException:
+        dropped.set()
+        raise
+    finally:
+        waiting.put([])
+        thread.join()
+    if failed:
+        raise failed[0]

@@ -1,0 +1,192 @@
+"""The metadata of a store: written once, with a copy by which damage is found and mended.
+
+The pixels have their checksums; a digit of a noise factor has none. So all metadata files of a
+store stand a second time in one file beside the records, with a checksum of its own. They change
+in one word only, ``finished``, which the copy never claims.
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from .chunks import BlockPlan
+from .durable import write_whole
+from .storage import Storage
+
+ATTRIBUTE = "smlmlp_dask"
+"""The root group's attribute that holds everything but the pixels."""
+
+RECORDS = "records"
+"""The array of checksums, and the folder of what stands beside the pixels."""
+
+COPY = f"{RECORDS}/metadata.json"
+"""The copy of all metadata files. Files in an array's folder do not disturb Zarr."""
+
+ROOT = "zarr.json"
+
+PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
+"""What determines bits and bytes of a store, and must be the same on all workers."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes and writes the pixels."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def write_metadata(
+    path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
+) -> None:
+    """Write the metadata of an unfinished store into an empty folder, and their copy."""
+    names = [f"channel_{i}" for i in range(len(plans))]
+    # The root lists every channel too, so that a viewer pointed at it finds something to show.
+    everything = _image({name: f"{name}/0" for name in names})
+    own = {**attributes, "metadata_copy": COPY, "finished": False}
+    root = zarr.create_group(
+        path, zarr_format=3, attributes={"ome": everything, ATTRIBUTE: own}, overwrite=False
+    )
+    for name, plan in zip(names, plans, strict=True):
+        root.create_group(name, attributes={"ome": _image({name: "0"})}).create_array(
+            "0",
+            shape=plan.shape,
+            chunks=plan.chunks,
+            dtype="float32",
+            compressors=storage.compressors,
+            fill_value=float("nan"),
+            dimension_names=("t", "y", "x"),
+        )
+    n_chunks = sum(prod(plan.grid) for plan in plans)
+    root.create_array(
+        RECORDS,
+        shape=(n_chunks,),
+        chunks=(max(1, n_chunks),),
+        dtype="uint32",
+        fill_value=0,
+        compressors=[ZstdCodec(level=0), Crc32cCodec()],
+        attributes={
+            "description": "CRC-32C of every chunk: channel after channel, grid in C order"
+        },
+    )
+    write_copy(path, len(plans))
+
+
+def write_copy(path: Path, n_channels: int) -> None:
+    """Write the copy of the metadata as they are."""
+    channels = (f"channel_{i}" for i in range(n_channels))
+    files = [ROOT, f"{RECORDS}/{ROOT}"]
+    files += [f"{place}/{ROOT}" for name in channels for place in (name, f"{name}/0")]
+    texts = {file: _unclaimed(_text(path / file)) for file in files}
+    document = {"crc32c": _checksum(texts), "files": texts}
+    write_whole(path / COPY, json.dumps(document).encode(), synced=True)
+
+
+def read_copy(path: Path) -> dict[str, str] | None:
+    """Return the metadata files that the copy holds, by their places; None if it is not whole."""
+    try:
+        document = json.loads((path / COPY).read_bytes())
+        files: dict[str, str] = document["files"]
+        if document["crc32c"] == _checksum(files) and ROOT in files:
+            return files
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    return None
+
+
+def damaged_metadata(path: Path, copy: Mapping[str, str]) -> list[str]:
+    """Return the metadata files that are not as the copy has them.
+
+    What others have added, such as notes or consolidated metadata, is theirs and no damage.
+    """
+    return [
+        file
+        for file, text in copy.items()
+        if (now := _as_it_is(path / file)) != text and not _adds_to(now, text)
+    ]
+
+
+def _adds_to(now: str | None, written: str) -> bool:
+    """Say whether a document holds all of another one, and more."""
+    try:
+        document, before = json.loads(now or ""), json.loads(written)
+        return bool(_holds(document, before) and document != before)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _holds(document: Any, part: Any) -> bool:
+    if isinstance(document, dict) and isinstance(part, dict):
+        return all(key in document and _holds(document[key], part[key]) for key in part)
+    return bool(document == part)
+
+
+def restore_metadata(path: Path, copy: Mapping[str, str]) -> None:
+    """Write the metadata files that are not as the copy has them, as those of a store unfinished.
+
+    What else may tell that it is finished is written by `set_finished`.
+    """
+    for file in damaged_metadata(path, copy):
+        write_whole(path / file, copy[file].encode(), synced=True)
+
+
+def set_finished(path: Path, *, finished: bool) -> None:
+    """Let the root group say whether all pixels are there; the disk has it when this returns."""
+    text = _unclaimed(_text(path / ROOT))
+    if text.count(_UNFINISHED) != 1:
+        raise ValueError(f"{path / ROOT} does not say whether the store is finished")
+    if finished:
+        text = text.replace(_UNFINISHED, _FINISHED)
+    write_whole(path / ROOT, text.encode(), synced=True)
+
+
+def copied_attributes(copy: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the root group said of the store when it was begun."""
+    attributes: dict[str, Any] = json.loads(copy[ROOT])["attributes"][ATTRIBUTE]
+    return attributes
+
+
+_FINISHED, _UNFINISHED = '"finished": true', '"finished": false'  # as Zarr's JSON spells it
+
+
+def _unclaimed(text: str) -> str:
+    return text.replace(_FINISHED, _UNFINISHED)
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode()  # byte for byte: no newline is translated
+
+
+def _as_it_is(path: Path) -> str | None:
+    try:
+        return _unclaimed(_text(path))
+    except (OSError, ValueError):
+        return None
+
+
+def _checksum(files: Mapping[str, str]) -> int:
+    return int(google_crc32c.value(json.dumps(files, sort_keys=True).encode()))
+
+
+def _image(paths: Mapping[str, str]) -> Any:
+    """Describe channels by name and path; neither frame interval nor pixel size is known here."""
+    from yaozarrs import v05  # a sixth of a second, which only writing needs
+
+    axes: list[Any] = [v05.TimeAxis(name="t"), v05.SpaceAxis(name="y"), v05.SpaceAxis(name="x")]
+    scale = v05.ScaleTransformation(scale=[1.0, 1.0, 1.0])
+    image = v05.Image(
+        multiscales=[
+            v05.Multiscale(
+                name=name,
+                axes=axes,
+                datasets=[v05.Dataset(path=path, coordinateTransformations=[scale])],
+            )
+            for name, path in paths.items()
+        ]
+    )
+    return image.model_dump(mode="json", by_alias=True, exclude_none=True)
