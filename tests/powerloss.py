@@ -167,7 +167,7 @@ class Job:
 
     movie: Path
     log: Path
-    wanted: dict[str, bytes] = field(default_factory=dict)
+    wanted: dict[str, bytes] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
     finishing_seconds: float = 0.0
 

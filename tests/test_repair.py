@@ -1,0 +1,227 @@
+"""A finished store that is damaged: `verify` names it, both commands repair it, or say why not.
+
+`python -m tests.benchmarks.damage` draws hundreds of damages at random.
+"""
+
+import os
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from .damaging import (
+    KINDS,
+    TARGETS,
+    call,
+    check_gone,
+    check_refused,
+    check_repair,
+    check_resume,
+    check_verify,
+    check_words,
+    harm,
+    is_named,
+    make_store,
+    target_of,
+)
+from .powerloss import contents
+
+CHUNK, ONE_BLOCK = "channel_0/0/c/3/0/0", "channel_1/0/c/2/0/0"
+
+DAMAGES = {
+    "a disk's bit": [(CHUNK, "flip")],
+    "a chunk of which the power left nothing": [(CHUNK, "cut")],
+    "a chunk that is gone": [(CHUNK, "delete")],
+    "a chunk with a foreign sector": [(CHUNK, "overwrite")],
+    "a chunk with something behind its checksum": [(CHUNK, "append")],
+    "a chunk that is a whole block": [(ONE_BLOCK, "flip")],
+    "the last chunk, gone": [(ONE_BLOCK, "delete")],
+    "two chunks of one block": [("channel_0/0/c/0/0/0", "flip"), ("channel_0/0/c/1/0/0", "cut")],
+    "chunks of both channels": [(CHUNK, "delete"), (ONE_BLOCK, "flip")],
+    "records, a bit": [("records/c/0", "flip")],
+    "records, cut": [("records/c/0", "cut")],
+    "records, gone: they read as zeros": [("records/c/0", "delete")],
+    "records, with something behind": [("records/c/0", "append")],
+    "records and a chunk": [("records/c/0", "overwrite"), (CHUNK, "flip")],
+    "the records' metadata, a bit": [("records/zarr.json", "flip")],
+    "the records' metadata, gone": [("records/zarr.json", "delete")],
+    "an array's metadata, a bit": [("channel_0/0/zarr.json", "flip")],
+    "an array's metadata, cut": [("channel_1/0/zarr.json", "cut")],
+    "an array's metadata, gone": [("channel_1/0/zarr.json", "delete")],
+    "a channel's metadata, a bit: we never read it, viewers do": [("channel_0/zarr.json", "flip")],
+    "a channel's metadata, gone": [("channel_1/zarr.json", "delete")],
+    "the root's metadata, a bit": [("zarr.json", "flip")],
+    "the root's metadata, cut": [("zarr.json", "cut")],
+    "the root's metadata, gone": [("zarr.json", "delete")],
+    "everything beside the root": [
+        ("records/c/0", "delete"),
+        ("records/zarr.json", "cut"),
+        ("channel_0/zarr.json", "cut"),
+        ("channel_0/0/zarr.json", "delete"),
+        (CHUNK, "overwrite"),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(params=DAMAGES)
+def harms(request):
+    return DAMAGES[request.param]
+
+
+@pytest.fixture
+def copy(whole, harms, tmp_path):
+    return whole.copy(tmp_path, harms, random.Random(6))
+
+
+def test_verify_names_it_and_nothing_else(whole, copy, harms):
+    assert check_verify(whole, copy, harms) == []
+
+
+def test_resume_repairs_it(whole, copy, harms):
+    assert check_resume(whole, copy, harms) == []
+
+
+def test_verify_repairs_it(whole, copy, harms):
+    assert check_repair(whole, copy, harms) == []
+
+
+@pytest.mark.parametrize(
+    "harms",
+    [
+        [(CHUNK, "flip")],
+        [(CHUNK, "delete"), ("records/c/0", "flip")],
+        [("channel_0/0/zarr.json", "delete"), (ONE_BLOCK, "cut")],
+        [("zarr.json", "cut")],
+    ],
+    ids=["chunk", "records", "metadata", "root"],
+)
+def test_without_its_source_it_is_left_as_it_is(whole, copy, harms):
+    assert check_gone(whole, copy, harms) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(b'"fused"', b'"fused" '),  # white space
+        lambda text: text.replace(b"0.79", b"0.78", 1),  # a noise correction
+        lambda text: text.replace(b"5.0", b"5.5"),  # radii: another job, it seems
+        lambda text: text.replace(b'"crc32c"', b'"crc32d"'),
+    ],
+    ids=["white space", "noise correction", "radius", "codec"],
+)
+def test_metadata_that_can_still_be_read(whole, tmp_path, change):
+    """Damage need not show: metadata are compared with what they were."""
+    copy = whole.copy(tmp_path, [], None)
+    changed = [name for name in whole.bytes if change(whole.bytes[name]) != whole.bytes[name]]
+    assert changed
+    for name in changed:
+        (copy / name).write_bytes(change(whole.bytes[name]))
+    harms = [(name, "overwrite") for name in changed]
+    assert check_verify(whole, copy, harms) == []
+    assert check_resume(whole, copy, harms) == []
+
+
+def test_what_is_whole_is_not_repaired(whole, tmp_path):
+    copy = whole.copy(tmp_path, [], None)
+    before = {name: (copy / name).stat().st_mtime_ns for name in whole.bytes}
+    for ended in (call("verify", copy, "--repair"), whole.run_again(copy)):
+        assert check_words(ended) == []
+        assert ended.code == 0
+    assert contents(copy) == whole.bytes
+    assert {name: (copy / name).stat().st_mtime_ns for name in whole.bytes} == before
+
+
+# ---- sources that have changed -------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A headerless movie and the store of its background, a chunk of which is damaged."""
+    movie, out = tmp_path / "movie.raw", tmp_path / "b.zarr"
+    pixels = np.random.default_rng(4).poisson(200, (10, 20, 40)).astype("<u2")
+    movie.write_bytes(pixels.tobytes())
+    command = ("run", movie, "-o", out, "--raw-shape", "10,20,40", "--raw-dtype", "<u2")
+    assert call(*command).code == 0
+    harm(out, "channel_0/0/c/0/0/0", "flip", random.Random(1))
+    return movie, out, (*command, "--resume")
+
+
+def change_a_pixel(movie):
+    data = movie.read_bytes()
+    movie.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def change_a_pixel_unseen(movie):
+    """Change a pixel, but neither size nor time."""
+    status = movie.stat()
+    change_a_pixel(movie)
+    os.utime(movie, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("repair", ["verify --repair", "run --resume"])
+def test_a_changed_source_repairs_nothing(small, repair):
+    movie, out, again = small
+    before = contents(out)
+    change_a_pixel(movie)
+    os.utime(movie, ns=(0, 0))
+    ended = call("verify", out, "--repair") if repair == "verify --repair" else call(*again)
+    (line,) = ended.err.splitlines() or [ended.out.splitlines()[-1]]
+    assert "sources" in line or "inputs" in line
+    assert ended.code != 0
+    assert check_words(ended) == []
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("repair", ["verify --repair", "run --resume"])
+def test_other_pixels_are_not_taken_for_the_lost_ones(small, repair):
+    """The checksum of the chunk that was lost is known: what is computed again must have it."""
+    movie, out, again = small
+    change_a_pixel_unseen(movie)
+    ended = call("verify", out, "--repair") if repair == "verify --repair" else call(*again)
+    assert check_words(ended) == []
+    assert ended.code != 0
+    assert call("verify", out).code != 0
+
+
+# ---- what judges is judged -----------------------------------------------------------------------
+
+
+def test_every_kind_of_file_is_damaged_here(whole):
+    named = {target_of(name) for harms in DAMAGES.values() for name, _ in harms}
+    assert named == {target for target in TARGETS if whole.names(target)}
+    assert {kind for harms in DAMAGES.values() for _, kind in harms} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "named"),
+    [
+        ("channel_0/0/c/1/0/0", "channel_0/0/c/1/0/0: damaged", True),
+        ("channel_0/0/c/1/0/0", "channel_0/0/c/11/0/0: damaged", False),
+        ("channel_0/0/c/1/0/0", "channel_0/0/c/1/0/01: damaged", False),
+        ("channel_0/0/zarr.json", "channel_0: its metadata are damaged", True),
+        ("channel_0/0/zarr.json", "channel_1: its metadata are damaged", False),
+        ("zarr.json", "channel_0/0/zarr.json: damaged", False),
+        ("zarr.json", "Error: STORE/zarr.json is damaged", True),
+        ("records/c/0", "the records are damaged", True),
+        ("records/c/0", "9 chunks checked: 1 problems", False),
+    ],
+)
+def test_what_counts_as_named(name, said, named):
+    assert is_named(name, said) is named
+
+
+def test_a_refusal_that_changes_something_is_seen(whole, tmp_path):
+    copy = whole.copy(tmp_path, [(CHUNK, "cut")], random.Random(2))
+    before = contents(copy)
+    refusal = call("verify", copy / "nowhere")
+    assert refusal.code == 2
+    assert check_refused(copy, before, refusal, "verify", "does not exist") == []
+    shutil.copyfile(whole.path / CHUNK, copy / CHUNK)
+    (seen,) = check_refused(copy, before, refusal, "verify", "does not exist")
+    assert f"changed ['{CHUNK}']" in seen
