@@ -70,6 +70,7 @@ TARGETS = {
     "channel's metadata": r"channel_\d/zarr\.json",
     "array's metadata": r"channel_\d/0/zarr\.json",
     "records' metadata": r"records/zarr\.json",
+    "copy of the metadata": r"records/metadata\.json",
     "else": r".*",
 }
 """Kinds of files in a store, the first that fits counts; nothing in it may escape."""
@@ -77,6 +78,9 @@ TARGETS = {
 
 ROOT = {"zarr.json"}
 """What names the settings and the sources."""
+
+BEYOND = {"zarr.json", "records/metadata.json"}
+"""Where both are damaged, nothing tells any more that the folder is a store of ours."""
 
 
 def target_of(name):
@@ -206,10 +210,12 @@ def is_named(name, said):
     words = {
         "records": ["records"],
         "records' metadata": ["records"],
-        "root metadata": ["metadata"],
+        "copy of the metadata": ["copy", "metadata"],
         "channel's metadata": ["metadata", channel],
         "array's metadata": ["metadata", channel],
     }.get(target_of(name))
+    if name in ROOT and re.search(r"(?m)^(?!.*(channel_\d|records)).*metadata", said.lower()):
+        return True
     path = re.compile(rf"(^|STORE/|[\s('\"]){re.escape(name)}($|[\s:,;)'\"])")
     return any(
         path.search(line) or (words is not None and all(word in line.lower() for word in words))
@@ -219,12 +225,14 @@ def is_named(name, said):
 
 def check_verify(whole, copy, harms):
     """Let `verify` name what is damaged, and nothing else, with the remedy."""
+    harmed = {name for name, _ in harms}
     ended = call("verify", copy)
     failures = check_words(ended)
     said = ended.said.replace(str(copy), "STORE")
     if ended.code == 0:
         failures.append(f"verify ends with 0: {one_line(ended)}")
-    harmed = {name for name, _ in harms}
+    if harmed >= BEYOND:
+        return failures
     # without the root's metadata nothing tells what else there should be
     unnamed = [name for name in harmed & ROOT or harmed if not is_named(name, said)]
     if unnamed:
@@ -269,7 +277,11 @@ def check_refused(copy, before, ended, command, about=""):
 
 def check_resume(whole, copy, harms):
     """Let ``run --resume`` repair everything: it is given the settings."""
-    return check_repaired(whole, copy, whole.run_again(copy), "run --resume")
+    before = contents(copy)
+    ended = whole.run_again(copy)
+    if ended.code != 0 and BEYOND <= {name for name, _ in harms}:
+        return check_refused(copy, before, ended, "run --resume")
+    return check_repaired(whole, copy, ended, "run --resume")
 
 
 def check_repair(whole, copy, harms):
@@ -277,7 +289,8 @@ def check_repair(whole, copy, harms):
     before = contents(copy)
     ended = call("verify", copy, "--repair")
     if ended.code != 0 and ROOT & {name for name, _ in harms}:
-        return check_refused(copy, before, ended, "verify --repair", "metadata")
+        about = "" if BEYOND <= {name for name, _ in harms} else "metadata"
+        return check_refused(copy, before, ended, "verify --repair", about)
     return check_repaired(whole, copy, ended, "verify --repair")
 
 
@@ -290,9 +303,9 @@ def check_gone(whole, copy, harms):
     away = whole.movie.with_name("away.zarr")
     whole.movie.rename(away)
     try:
-        failures = check_refused(
-            copy, before, whole.run_again(copy), "run --resume, source gone,", "movie.zarr"
-        )
+        ended = whole.run_again(copy)
+        about = "" if BEYOND <= {name for name, _ in harms} else "movie.zarr"
+        failures = check_refused(copy, before, ended, "run --resume, source gone,", about)
         ended = call("verify", copy, "--repair")
     finally:
         away.rename(whole.movie)

@@ -54,6 +54,12 @@ DAMAGES = {
     "the root's metadata, a bit": [("zarr.json", "flip")],
     "the root's metadata, cut": [("zarr.json", "cut")],
     "the root's metadata, gone": [("zarr.json", "delete")],
+    "the copy of the metadata, a bit": [("records/metadata.json", "flip")],
+    "the copy of the metadata, gone": [("records/metadata.json", "delete")],
+    "the root's metadata and their copy": [
+        ("zarr.json", "overwrite"),
+        ("records/metadata.json", "cut"),
+    ],
     "everything beside the root": [
         ("records/c/0", "delete"),
         ("records/zarr.json", "cut"),
@@ -118,7 +124,8 @@ def test_without_its_source_it_is_left_as_it_is(whole, copy, harms):
 def test_metadata_that_can_still_be_read(whole, tmp_path, change):
     """Damage need not show: metadata are compared with what they were."""
     copy = whole.copy(tmp_path, [], None)
-    changed = [name for name in whole.bytes if change(whole.bytes[name]) != whole.bytes[name]]
+    metadata = {name: data for name, data in whole.bytes.items() if name.endswith("zarr.json")}
+    changed = [name for name, data in metadata.items() if change(data) != data]
     assert changed
     for name in changed:
         (copy / name).write_bytes(change(whole.bytes[name]))
@@ -208,6 +215,8 @@ def test_every_kind_of_file_is_damaged_here(whole):
         ("channel_0/0/zarr.json", "channel_1: its metadata are damaged", False),
         ("zarr.json", "channel_0/0/zarr.json: damaged", False),
         ("zarr.json", "Error: STORE/zarr.json is damaged", True),
+        ("zarr.json", "records/metadata.json (copy of the metadata): damaged", False),
+        ("zarr.json", "the metadata are damaged", True),
         ("records/c/0", "the records are damaged", True),
         ("records/c/0", "9 chunks checked: 1 problems", False),
     ],
