@@ -117,20 +117,32 @@ def check(path: Path, store: Known, plans: Sequence[BlockPlan]) -> Findings:
         problems += [
             _chunk_problem(path, file) for file, whole in zip(files, good, strict=True) if not whole
         ]
-        return Findings(len(files), problems, dict(_whole_blocks(plans, good, wanted)))
+        whole = {
+            name: [wanted[i] for i in chunks]
+            for name, chunks in _chunks_of_blocks(plans)
+            if all(good[i] for i in chunks)
+        }
+        return Findings(len(files), problems, whole)
 
 
-def _whole_blocks(
-    plans: Sequence[BlockPlan], good: Sequence[bool], checksums: Sequence[int]
+def _chunks_of_blocks(
+    plans: Sequence[BlockPlan],
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """Go through the blocks: (channel, number), and where the records have their chunks."""
     first = 0
     for channel, plan in enumerate(plans):
         places = np.arange(prod(plan.grid)).reshape(plan.grid) + first
         first += prod(plan.grid)
         for block in plan.blocks():
-            own = [int(places[place]) for place in plan.chunks_of(block)]
-            if all(good[i] for i in own):
-                yield (channel, block.number), [checksums[i] for i in own]
+            yield (channel, block.number), [int(places[at]) for at in plan.chunks_of(block)]
+
+
+def recorded_blocks(path: Path, plans: Sequence[BlockPlan]) -> dict[tuple[int, int], list[int]]:
+    """Return the recorded checksums of each block; {} where there are no records, or damaged."""
+    checksums = read_records(path, sum(prod(plan.grid) for plan in plans))
+    if checksums is None:
+        return {}
+    return {name: [checksums[i] for i in chunks] for name, chunks in _chunks_of_blocks(plans)}
 
 
 def metadata_problems(path: Path, store: Known) -> list[str]:

@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 import zarr
 
-from .checking import Known, check, known
+from .checking import Known, check, known, recorded_blocks
 from .chunk_files import ChunkFiles, chunk_path
 from .chunks import BlockPlan
 from .durable import PARTIAL, sync_files, sync_folder, syncing
@@ -36,6 +36,7 @@ from .metadata import (
     write_metadata,
 )
 from .records import Journal, differences, sole_writer, still_there
+from .stack import SourceReadError
 from .storage import Storage
 
 log = logging.getLogger(__name__)
@@ -224,6 +225,7 @@ def _filling(
         for array, plan in zip(arrays, plans, strict=True)
     ]
     journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
+    due = recorded_blocks(path, plans)  # of a store that was finished once, and was damaged
     with journal.appending() as lines:
 
         def sync(files: Sequence[Path]) -> None:
@@ -233,6 +235,12 @@ def _filling(
         with syncing(sync) as take:
 
             def add(channel: int, number: int, checksums: Sequence[int]) -> None:
+                if due.get((channel, number), checksums) != checksums:
+                    raise SourceReadError(
+                        f"{arrays[channel]}: block {number} does not come out as it was recorded "
+                        "before it was damaged: restore the movie as it was, or write to another "
+                        "destination"
+                    )
                 lines.add(channel, number, checksums)
                 if not elsewhere:
                     block = plans[channel].nth_block(number)

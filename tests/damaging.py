@@ -279,7 +279,7 @@ def check_resume(whole, copy, harms):
     """Let ``run --resume`` repair everything: it is given the settings."""
     before = contents(copy)
     ended = whole.run_again(copy)
-    if ended.code != 0 and BEYOND <= {name for name, _ in harms}:
+    if ended.code != 0 and {name for name, _ in harms} >= BEYOND:
         return check_refused(copy, before, ended, "run --resume")
     return check_repaired(whole, copy, ended, "run --resume")
 
@@ -289,7 +289,7 @@ def check_repair(whole, copy, harms):
     before = contents(copy)
     ended = call("verify", copy, "--repair")
     if ended.code != 0 and ROOT & {name for name, _ in harms}:
-        about = "" if BEYOND <= {name for name, _ in harms} else "metadata"
+        about = "" if {name for name, _ in harms} >= BEYOND else "metadata"
         return check_refused(copy, before, ended, "verify --repair", about)
     return check_repaired(whole, copy, ended, "verify --repair")
 
@@ -304,7 +304,7 @@ def check_gone(whole, copy, harms):
     whole.movie.rename(away)
     try:
         ended = whole.run_again(copy)
-        about = "" if BEYOND <= {name for name, _ in harms} else "movie.zarr"
+        about = "" if {name for name, _ in harms} >= BEYOND else "movie.zarr"
         failures = check_refused(copy, before, ended, "run --resume, source gone,", about)
         ended = call("verify", copy, "--repair")
     finally:
