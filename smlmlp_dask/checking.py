@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,9 @@ from .metadata import (
     copied_attributes,
     damaged_metadata,
     read_copy,
+    write_metadata,
 )
+from .storage import Storage
 from .store import read_attributes, refusing_damage
 
 GLANCES = 1000
@@ -57,12 +62,16 @@ class Known:
     finished : bool
         If it says that all pixels are there.
     copy : dict or None
-        The copy of its metadata, if that is there and whole.
+        Its metadata files, by the copy of them or, where that is damaged, made anew by the root
+        group's attributes; None of versions that kept none.
+    copied : bool
+        If the copy is there and whole.
     """
 
     attributes: dict[str, Any]
     finished: bool
     copy: dict[str, str] | None
+    copied: bool
 
 
 def known(path: Path) -> Known:
@@ -79,9 +88,24 @@ def known(path: Path) -> Known:
     if copy is not None and ROOT in damaged_metadata(path, copy):
         # An unfinished store has a journal, and a finished one has none.
         finished = not (path / RECORDS / "journal").exists()
-        return Known(copied_attributes(copy), finished, copy)
+        return Known(copied_attributes(copy), finished, copy, copied=True)
     attributes = read_attributes(path)
-    return Known(attributes, attributes.get("finished") is True, copy)
+    made = _made_anew(attributes) if copy is None and "metadata_copy" in attributes else copy
+    return Known(attributes, attributes.get("finished") is True, made, copy is not None)
+
+
+def _made_anew(attributes: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the metadata files of a store as they are written here and now.
+
+    None where another version of Zarr wrote them: it may have spelled them otherwise.
+    """
+    now = {"zarr": version("zarr")}
+    with suppress(LookupError, TypeError, ValueError), TemporaryDirectory() as folder:
+        if now.items() <= attributes["versions"].items():
+            storage = Storage.checked(attributes["codec"], attributes["keep_bits"])
+            write_metadata(Path(folder), stored_plans(attributes), attributes, storage)
+            return read_copy(Path(folder))
+    return None
 
 
 def stored_plans(attributes: Mapping[str, Any]) -> list[BlockPlan]:
@@ -147,14 +171,15 @@ def recorded_blocks(path: Path, plans: Sequence[BlockPlan]) -> dict[tuple[int, i
 
 def metadata_problems(path: Path, store: Known) -> list[str]:
     """Return a line for each metadata file that is missing or not as it was written."""
-    if store.copy is None:
-        if "metadata_copy" not in store.attributes:  # of a version that wrote none
-            return []
-        return [f"{COPY} (copy of the metadata): damaged or missing; verify --repair makes it anew"]
-    return [
+    problems = []
+    if not store.copied and "metadata_copy" in store.attributes:
+        problems.append(
+            f"{COPY} (copy of the metadata): damaged or missing; verify --repair makes it anew"
+        )
+    return problems + [
         f"{file} (metadata): {'not as it was written' if (path / file).exists() else 'missing'}; "
         "verify --repair restores it"
-        for file in damaged_metadata(path, store.copy)
+        for file in damaged_metadata(path, store.copy or {})
     ]
 
 

@@ -82,7 +82,10 @@ def write_copy(path: Path, n_channels: int) -> None:
     channels = (f"channel_{i}" for i in range(n_channels))
     files = [ROOT, f"{RECORDS}/{ROOT}"]
     files += [f"{place}/{ROOT}" for name in channels for place in (name, f"{name}/0")]
-    texts = {file: _unclaimed(_text(path / file)) for file in files}
+    _write_copy(path, {file: _unclaimed(_text(path / file)) for file in files})
+
+
+def _write_copy(path: Path, texts: Mapping[str, str]) -> None:
     document = {"crc32c": _checksum(texts), "files": texts}
     write_whole(path / COPY, json.dumps(document).encode(), synced=True)
 
@@ -127,12 +130,14 @@ def _holds(document: Any, part: Any) -> bool:
 
 
 def restore_metadata(path: Path, copy: Mapping[str, str]) -> None:
-    """Write the metadata files that are not as the copy has them, as those of a store unfinished.
+    """Write the metadata files that are not as the copy has them, and the copy if it is damaged.
 
-    What else may tell that it is finished is written by `set_finished`.
+    A root group that is written anew is that of an unfinished store.
     """
     for file in damaged_metadata(path, copy):
         write_whole(path / file, copy[file].encode(), synced=True)
+    if read_copy(path) != copy:
+        _write_copy(path, copy)
 
 
 def set_finished(path: Path, *, finished: bool) -> None:

@@ -32,7 +32,6 @@ from .metadata import (
     restore_metadata,
     set_finished,
     versions,
-    write_copy,
     write_metadata,
 )
 from .records import Journal, differences, sole_writer, still_there
@@ -156,6 +155,7 @@ def writing(
             if store.finished and _is_whole(path, store, plans):
                 yield StoreWriter([], _all_blocks(plans), lambda *_: None)
             else:
+                _restore(path, store)
                 with _filling(path, plans, storage, elsewhere) as writer:
                     yield writer
                 filled = True
@@ -186,12 +186,14 @@ def _is_whole(path: Path, store: Known, plans: Sequence[BlockPlan]) -> bool:
         log.warning("%s: %s", path, problem)
     with _uninterrupted():
         Journal(path / RECORDS / "journal", dict(findings.whole)).write()
-        if store.copy is None:
-            write_copy(path, len(plans))
-        else:
-            restore_metadata(path, store.copy)
+        _restore(path, store)
         set_finished(path, finished=False)
     return False
+
+
+def _restore(path: Path, store: Known) -> None:
+    if store.copy is not None:  # as of versions that kept one
+        restore_metadata(path, store.copy)
 
 
 @contextmanager
