@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -48,6 +49,7 @@ def main() -> None:
     reason = why_not()
     if reason is not None:
         parser.error(reason)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and unmount
     seen = []
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         rng = random.Random(options.seed)
