@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import dask.array as da
 import numpy as np
+from dask.base import normalize_token
 from dask.layers import ArraySliceDep
 from numpy.typing import NDArray
 
@@ -15,13 +16,21 @@ from .stack import MAX_BLOCKS, Stack, as_slice
 class _BlockReads(ArraySliceDep):
     """What each task reads, made when the graph is: the graph itself holds no task list."""
 
-    def __init__(self, stack: Stack, chunks: Chunks) -> None:
+    def __init__(self, stack: Stack, chunks: Chunks, name: str) -> None:
         super().__init__(chunks)
         self.stack = stack
+        self.name = name
 
     def __getitem__(self, idx: tuple[int, ...]) -> Stack:
         frames, rows, columns = super().__getitem__(idx)
         return self.stack.part((frames, rows, columns))
+
+
+# Where Dask fuses tasks, it takes reads with equal tokens for the same reads. A subclass of its
+# `ArraySliceDep` inherits the token registered for that, which is the chunks alone (dask.layers):
+# of two stacks with equal chunks only one would be read. A `__dask_tokenize__` method would not be
+# asked, since a registered parent comes first.
+normalize_token.register(_BlockReads, lambda reads: ("_BlockReads", reads.name))
 
 
 def lazy(stack: Stack) -> da.Array:
@@ -45,13 +54,14 @@ def lazy(stack: Stack) -> da.Array:
         split(stack.shape[1], rows),
         split(stack.shape[2], columns),
     )
+    # a new name every time: what is on disk may change between two calls
+    name = f"open-channels-{uuid4().hex}"
     lazy: da.Array = da.blockwise(
         Stack.read,
         "tyx",
-        _BlockReads(stack, chunks),
+        _BlockReads(stack, chunks, name),
         "tyx",
-        # a new name every time: what is on disk may change between two calls
-        name=f"open-channels-{uuid4().hex}",
+        name=name,
         dtype=stack.dtype,
         meta=np.empty((0, 0, 0), stack.dtype),
         align_arrays=False,
