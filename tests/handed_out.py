@@ -215,6 +215,17 @@ def _simulated(_, frames):
         yield f"background of movie {seed}", made.background, expected_counts(scene, 0, FRAMES)
 
 
+def alike(stacks, *, roots=True):
+    """Return groups of stacks that Dask may fuse: of equal chunks, and read in one way."""
+    groups = {}
+    for stack in stacks:
+        graph = stack.array.dask
+        read = {name.split("-")[0] for name, needed in graph.dependencies.items() if not needed}
+        key = (stack.array.chunks, tuple(sorted(read)) if roots else None)
+        groups.setdefault(key, []).append(stack)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 # ---- what is done with them ----------------------------------------------------------------------
 
 #: For two stacks, with `dask.array` and with `numpy`. None more than doubles the sum of the errors.

@@ -32,6 +32,7 @@ from .handed_out import (
     TRIPLES,
     WAYS,
     Stack,
+    alike,
     every_kind,
     fault,
     faults,
@@ -41,17 +42,6 @@ from .handed_out import (
 @pytest.fixture(scope="module")
 def stacks(tmp_path_factory):
     return every_kind(tmp_path_factory.mktemp("sources"))
-
-
-def alike(stacks, *, roots=True):
-    """Return groups of stacks that Dask may fuse: of equal chunks, and read in one way."""
-    groups = {}
-    for stack in stacks:
-        graph = stack.array.dask
-        read = {name.split("-")[0] for name, needed in graph.dependencies.items() if not needed}
-        key = (stack.array.chunks, tuple(sorted(read)) if roots else None)
-        groups.setdefault(key, []).append(stack)
-    return [group for group in groups.values() if len(group) > 1]
 
 
 def some(stacks, count, number=1000):
