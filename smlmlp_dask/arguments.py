@@ -2,8 +2,12 @@
 
 import math
 import numbers
+import sys
+import traceback
+import warnings
 from collections.abc import MutableSequence, Sequence
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,9 +25,9 @@ def as_radii(radii: Any, n_channels: int) -> list[Pair]:
 
     Parameters
     ----------
-    radii : float, sequence or array
+    radii : float, sequence, array or None
         One radius for everything; a pair (ry, rx) for all channels, also when there are exactly
-        two; or one (ry, rx) pair per channel. In pixels.
+        two; or one (ry, rx) pair per channel. In pixels; None is 7.
     n_channels : int
         Number of channels.
 
@@ -32,8 +36,13 @@ def as_radii(radii: Any, n_channels: int) -> list[Pair]:
     ValueError
         If the form is another, the number of pairs is not `n_channels`, or a radius is not
         greater than 0 and at most 10 000.
+
+    Warns
+    -----
+    UserWarning
+        If two channels get a list of two radii, which may have been meant as one per channel.
     """
-    plain = _plain(radii)
+    plain = _plain(7.0 if radii is None else radii)
     if not isinstance(plain, list):
         radius = _radius(plain)
         return [(radius, radius)] * n_channels
@@ -47,7 +56,10 @@ def as_radii(radii: Any, n_channels: int) -> list[Pair]:
             raise ValueError(
                 f"channels_mean_radii_pix is a sequence of {len(plain)} radii: {RADII_FORMS}"
             )
-        return [_pair(plain)] * n_channels
+        pair = _pair(plain)
+        if n_channels == 2 and isinstance(radii, list):
+            _warn_of_list(pair)
+        return [pair] * n_channels
     if len(plain) != n_channels:
         raise ValueError(
             f"channels_mean_radii_pix has {len(plain)} pairs for {n_channels} "
@@ -69,8 +81,8 @@ def check_corrections(corrections: Any, n_channels: int) -> MutableSequence[Any]
     Raises
     ------
     ValueError
-        If the length is not `n_channels`, an entry is not a finite number of at least 0, or an
-        array cannot be updated (read-only, or of integers).
+        If the length is not `n_channels`, an entry is not a finite number of at least 0 that a
+        float32 can multiply, or an array cannot be updated (read-only, or of integers).
     TypeError
         If it is not a sequence.
     """
@@ -94,11 +106,10 @@ def check_corrections(corrections: Any, n_channels: int) -> MutableSequence[Any]
             f"channel{'s' if n_channels != 1 else ''}: pass one factor per channel"
         )
     for i, entry in enumerate(corrections):
-        value = _number(entry)
-        if value is None or not (math.isfinite(value) and value >= 0):
+        if not _is_factor(entry):
             raise ValueError(
-                f"noise_corrections[{i}] is {shown(entry)}: "
-                "pass finite factors of at least 0 (1 where nothing was filtered yet)"
+                f"noise_corrections[{i}] is {shown(entry)}: pass finite floats of at least 0 that "
+                "float32 can hold (1 where nothing was filtered yet)"
             )
     typecode = getattr(corrections, "typecode", None)
     if (is_array and corrections.dtype.kind != "f") or typecode not in (None, "f", "d"):
@@ -113,14 +124,30 @@ def check_corrections(corrections: Any, n_channels: int) -> MutableSequence[Any]
     return list(corrections) if isinstance(corrections, tuple) else corrections
 
 
+def replace(entries: MutableSequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Replace all entries, or none if one cannot be stored; return what they were."""
+    before = list(entries)
+    try:
+        for i, value in enumerate(values):
+            entries[i] = value
+    except BaseException:
+        for i, entry in enumerate(before):
+            entries[i] = entry
+        raise
+    return before
+
+
 def check_parallel(parallel: Any) -> int:
-    """Return the threads a block may use: 1 for False, 0 (all of the worker's) for True, or n."""
+    """Return the threads a block may use: n, or 0 for as many as its worker has."""
     if isinstance(parallel, bool | np.bool_):
         return 0 if parallel else 1
-    if isinstance(parallel, numbers.Integral) and int(parallel) >= 1:
-        return int(parallel)
+    if parallel is None:
+        return 1
+    if isinstance(parallel, numbers.Integral) and int(parallel) >= -1:
+        return {-1: 0, 0: 1}.get(int(parallel), int(parallel))
     raise ValueError(
-        f"parallel is {shown(parallel)}: pass True, False, or a number of threads from 1"
+        f"parallel is {shown(parallel)}: pass True or -1 for as many threads as the worker has, "
+        "False, 0 or None for one, or a number of threads from 1"
     )
 
 
@@ -142,6 +169,39 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (OverflowError, ValueError):
         return math.inf
+
+
+def _is_factor(entry: Any) -> bool:
+    """Say whether an entry is finite, at least 0, and still so as a product with a float32."""
+    value = _number(entry)
+    if value is None or not (math.isfinite(value) and value >= 0):
+        return False
+    try:
+        with np.errstate(all="ignore"):
+            product = float(entry * np.float32(1))
+    except (TypeError, OverflowError):  # Decimal; an integer of 400 digits
+        return False
+    return math.isfinite(product) and (product > 0) == (value > 0)
+
+
+def _warn_of_list(pair: Pair) -> None:
+    """Warn, at the line that called this package, that two numbers were taken as one pair."""
+    ry, rx = (f"{radius:g}" for radius in pair)
+    frames = (frame.f_globals for frame, _ in traceback.walk_stack(sys._getframe()))
+    inside = takewhile(  # `run_spatial_mean` is wrapped by a context manager
+        lambda names: (
+            __package__ == names.get("__package__") or names.get("__name__") == "contextlib"
+        ),
+        frames,
+    )
+    level = 1 + sum(1 for _ in inside)
+    warnings.warn(
+        f"channels_mean_radii_pix is a list of two numbers for two channels, taken as "
+        f"(ry, rx) = ({ry}, {rx}) for both: pass the tuple ({ry}, {rx}) if that is meant, or "
+        f"[({ry}, {ry}), ({rx}, {rx})] for one radius per channel",
+        UserWarning,
+        stacklevel=level,
+    )
 
 
 def _radius(value: Any) -> float:

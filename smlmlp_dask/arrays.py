@@ -4,11 +4,13 @@ import math
 import uuid
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import zarr
+from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from . import backend, chunks
 
@@ -31,6 +33,8 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
         If it is none of these arrays, or its dtype is not real (bool, complex, object ...).
     ValueError
         If it is not 3-D, has no pixels, or has unknown chunk sizes.
+    FileNotFoundError
+        If it is a Zarr array whose folder is gone.
     """
     array = channel
     if not _is_array(array):
@@ -63,6 +67,7 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
             )
         return array
     if isinstance(array, zarr.Array):
+        _check_there(array, name)
         return _lazy_zarr(array)
     return view_stack(array)
 
@@ -111,6 +116,8 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
         If one does not fit, cannot be written, or overlaps a channel or another target.
     TypeError
         If it is not a sequence of NumPy, CuPy or Zarr arrays.
+    FileNotFoundError
+        If the folder of a Zarr array is gone.
     """
     if hasattr(targets, "ndim") or not isinstance(targets, Sequence):
         raise TypeError(
@@ -146,6 +153,8 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
         )
         if not writeable:
             raise ValueError(f"bkgds[{i}] is read-only: pass an array that can be written")
+        if isinstance(target, zarr.Array):
+            _check_there(target, f"bkgds[{i}]")
         for j, channel in enumerate(channels):
             if _overlap(target, channel):
                 raise ValueError(
@@ -218,5 +227,37 @@ def _overlap(one: Any, other: Any) -> bool:
     if is_cupy(one) and is_cupy(other):
         return backend.share_memory(one, other)
     if isinstance(one, zarr.Array) and isinstance(other, zarr.Array):
-        return bool(one.store_path == other.store_path)
+        place, place_of_other = _place(one), _place(other)
+        if isinstance(place, Path) and isinstance(place_of_other, Path):
+            return place.is_relative_to(place_of_other) or place_of_other.is_relative_to(place)
+        return place == place_of_other
     return False
+
+
+def seen_by_workers(array: "zarr.Array[Any]") -> bool:
+    """Say whether other processes that open this Zarr array see the same bytes."""
+    return isinstance(array.store, LocalStore | FsspecStore) and "memory" not in _protocols(array)
+
+
+def _protocols(array: "zarr.Array[Any]") -> tuple[str, ...]:
+    protocol = getattr(getattr(array.store, "fs", None), "protocol", ())
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _place(array: "zarr.Array[Any]") -> Path | str:
+    """Return where a Zarr array lies: on this machine without links, elsewhere as Zarr names it."""
+    store = array.store
+    if isinstance(store, LocalStore):
+        return Path(store.root, array.path).resolve()
+    if isinstance(store, ZipStore) or "file" in _protocols(array):
+        return Path(store.path, array.path).resolve()  # type: ignore[attr-defined, unused-ignore]
+    return str(array.store_path)
+
+
+def _check_there(array: "zarr.Array[Any]", name: str) -> None:
+    """Refuse an array whose folder was removed: Zarr would read fill values and write anew."""
+    place = _place(array)
+    if isinstance(place, str) or isinstance(array.store, ZipStore):
+        return
+    if not any((place / metadata).is_file() for metadata in ("zarr.json", ".zarray")):
+        raise FileNotFoundError(f"{name} is a Zarr array whose folder {place} is gone")

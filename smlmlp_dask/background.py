@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 import dask.array as da
 import numpy as np
 import zarr
-from zarr.storage import FsspecStore, LocalStore
 
 from . import arguments, arrays, backend, chunks
 from .filtering import Engine, SpatialMean, check_engine, correlate_chunk
@@ -15,7 +14,7 @@ from .kernels import Kernel, residual_kernel, residual_norm
 from .ndimage import correlate_on_device, correlate_stack
 
 BATCH_BYTES = 2**29
-"""Float32 bytes that are computed at a time where the caller's own process has to write them."""
+"""Float32 bytes of backgrounds that the caller's own process holds before it writes them."""
 
 Info: TypeAlias = dict[str, list[Any]]
 
@@ -28,9 +27,9 @@ def bkgd_spatial_mean(
     noise_corrections: Sequence[Any] | None = None,
     *,
     cuda: bool = False,
-    parallel: bool | int = False,
+    parallel: bool | int | None = False,
     engine: Engine = "auto",
-) -> tuple[list[da.Array], MutableSequence[Any], Info]:
+) -> tuple[list[Any], MutableSequence[Any], Info]:
     """Estimate the local mean background of each channel, lazily.
 
     Each frame is cast to float32 and correlated with a Gaussian along y, then along x; edges
@@ -46,11 +45,13 @@ def bkgd_spatial_mean(
         are until the backgrounds have been computed.
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radius in pixels: one for everything; (ry, rx) for all channels, also when there
-        are exactly two; or one (ry, rx) per channel. Greater than 0, at most 10 000.
+        are exactly two; or one (ry, rx) per channel. Greater than 0, at most 10 000. None is the
+        default.
     bkgds : sequence of numpy.ndarray, cupy.ndarray or zarr.Array, optional
         Preallocated outputs, one per channel: float32, the channel's y and x, at least as many
         frames. Background i is written into ``bkgds[i][:len(channels[i])]`` before the call
         returns; what lies beyond is left alone. Zarr targets are written in whole chunks (shards).
+        See Notes for what an error leaves behind.
     noise_corrections : sequence of float, optional
         Factors so far, one per channel, finite and at least 0; float32 ones by default. A list or
         floating array is updated in place and returned itself, a tuple gives a new list.
@@ -60,9 +61,10 @@ def bkgd_spatial_mean(
         holds them; others go to the one that is current where Dask runs, the first unless
         `dask_cuda` gives each worker its own. A block goes in parts where the device's memory is
         short. `parallel` is ignored.
-    parallel : bool or int, default False
+    parallel : bool, int or None, default False
         Threads over which each block splits its frames, on top of the blocks that Dask runs side
-        by side: n, or True for as many as the worker has. The results are the same bits.
+        by side: n; True or -1 for as many as the worker has; False, 0 or None for one. The results
+        are the same bits.
     engine : {"auto", "fused", "dask-image"}, default "auto"
         "fused" is one compiled pass per block of NumPy; "dask-image" runs both passes through
         `dask_image.ndfilters.correlate`, for NumPy and CuPy; "auto" is "fused" for NumPy chunks
@@ -70,10 +72,12 @@ def bkgd_spatial_mean(
 
     Returns
     -------
-    bkgds : list of dask.array.Array
-        One float32 background per channel, of the channel's shape. Stacks of whole frames keep
-        their chunks; stacks tiled in y and x come out as whole frames, unless those would take
-        over 1 GiB to put together. With `bkgds`: arrays that read the truncated targets.
+    bkgds : list of dask.array.Array, numpy.ndarray or cupy.ndarray
+        One float32 background per channel, of the channel's shape: lazy dask arrays. Stacks of
+        whole frames keep their chunks; stacks tiled in y and x come out as whole frames, unless
+        those would take over 1 GiB to put together. With `bkgds`: for a NumPy or CuPy target the
+        target itself, or a view of its first frames where it has more than the channel; for a Zarr
+        target a dask array that reads those frames.
     noise_corrections : sequence of float
         Each entry multiplied by ``noise_correction(sigma_y, sigma_x)``.
     info : dict
@@ -88,11 +92,26 @@ def bkgd_spatial_mean(
         If an argument has a wrong form, shape, length or value; nothing has changed then.
     TypeError
         If a channel is no array, or its dtype is not real.
+    FileNotFoundError
+        If the folder of a Zarr array is gone.
     RuntimeError
         If ``cuda=True`` and there is no usable CuPy or device.
 
+    Warns
+    -----
+    UserWarning
+        If two channels get a *list* of two radii: they are taken as (ry, rx) for both channels, as
+        a tuple is, but may have been meant as one radius per channel.
+
     Notes
     -----
+    After an error `noise_corrections` is as it was, and so are the targets if all of them together
+    take at most 512 MiB: they are filled once all backgrounds are computed. Larger ones cannot be
+    held back. The first and last frame of every background are computed beforehand; a block in
+    between that cannot be read, or a disk that fills up, leaves targets partly filled.
+
+    Under `smlmlp.block()` the function takes `config` and `locs` as the reference's does.
+
     The estimate, the noise factor and all names are those of `smlmlp.bkgd_spatial_mean` 0.1.20.
     The background differs from the reference's by at most 1e-6 (4e-6 for radii over 20 px) of the
     largest input under the kernel.
@@ -135,14 +154,19 @@ def bkgd_spatial_mean(
 
     means = [SpatialMean.from_radii(pair) for pair in radii]
     residuals = [(residual_kernel(m.kernel_y), residual_kernel(m.kernel_x)) for m in means]
-    backgrounds = [
+    factors = [
+        entry * residual_norm(*residual)
+        for entry, residual in zip(corrections, residuals, strict=True)
+    ]
+    backgrounds: list[Any] = [
         filter_stack(stack, mean, engine=engine, threads=threads, cuda=cuda)
         for stack, mean in zip(stacks, means, strict=True)
     ]
     if targets is not None:
+        # A sequence that cannot store the factors says so now, before a target is written.
+        arguments.replace(corrections, arguments.replace(corrections, factors))
         backgrounds = _write(backgrounds, targets)
-    for i, (residual_y, residual_x) in enumerate(residuals):
-        corrections[i] *= residual_norm(residual_y, residual_x)
+    arguments.replace(corrections, factors)
     info: Info = {
         "channels_mean_radii_pix": radii,
         "channels_mean_radius_pix": radii,
@@ -227,45 +251,53 @@ def _map_blocks(
     return correlated
 
 
-def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[da.Array]:
-    """Fill the targets and return lazy views of what was written."""
-    stored: list[tuple[da.Array, Any]] = []
-    for background, target in zip(backgrounds, targets, strict=True):
-        result = background if arrays.is_cupy(target) else backend.stack_to_host(background)
-        if isinstance(target, zarr.Array):
-            # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
-            unit = target.shards or target.chunks
-            result = result.rechunk(chunks.write_chunks(result.shape, unit))
-        if isinstance(target, zarr.Array) and _seen_by_workers(target):
-            stored.append((result, target))
-        else:
-            _fill(target, result)
-    if stored:
-        regions = [tuple(slice(0, n) for n in result.shape) for result, _ in stored]
-        results, into = zip(*stored, strict=True)
-        da.store(results, into, regions=regions, lock=False)
+def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]:
+    """Fill the targets and return their first frames: Zarr targets lazily, others themselves."""
+    results = [
+        background if arrays.is_cupy(target) else backend.stack_to_host(background)
+        for background, target in zip(backgrounds, targets, strict=True)
+    ]
+    if sum(result.nbytes for result in results) <= BATCH_BYTES:
+        for target, batch in zip(targets, da.compute(*results), strict=True):
+            _put(target, 0, batch)
+    else:
+        # What cannot be read at all says so now, before a target is written.
+        da.compute([(result[:1], result[-1:]) for result in results])
+        _write_large(results, targets)
     return [
         arrays.as_stack(target)[: len(background)]
+        if isinstance(target, zarr.Array)
+        else (target if len(target) == len(background) else target[: len(background)])
         for background, target in zip(backgrounds, targets, strict=True)
     ]
 
 
-def _seen_by_workers(target: "zarr.Array[Any]") -> bool:
-    """Say whether other processes that open this Zarr array see the same bytes."""
-    store = target.store
-    protocol = getattr(getattr(store, "fs", None), "protocol", ())
-    in_memory = "memory" in ((protocol,) if isinstance(protocol, str) else protocol)
-    return isinstance(store, LocalStore | FsspecStore) and not in_memory
+def _write_large(results: Sequence[da.Array], targets: Sequence[Any]) -> None:
+    """Fill targets that are too large to be held: by the workers, or batch by batch."""
+    stored: list[tuple[da.Array, Any]] = []
+    for result, target in zip(results, targets, strict=True):
+        if isinstance(target, zarr.Array):
+            # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
+            unit = target.shards or target.chunks
+            result = result.rechunk(chunks.write_chunks(result.shape, unit))
+            if arrays.seen_by_workers(target):
+                stored.append((result, target))
+                continue
+        start = 0
+        for run in chunks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
+            _put(target, start, result[start : start + run].compute())
+            start += run
+    if stored:
+        regions = [tuple(slice(0, n) for n in result.shape) for result, _ in stored]
+        results, into = zip(*stored, strict=True)
+        da.store(results, into, regions=regions, lock=False)
 
 
-def _fill(target: Any, result: da.Array) -> None:
-    """Compute a background under whatever scheduler is active; write it in this process."""
-    start = 0
-    for run in chunks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
-        batch = result[start : start + run].compute()
-        if arrays.is_cupy(target):
-            with backend.working_on(target):
-                target[start : start + run] = backend.to_device(batch)
-        else:
-            target[start : start + run] = batch
-        start += run
+def _put(target: Any, start: int, batch: Any) -> None:
+    """Write frames from `start` on, in this process."""
+    frames = slice(start, start + len(batch))
+    if arrays.is_cupy(target):
+        with backend.working_on(target):
+            target[frames] = backend.to_device(batch)
+    else:
+        target[frames] = batch

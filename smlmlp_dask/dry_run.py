@@ -150,7 +150,7 @@ def plan_spatial_mean(
     measured: bool = False,
     destination: Source | None = None,
     cuda: bool = False,
-    parallel: bool | int = False,
+    parallel: bool | int | None = False,
     engine: Engine = "auto",
     codec: Codec = "fast",
     keep_bits: int | None = None,

@@ -96,7 +96,7 @@ def run_spatial_mean(
     raw_shape: Sequence[int] | None = None,
     raw_dtype: Any = None,
     cuda: bool = False,
-    parallel: bool | int = False,
+    parallel: bool | int | None = False,
     engine: Engine = "auto",
     codec: Codec = "fast",
     keep_bits: int | None = None,

@@ -1,6 +1,10 @@
 import array
+import os
 import pickle
-from collections import deque
+import shutil
+from collections import UserList, deque
+from decimal import Decimal
+from fractions import Fraction
 
 import dask
 import dask.array as da
@@ -10,9 +14,17 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
-from zarr.storage import MemoryStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
-from smlmlp_dask import bkgd_spatial_mean, chunks, gaussian_kernel, noise_correction
+from smlmlp_dask import (
+    bkgd_spatial_mean,
+    chunks,
+    gaussian_kernel,
+    noise_correction,
+    plan_spatial_mean,
+    run_spatial_mean,
+)
+from smlmlp_dask.arguments import check_parallel
 
 from . import reference, strategies
 
@@ -73,7 +85,7 @@ def test_same_bits_where_tiles_are_filtered_with_a_halo(engine, data):
     assert tiled.compute().tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize("parallel", [True, 1, 3, np.int64(2)])
+@pytest.mark.parametrize("parallel", [True, -1, None, 0, 1, 3, np.int64(2)])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_same_bits_in_parallel(engine, parallel):
     lazy = da.from_array(counts((7, 20, 24)), chunks=(3, 20, 24))
@@ -214,6 +226,7 @@ TWO = [counts((2, 9, 8)), counts((3, 7, 6))]
 @pytest.mark.parametrize(
     ("radii", "expected"),
     [
+        (None, [(7.0, 7.0), (7.0, 7.0)]),
         (7, [(7.0, 7.0), (7.0, 7.0)]),
         (np.float32(7), [(7.0, 7.0), (7.0, 7.0)]),
         (np.array(7), [(7.0, 7.0), (7.0, 7.0)]),
@@ -248,7 +261,7 @@ def test_forms_of_radii(radii, expected):
         (10**400, "at most 10000 px"),
         (True, "holds True:"),
         ("7", "holds '7':"),
-        (None, "holds None:"),
+        ([None, 7], "holds None:"),
         (7j, "holds 7j:"),
         ({6, 10}, "holds {"),
         ([], "sequence of 0 radii"),
@@ -272,6 +285,31 @@ def test_wrong_radii(radii, message):
     assert noise == [1.0, 2.0]
 
 
+def test_a_list_of_two_radii_for_two_channels_is_a_pair_and_says_so():
+    both = r"the tuple \(7\.5, 9\) if that is meant, or \[\(7\.5, 7\.5\), \(9, 9\)\] for one"
+    with pytest.warns(UserWarning, match=both) as caught:
+        _, _, info = bkgd_spatial_mean(TWO, [7.5, 9])
+    assert info["channels_mean_radii_pix"] == [(7.5, 9.0), (7.5, 9.0)]
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_job_says_so_too_where_it_was_called(tmp_path):
+    for i in range(2):
+        zarr.create_array(tmp_path / f"{i}.zarr", data=counts((2, 9, 8)), chunks=(2, 9, 8))
+    sources = [tmp_path / "0.zarr", tmp_path / "1.zarr"]
+    with pytest.warns(UserWarning, match="list of two numbers") as planned:
+        plan_spatial_mean(sources, [7, 9])
+    with pytest.warns(UserWarning, match="list of two numbers") as run:
+        run_spatial_mean(sources, tmp_path / "out.zarr", [7, 9])
+    assert [warning.filename for warning in [*planned, *run]] == [__file__] * 2
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_list_of_two_radii_reads_one_way_for_other_numbers_of_channels(count):
+    _, _, info = bkgd_spatial_mean([counts((2, 9, 8))] * count, [7, 9])
+    assert info["channels_mean_radii_pix"] == [(7.0, 9.0)] * count
+
+
 def test_corrections_default_to_float32_ones():
     _, corrections, _ = bkgd_spatial_mean(TWO, [(6, 6), (8, 10)])
     assert [type(factor) for factor in corrections] == [np.float32, np.float32]
@@ -287,6 +325,8 @@ def test_corrections_default_to_float32_ones():
         np.array([1.0, 2.0]),
         deque([1.0, 2.0]),
         array.array("d", [1.0, 2.0]),
+        [1, Fraction(2)],
+        UserList([1.0, 2.0]),
     ],
 )
 def test_mutable_corrections_are_updated_in_place(given_corrections):
@@ -320,6 +360,14 @@ def read_only(values):
         ([float("inf"), 1.0], ValueError, r"noise_corrections\[0\] is inf"),
         (["1", 1.0], ValueError, r"noise_corrections\[0\] is '1'"),
         ([None, 1.0], ValueError, r"noise_corrections\[0\] is None"),
+        (
+            [1.0, Decimal(2)],
+            ValueError,
+            r"noise_corrections\[1\] is Decimal\('2'\): pass finite flo",
+        ),
+        ([1.0, 1e39], ValueError, r"noise_corrections\[1\] is 1e\+39.*that float32 can hold"),
+        ([1.0, 10**400], ValueError, r"noise_corrections\[1\] is 1000"),
+        ([1.0, 1e-60], ValueError, r"noise_corrections\[1\] is 1e-60.*that float32 can hold"),
         (np.ones((2, 1)), ValueError, r"shape \(2, 1\)"),
         (np.ones(2, int), ValueError, "holds int64"),
         (array.array("i", [1, 1]), ValueError, "holds integers"),
@@ -408,10 +456,21 @@ def test_zarr_channels(layout, tmp_path):
 # ---- options -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parallel", [0, -1, 1.5, "2", None])
+@pytest.mark.parametrize("parallel", [-2, 1.5, 0.0, "2", np.nan, []])
 def test_wrong_parallel(parallel):
-    with pytest.raises(ValueError, match="parallel is .*: pass True, False, or a number"):
+    with pytest.raises(
+        ValueError, match="parallel is .*: pass True or -1 .*, False, 0 or None for one"
+    ):
         bkgd_spatial_mean(TWO, parallel=parallel)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "threads"),
+    [(True, 0), (-1, 0), (False, 1), (0, 1), (None, 1), (1, 1), (3, 3), (np.int8(-1), 0)],
+)
+def test_threads_of_parallel(parallel, threads):
+    """0 stands for as many as the worker has."""
+    assert check_parallel(parallel) == threads
 
 
 @pytest.mark.parametrize("engine", ["scipy", "", None, 1])
@@ -433,8 +492,15 @@ def zarr_target(shape, store=None, fill=7, **layout):
     )
 
 
-@pytest.mark.parametrize("extra", [0, 3])
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.fixture(params=["held", "by batches"])
+def size(request, monkeypatch):
+    """Whether the targets fit the memory that may be held before anything is written."""
+    if request.param == "by batches":
+        monkeypatch.setattr("smlmlp_dask.background.BATCH_BYTES", 4 * 40 * 30 * 5)
+
+
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize(("scheduler", "extra"), [("threads", 0), ("threads", 3), ("processes", 3)])
 def test_targets_are_filled_and_their_tails_left(tmp_path, extra, scheduler):
     stack = counts((6, 40, 30))
     lazy = da.from_array(stack, chunks=((1, 4, 1), (9, 31), 30))
@@ -450,16 +516,35 @@ def test_targets_are_filled_and_their_tails_left(tmp_path, extra, scheduler):
     with dask.config.set(scheduler=scheduler, num_workers=2):
         bkgds, _, _ = bkgd_spatial_mean([lazy] * len(targets), bkgds=targets)
     for bkgd, target in zip(bkgds, targets, strict=True):
-        assert isinstance(bkgd, da.Array)
+        assert isinstance(bkgd, np.ndarray if isinstance(target, np.ndarray) else da.Array)
         assert bkgd.shape == stack.shape
         assert bkgd.dtype == np.float32
         assert target[:6].tobytes() == expected.tobytes()
         assert (target[6:] == 7).all()
-        assert bkgd.compute().tobytes() == expected.tobytes()
+        assert np.asarray(bkgd).tobytes() == expected.tobytes()
 
 
-def test_returned_arrays_read_the_target():
-    target = np.zeros((8, 20, 24), np.float32)
+def test_a_numpy_target_comes_back_itself_or_as_a_view():
+    exact, longer = np.zeros((6, 20, 24), np.float32), np.zeros((8, 20, 24), np.float32)
+    bkgds, _, _ = bkgd_spatial_mean([counts(), counts()], bkgds=[exact, longer])
+    assert bkgds[0] is exact
+    assert bkgds[1].shape == (6, 20, 24)
+    bkgds[1][:] = 5
+    assert (longer[:6] == 5).all()
+    assert (longer[6:] == 0).all()
+
+
+def test_what_comes_back_is_the_next_calls_output_and_input():
+    buffers = [np.zeros((8, 20, 24), np.float32)]
+    for frames in (6, 4, 2):  # a movie's chunks, of which the last is short
+        buffers, _, _ = bkgd_spatial_mean([counts((frames, 20, 24))], bkgds=buffers)
+    twice, _, _ = bkgd_spatial_mean(buffers)
+    once = background(counts((2, 20, 24))).compute()
+    assert twice[0].compute().tobytes() == background(once).compute().tobytes()
+
+
+def test_what_comes_back_for_zarr_reads_the_target():
+    target = zarr_target((8, 20, 24))
     (bkgd,), _, _ = bkgd_spatial_mean([counts()], bkgds=[target])
     target[:] = 5
     assert (bkgd.compute() == 5).all()
@@ -467,9 +552,12 @@ def test_returned_arrays_read_the_target():
 
 def test_no_frames_leave_the_target_alone():
     target = np.full((2, 20, 24), 7, np.float32)
-    (bkgd,), _, _ = bkgd_spatial_mean([counts((0, 20, 24))], bkgds=[target])
-    assert bkgd.compute().shape == (0, 20, 24)
+    stored = zarr_target((2, 20, 24))
+    none = counts((0, 20, 24))
+    bkgds, _, _ = bkgd_spatial_mean([none, none], bkgds=[target, stored])
+    assert [np.asarray(bkgd).shape for bkgd in bkgds] == [none.shape, none.shape]
     assert (target == 7).all()
+    assert (stored[:] == 7).all()
 
 
 def test_large_results_are_written_in_batches(monkeypatch):
@@ -532,12 +620,144 @@ def test_interleaved_views_do_not_count_as_shared():
     assert buffer[..., ::2].tobytes() == buffer[..., 1::2].tobytes()
 
 
-def test_nothing_changes_when_reading_fails():
-    def fail(block):
-        raise OSError("the disk is gone")
+def unreadable(frame, frames=11):
+    """A stack of one frame a block, of which one cannot be read."""
 
-    broken = da.map_blocks(fail, da.zeros((3, 9, 8)), dtype="u2", meta=np.empty((0, 0, 0), "u2"))
-    noise = [1.0]
+    def read(block, block_info=None):
+        if block_info[0]["chunk-location"][0] == frame:
+            raise OSError("the disk is gone")
+        return block
+
+    lazy = da.ones((frames, 9, 8), chunks=(1, 9, 8), dtype="u2")
+    return da.map_blocks(read, lazy, dtype="u2", meta=np.empty((0, 0, 0), "u2"))
+
+
+@pytest.mark.parametrize("frame", [0, 5, 10])
+@pytest.mark.parametrize("kind", ["numpy", "memory", "files"])
+def test_nothing_changes_when_the_second_channel_cannot_be_read(frame, kind, tmp_path):
+    shape = (11, 9, 8)
+    place = tmp_path / "a.zarr" if kind == "files" else None
+    first = np.full(shape, 7, np.float32) if kind == "numpy" else zarr_target(shape, place)
+    second = np.full(shape, 7, np.float32)
+    noise = [1.0, 1.0]
     with pytest.raises(OSError, match="the disk is gone"):
-        bkgd_spatial_mean([broken], bkgds=[np.zeros((3, 9, 8), "f4")], noise_corrections=noise)
-    assert noise == [1.0]
+        bkgd_spatial_mean(
+            [np.ones(shape), unreadable(frame)], bkgds=[first, second], noise_corrections=noise
+        )
+    assert noise == [1.0, 1.0]
+    assert (first[:] == 7).all()
+    assert (second == 7).all()
+
+
+@pytest.mark.parametrize(("frame", "untouched"), [(0, True), (10, True), (5, False)])
+def test_of_large_targets_the_ends_are_tried_first(monkeypatch, frame, untouched):
+    """What the docstring says of targets that cannot be held back."""
+    monkeypatch.setattr("smlmlp_dask.background.BATCH_BYTES", 4 * 9 * 8)
+    targets = [np.full((11, 9, 8), 7, np.float32) for _ in range(2)]
+    noise = [1.0, 1.0]
+    with pytest.raises(OSError, match="the disk is gone"):
+        bkgd_spatial_mean(
+            [np.ones((11, 9, 8)), unreadable(frame)], bkgds=targets, noise_corrections=noise
+        )
+    assert noise == [1.0, 1.0]
+    assert bool((targets[0] == 7).all()) is untouched
+
+
+class Particular(UserList):
+    """A list that takes no 32-bit floats at its end."""
+
+    def __setitem__(self, i, value):
+        if i == 1 and isinstance(value, np.float32):
+            raise TypeError("no float32 here")
+        super().__setitem__(i, value)
+
+
+def test_factors_that_cannot_be_stored_change_nothing():
+    noise = Particular([1.0, 2.0])
+    targets = [np.full(stack.shape, 7, np.float32) for stack in TWO]
+    with pytest.raises(TypeError, match="no float32 here"):
+        bkgd_spatial_mean(TWO, bkgds=targets, noise_corrections=noise)
+    assert list(noise) == [1.0, 2.0]
+    assert all((target == 7).all() for target in targets)
+
+
+def spelled(place, spelling):
+    """Another way to the same folder."""
+    match spelling:
+        case "relative":
+            return os.path.relpath(place)
+        case "dots":
+            return str(place / ".." / place.name)
+        case "link":
+            (place.parent / "link").symlink_to(place)
+            return place.parent / "link"
+        case "linked parent":
+            (place.parent / "up").symlink_to(place.parent)
+            return place.parent / "up" / place.name
+        case "store":
+            return LocalStore(place)
+        case "url":
+            return f"file://{place}"
+        case "fsspec":
+            return FsspecStore.from_url(f"file://{place}")
+
+
+SPELLINGS = ["relative", "dots", "link", "linked parent", "store", "url", "fsspec"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_two_spellings_of_one_zarr_array_are_one(spelling, tmp_path):
+    target = zarr_target((3, 9, 8), tmp_path / "a.zarr")
+    again = zarr.open_array(spelled(tmp_path / "a.zarr", spelling), mode="r+")
+    noise = [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"bkgds\[0\] and bkgds\[1\] share"):
+        bkgd_spatial_mean([ONE, ONE], bkgds=[target, again], noise_corrections=noise)
+    with pytest.raises(ValueError, match=r"bkgds\[0\] shares .* with channels\[1\]"):
+        bkgd_spatial_mean([ONE, again], bkgds=[target, ONE.copy()], noise_corrections=noise)
+    assert (target[:] == 7).all()
+    assert noise == [1.0, 1.0]
+
+
+def test_an_array_by_its_group_and_one_inside_another_are_noticed(tmp_path):
+    group = zarr.open_group(tmp_path / "g.zarr")
+    member = group.create_array("a/b", shape=(3, 9, 8), dtype="f4")
+    target = zarr.open_array(tmp_path / "g.zarr/a/b", mode="r+")
+    inside = zarr_target((3, 9, 8), tmp_path / "g.zarr/a/b/c")
+    for channel in (member, inside):
+        with pytest.raises(ValueError, match=r"bkgds\[0\] shares its memory or storage"):
+            bkgd_spatial_mean([channel], bkgds=[target])
+
+
+def test_one_dictionary_in_memory_is_one_place_and_equal_ones_are_two():
+    target = zarr_target((3, 9, 8))
+    for mode in ("r", "r+"):
+        channel = zarr.open_array(target.store.with_read_only(mode == "r"), mode=mode)
+        with pytest.raises(ValueError, match=r"bkgds\[0\] shares its memory or storage"):
+            bkgd_spatial_mean([channel], bkgds=[target])
+    twins = [zarr_target((3, 9, 8)), zarr_target((3, 9, 8))]
+    bkgd_spatial_mean([ONE, ONE], bkgds=twins)
+    assert twins[0][:].tobytes() == twins[1][:].tobytes()
+
+
+def test_neighbours_in_one_group_are_two_places(tmp_path):
+    group = zarr.open_group(tmp_path / "g.zarr")
+    channel, target = (
+        group.create_array(name, shape=(3, 9, 8), dtype="f4") for name in ("a", "a_background")
+    )
+    channel[:] = ONE
+    bkgd_spatial_mean([channel], bkgds=[target])
+    assert target[:].tobytes() == background(ONE).compute().tobytes()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_zarr_array_whose_folder_is_gone_is_refused(tmp_path, zarr_format):
+    place = tmp_path / "gone.zarr"
+    gone = zarr_target((3, 9, 8), place, zarr_format=zarr_format)
+    gone[:] = 5
+    assert (background(gone).compute() != 7).all()
+    shutil.rmtree(place)
+    with pytest.raises(FileNotFoundError, match=r"channels\[0\] is a Zarr array .*gone\.zarr"):
+        background(gone)
+    with pytest.raises(FileNotFoundError, match=r"bkgds\[0\] is a Zarr array .*gone\.zarr"):
+        bkgd_spatial_mean([ONE], bkgds=[gone])
+    assert not place.exists()

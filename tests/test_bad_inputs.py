@@ -474,7 +474,7 @@ CALLS = [
     (job(raw_shape=(HUGE, 1, 1), raw_dtype="u2"), ValueError, "no source is a headerless"),
     (job("movie.raw", raw_shape=(HUGE, 1, 1), raw_dtype="u2"), ValueError, str(HUGE)),
     (job("movie.raw", raw_shape=(1, 1, 1), raw_dtype=Unfriendly()), TypeError, "line break"),
-    (job(parallel=0), ValueError, "parallel is 0"),
+    (job(parallel=-2), ValueError, "parallel is -2"),
     (job(parallel=1.5), ValueError, "parallel is 1.5"),
     (job(engine="scipy"), ValueError, "engine is 'scipy'"),
     (job(engine=None), ValueError, "engine is None"),

@@ -354,7 +354,7 @@ def test_no_frames_give_an_empty_store(tmp_path):
         ({"noise_corrections": [1.0, 1.0]}, ValueError, "2 entries for 1 channel:"),
         ({"noise_corrections": [-1.0]}, ValueError, r"noise_corrections\[0\] is -1.0"),
         ({"engine": "scipy"}, ValueError, "engine is 'scipy'"),
-        ({"parallel": -1}, ValueError, "parallel is -1"),
+        ({"parallel": -2}, ValueError, "parallel is -2"),
         ({"frames": slice(50, 60)}, ValueError, "23 frames"),
         ({"bboxes": [[(0, 0, 99, 9)]]}, ValueError, r"box \(0, 0, 99, 9\)"),
         ({"flips": [None, None]}, ValueError, "flips"),
