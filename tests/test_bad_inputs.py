@@ -379,7 +379,6 @@ LINES = [
     ("verify gone.zarr", "gone.zarr does not exist", None),
     ("verify movie.zarr", "not a store of backgrounds", None),
     ("verify store.zarr", "store.zarr is not finished", unfinished),
-    ("verify store.zarr", "store.zarr is damaged", without_a_channel),
     ("verify movie.zarr --deep --sample 0", "0 is not in the range", None),
     ("demo -o there", "there exists: delete it", None),
     ("demo --frames 0", "0 is not in the range", None),
