@@ -1,9 +1,10 @@
 """The output group on disk, to be read: what it says of itself, how far it is, its pixels."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,19 @@ if TYPE_CHECKING:
 KERNEL_KEYS = ("spatial_mean_kernels_y", "spatial_mean_kernels_x")
 
 
-@dataclass(frozen=True)
 class SpatialMeanResult:
     """Backgrounds on disk and what is needed to use them.
+
+    Each access gives new lists, dictionaries and kernels: they are the caller's, to be multiplied
+    in place or changed otherwise, and the result stays as it is.
 
     Attributes
     ----------
     stacks : list of Stack
         The backgrounds on disk, one per channel, as `bkgds` reads them.
+    bkgds : list of dask.array.Array
+        One lazy float32 stack (frame, y, x) per channel, in camera counts; of the same names and
+        graphs at each access.
     noise_corrections : list of numpy.float32
         One factor per channel: the noise of (raw - background) over that of raw.
     info : dict
@@ -40,17 +46,55 @@ class SpatialMeanResult:
         The store.
     """
 
-    stacks: list[Stack] = field(repr=False)
-    noise_corrections: list[np.float32]
-    info: dict[str, list[Any]]
-    path: Path
+    def __init__(
+        self,
+        stacks: Sequence[Stack],
+        noise_corrections: Sequence[np.float32],
+        info: dict[str, list[Any]],
+        path: Path,
+    ) -> None:
+        self._stacks = tuple(stacks)
+        self._noise_corrections = tuple(noise_corrections)
+        self._info = deepcopy(info)
+        self._path = path
 
-    @cached_property
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(noise_corrections={self.noise_corrections}, info={self._info}, "
+            f"path={self.path!r})"
+        )
+
+    @property
+    def stacks(self) -> list[Stack]:
+        """The backgrounds on disk, one per channel, as `bkgds` reads them."""
+        return list(self._stacks)
+
+    @property
     def bkgds(self) -> "list[da.Array]":
         """One lazy float32 stack (frame, y, x) per channel, in camera counts."""
+        # Dask's arrays can be assigned to; a copy has the name and the graph of the original.
+        return [bkgd.copy() for bkgd in self._bkgds]
+
+    @cached_property
+    def _bkgds(self) -> "tuple[da.Array, ...]":
         from .lazy import lazy  # which brings dask.array
 
-        return [lazy(stack) for stack in self.stacks]
+        return tuple(lazy(stack) for stack in self._stacks)
+
+    @property
+    def noise_corrections(self) -> list[np.float32]:
+        """One factor per channel: the noise of (raw - background) over that of raw."""
+        return list(self._noise_corrections)
+
+    @property
+    def info(self) -> dict[str, list[Any]]:
+        """Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them."""
+        return deepcopy(self._info)
+
+    @property
+    def path(self) -> Path:
+        """The store."""
+        return self._path
 
     # A notebook asks the object itself; what draws is loaded only then.
 
@@ -163,7 +207,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         )
     with refusing_damage(path, ValueError, OSError):
         n_channels = len(attributes["noise_corrections"])
-        movies = [open_stored(path / f"channel_{i}" / "0") for i in range(n_channels)]
+        movies = [open_stored(path / f"channel_{i}" / "0", path) for i in range(n_channels)]
         info: dict[str, list[Any]] = {
             **{
                 key: [(float(y), float(x)) for y, x in attributes[key]]

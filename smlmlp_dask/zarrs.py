@@ -1,6 +1,8 @@
 """Movies in Zarr arrays and OME-Zarr images."""
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ class ZarrMovie:
     path: str
     array: zarr.Array[Any]
     axes: tuple[int, int, int]  # of frame, y, x; all others are 1 long
-    complete: bool = False  # a missing chunk is an error, and not full of the fill value
+    store: str = ""  # of backgrounds, if it is of one: there a missing chunk is an error
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,7 +74,7 @@ class ZarrMovie:
         for axis, part in zip(self.axes, box, strict=True):
             selection[axis] = part
         pixels = np.asarray(self.array[tuple(selection)]).astype(self.dtype, copy=False)
-        if self.complete:
+        if self.store:
             self._refuse_missing(box)
         return pixels
 
@@ -102,10 +104,30 @@ class ZarrMovie:
                 what = f"chunk {key} ({named(range(chunk[0].start, chunk[0].stop))})"
                 reason = failure
                 break
+        if self.store:
+            return self._diagnosis_of_store(what, reason, found=reason is not error)
         return (
             f"{self.path}: {what} cannot be read: {one_line(reason)}; restore the file from a "
             "copy, or leave these frames out with frames="
         )
+
+    def _diagnosis_of_store(self, what: str, reason: Exception, *, found: bool) -> str:
+        if not Path(self.path).is_dir():
+            return f"{self.path} is gone: check that the disk that holds it is mounted"
+        missing = isinstance(reason, FileNotFoundError)
+        if not found or (isinstance(reason, OSError) and not missing):
+            # The bytes may be as they should be.
+            return (
+                f"{what} of {self.path} cannot be read: {one_line(reason)}; check the disk, and "
+                "try again"
+            )
+        state = "missing" if missing else "damaged"
+        return f"{what} of {self.path} is {state}: repair it by {repair_command(self.store)}"
+
+
+def repair_command(store: str | os.PathLike[str]) -> str:
+    """Return what mends a store of backgrounds, as it is typed."""
+    return f"smlmlp-dask verify --repair {shlex.quote(os.fspath(store))}"
 
 
 def _touched(box: Sequence[slice], unit: Sequence[int]) -> list[range]:
@@ -116,9 +138,9 @@ def _touched(box: Sequence[slice], unit: Sequence[int]) -> list[range]:
     ]
 
 
-def open_stored(path: Path) -> ZarrMovie:
-    """Open an array (frame, y, x) none of whose chunks may be missing."""
-    return ZarrMovie(path=str(path), array=_zarr_array(path), axes=(0, 1, 2), complete=True)
+def open_stored(path: Path, store: Path) -> ZarrMovie:
+    """Open an array (frame, y, x) of a store of backgrounds: none of its chunks may be missing."""
+    return ZarrMovie(path=str(path), array=_zarr_array(path), axes=(0, 1, 2), store=str(store))
 
 
 def open_zarr(path: Path) -> ZarrMovie:

@@ -11,7 +11,7 @@ import zarr
 from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import Image
 
-from smlmlp_dask import open_backgrounds
+from smlmlp_dask import bkgd_spatial_mean, open_backgrounds
 from smlmlp_dask import writing as store_writing
 from smlmlp_dask.chunk_files import chunk_path
 from smlmlp_dask.chunks import plan_blocks
@@ -75,6 +75,61 @@ def test_reopened_as_it_was_written(store):
     residual = result.info["spatial_mean_kernels_y"][0]
     assert residual.dtype == np.float32
     assert residual == np.float32([0.1])
+
+
+def facts(result):
+    """All that a result says, as plain values."""
+    arrays = [result.info[f"spatial_mean_kernels_{axis}"][i] for axis in "yx" for i in range(2)]
+    return {
+        "factors": [(type(factor), float(factor)) for factor in result.noise_corrections],
+        "radii": list(result.info["channels_mean_radii_pix"]),
+        "sigmas": list(result.info["spatial_mean_sigmas"]),
+        "kernels": [(kernel.dtype, kernel.tolist()) for kernel in arrays],
+        "keys": sorted(result.info),
+        "stacks": [stack.shape for stack in result.stacks],
+        "bkgds": [(bkgd.name, bkgd.compute().tobytes()) for bkgd in result.bkgds],
+    }
+
+
+def next_steps(factors):
+    """What the reference's steps do with the factors, chunk of a movie after chunk."""
+    for _ in range(4):
+        bkgd_spatial_mean([PIXELS, PIXELS[:0]], noise_corrections=factors())
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda result: next_steps(lambda: result.noise_corrections),
+        lambda result: result.noise_corrections.clear(),
+        lambda result: result.info.clear(),
+        lambda result: result.info["channels_mean_radii_pix"].reverse(),
+        lambda result: result.info["channels_mean_radius_pix"].append((7.0, 7.0)),
+        lambda result: result.info["spatial_mean_sigmas"].clear(),
+        lambda result: result.info["spatial_mean_kernels_y"].clear(),
+        lambda result: result.info["spatial_mean_kernels_x"][0].fill(0),
+        lambda result: result.stacks.clear(),
+        lambda result: result.bkgds.clear(),
+        lambda result: result.bkgds[0].__setitem__(slice(0, 2), 0),  # in place, in Dask, too
+    ],
+    ids=["factors-multiplied", "factors", "info", "radii", "radii-2", "sigmas", "kernels",
+         "kernel", "stacks", "bkgds", "bkgd"],
+)  # fmt: skip
+def test_what_a_caller_gets_is_the_callers(store, use):
+    result = open_backgrounds(store)
+    before = facts(result)
+    use(result)
+    assert facts(result) == before
+
+
+def test_at_each_access_one_name_is_one_graph(store):
+    result = open_backgrounds(store)
+    first, again = result.bkgds, result.bkgds
+    assert [bkgd.name for bkgd in first] == [bkgd.name for bkgd in again]
+    assert first[0].dask.keys() == again[0].dask.keys()
+    assert not (first[0] - again[0]).any().compute()
+    info = result.info
+    assert info["channels_mean_radii_pix"] is info["channels_mean_radius_pix"]
 
 
 @pytest.mark.parametrize("image", ["", "channel_0", "channel_1"])
@@ -290,18 +345,39 @@ def test_a_destination_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("harm", "reason"),
+    ("harm", "state"),
     [
-        (lambda chunk: chunk.unlink(), "is missing"),
-        (lambda chunk: chunk.write_bytes(b""), ""),
-        (lambda chunk: chunk.write_bytes(chunk.read_bytes()[:-9]), ""),
-        (lambda chunk: chunk.write_bytes(b"?" + chunk.read_bytes()[1:]), ""),
+        (lambda chunk: chunk.unlink(), "missing"),
+        (lambda chunk: chunk.write_bytes(b""), "damaged"),
+        (lambda chunk: chunk.write_bytes(chunk.read_bytes()[:-9]), "damaged"),
+        (lambda chunk: chunk.write_bytes(b"?" + chunk.read_bytes()[1:]), "damaged"),
     ],
 )
-def test_damage_is_never_read_as_data(store, harm, reason):
+def test_damage_is_never_read_as_data_and_names_its_remedy(store, harm, state):
     harm(chunk_path(store / "channel_0/0", (1, 0, 0)))
     (bkgd, _) = open_backgrounds(store).bkgds
-    with pytest.raises(SourceReadError, match=rf"chunk c/1/0/0 \(frames 2-3\).*{reason}"):
+    with pytest.raises(SourceReadError) as raised:
+        bkgd.compute()
+    assert str(raised.value) == (
+        f"chunk c/1/0/0 (frames 2-3) of {store}/channel_0/0 is {state}: repair it by smlmlp-dask "
+        f"verify --repair {store}"
+    )
+
+
+def test_what_cannot_be_read_is_not_called_damaged(store, monkeypatch):
+    (bkgd, _) = open_backgrounds(store).bkgds
+
+    def fail(*args, **kwargs):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.Array, "__getitem__", fail)
+        with pytest.raises(SourceReadError, match=r"cannot be read: .*Input/output.*; check the d"):
+            bkgd.compute()
+    store.rename(store.with_name("elsewhere.zarr"))
+    with pytest.raises(
+        SourceReadError, match=r"out\.zarr/channel_0/0 is gone: check that the disk"
+    ):
         bkgd.compute()
 
 
