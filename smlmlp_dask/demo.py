@@ -12,8 +12,8 @@ from dask.base import compute
 from zarr.codecs import BloscCodec
 
 from .background import bkgd_spatial_mean
+from .overview import plot_result, write_picture
 from .pipeline import run_spatial_mean
-from .plots import plot_channels
 from .simulate import SimulatedMovie, simulate_movie
 from .store import SpatialMeanResult
 
@@ -91,13 +91,8 @@ def run_demo(folder: Path, frames: int, *, progress: bool) -> DemoReport:
         _check(bkgd, channel.background)
         for bkgd, channel in zip(result.bkgds, simulated, strict=True)
     ]
-    middle = frames // 2
-    raws, bkgds = compute(
-        [channel.movie[middle] for channel in simulated], [bkgd[middle] for bkgd in result.bkgds]
-    )
     picture = folder / "demo.png"
-    radii = result.info["channels_mean_radii_pix"]
-    plot_channels(raws, bkgds, radii_pix=radii, frame=middle).savefig(picture, dpi=120)
+    write_picture(plot_result(result), picture)
     pixels = sum(bkgd.size for bkgd in result.bkgds)
     return DemoReport(result, checks, pixels / seconds, movie, picture)
 

@@ -60,19 +60,22 @@ def plot_result(result: SpatialMeanResult, frame: int | None = None) -> Picture:
     OSError
         If backgrounds cannot be read.
     """
-    samples = sample_channels(result, frame)
-    radii = result.info["channels_mean_radii_pix"]
+    return draw_samples(sample_channels(result, frame))
+
+
+def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
+    """Draw some channels of a result, one at least; see `plot_result`."""
     rows = [
         FrameRow(
             raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
             background=sample.background.astype(np.float64),
-            radius_pix=radius,
+            radius_pix=sample.radii_pix,
         )
-        for sample, radius in zip(samples, radii, strict=True)
+        for sample in samples
     ]
-    warnings = [
-        "\n".join(fill(line, _WARNING_CHARACTERS) for line in warn(sample, radius))
-        for sample, radius in zip(samples, radii, strict=True)
+    red_lines = [
+        "\n".join(fill(line, _WARNING_CHARACTERS) for line in _red_lines(sample))
+        for sample in samples
     ]
     heights = [
         (
@@ -80,24 +83,28 @@ def plot_result(result: SpatialMeanResult, frame: int | None = None) -> Picture:
             row.height_inches,
             _CURVES_INCHES,
         )
-        for row, text in zip(rows, warnings, strict=True)
+        for row, text in zip(rows, red_lines, strict=True)
     ]
     figure = Picture.of_height(sum(map(sum, heights)))
     for i, place in enumerate(_stacked(figure, [sum(parts) for parts in heights])):
         above, frames, below = _stacked(place, heights[i])
         sample = samples[i]
-        _write(above, f"Channel {i}, frame {sample.frame:,} of {sample.n_frames:,}", warnings[i])
+        heading = f"Channel {sample.channel}, frame {sample.frame:,} of {sample.n_frames:,}"
+        _write(above, heading, red_lines[i])
         draw_frames(frames, rows[i])
-        sigma_y, sigma_x = result.info["spatial_mean_sigmas"][i]
-        _draw_curves(below, sample, {"y": sigma_y, "x": sigma_x})
+        _draw_curves(below, sample)
     return figure
 
 
-def warn(sample: ChannelSample, radius_pix: tuple[float, float]) -> list[str]:
-    """Say in a line each what looks wrong in a channel."""
+def _red_lines(sample: ChannelSample) -> list[str]:
+    return [f"No raw frame: {sample.missing}"] if sample.raw is None else warnings_of(sample)
+
+
+def warnings_of(sample: ChannelSample) -> list[str]:
+    """Say in a line each what looks wrong in a raw movie; nothing where there is none."""
     raw = sample.raw
     if raw is None:
-        return [f"No raw frame: {sample.missing}"]
+        return []
     lines = []
     if raw.saturation is not None:
         found = raw.saturation
@@ -110,8 +117,9 @@ def warn(sample: ChannelSample, radius_pix: tuple[float, float]) -> list[str]:
         enough = smallest_radius(max(raw.spot_sigma_pix))
         lines.append(
             f"Radius too small: spots have a sigma of about {_pair(raw.spot_sigma_pix)} px, and a "
-            f"radius of {_pair(radius_pix)} px subtracts {100 * (raw.share_of_peak or 0):.0f} % of "
-            f"their peak; from about {enough:.2g} px on it is under {100 * LARGEST_SHARE:.0f} %."
+            f"radius of {_pair(sample.radii_pix)} px subtracts "
+            f"{_percent(raw.share_of_peak or 0)} of their peak; from about {enough:.2g} px on it "
+            f"is under {_percent(LARGEST_SHARE)}."
         )
     return lines
 
@@ -127,6 +135,10 @@ def smallest_radius(spot_sigma: float) -> float:
 def _pair(values: tuple[float, float]) -> str:
     y, x = (f"{value:.2g}" for value in values)
     return y if y == x else f"{y} (y) and {x} (x)"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _stacked(place: SubFigure | Picture, heights: Sequence[float]) -> list[SubFigure]:
@@ -150,8 +162,9 @@ def _write(place: SubFigure, heading: str, warnings: str) -> None:
     )
 
 
-def _draw_curves(place: SubFigure, sample: ChannelSample, sigmas: dict[str, float]) -> None:
+def _draw_curves(place: SubFigure, sample: ChannelSample) -> None:
     kernel_axes, residual_axes, level_axes = place.subplots(1, 3, width_ratios=(1, 1, 2))
+    sigmas = dict(zip("yx", sample.sigmas_pix, strict=True))
     means = {axis: without_zero_ends(gaussian_kernel(sigma)) for axis, sigma in sigmas.items()}
     _draw_kernels(kernel_axes, means, "kernel g of the mean")
     residuals = {axis: residual_kernel(kernel) for axis, kernel in means.items()}

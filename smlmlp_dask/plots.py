@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from .diagnostics import saturation
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,15 +72,15 @@ class FrameRow:
         A heading, if any.
     radius_pix : (float, float), optional
         Filter radius (y, x), in pixels.
-    alarming : bool
-        Draw the heading in red.
+    saturated : int
+        Saturated raw pixels: the heading counts them, in red.
     """
 
     raw: npt.NDArray[np.float64] | None
     background: npt.NDArray[np.float64]
     heading: str = ""
     radius_pix: tuple[float, float] | None = None
-    alarming: bool = False
+    saturated: int = 0
 
     @property
     def height_inches(self) -> float:
@@ -100,10 +102,10 @@ def plot_channels(
 
     Raw frame and background share one colour scale, from percentile 0.5 to 99.8 of the raw frame.
     The difference has its own, centred on 0 and reaching to percentile 99.8 of its absolute
-    values. Pixels that are not finite are grey. Where raw pixels stand at the largest number of
-    their integer dtype, the heading turns red and counts them: the background around them is
-    too low. The figure belongs to no pyplot state: it can be drawn without a display and in any
-    thread, and is freed like any other object.
+    values. Pixels that are not finite are grey. Where raw counts were cut off (see
+    `diagnostics.saturation`, which looks at this one frame), the heading turns red and counts the
+    pixels: the background around them is too low. The figure belongs to no pyplot state: it can be
+    drawn without a display and in any thread, and is freed like any other object.
 
     Parameters
     ----------
@@ -168,16 +170,13 @@ def _rows(
                 "pass frames of the same shape"
             )
         title = f"Channel {i}" if titles is None else str(titles[i])
-        saturated = _count_saturated(raw)
         rows.append(
             FrameRow(
-                heading=title
-                + ("" if frame is None else f", frame {frame}")
-                + (f" ({_saturation(saturated)})" if saturated else ""),
+                heading=title + ("" if frame is None else f", frame {frame}"),
                 raw=raw.astype(np.float64),
                 background=background.astype(np.float64),
                 radius_pix=None if radii_pix is None else _pair(radii_pix[i], f"radii_pix[{i}]"),
-                alarming=saturated > 0,
+                saturated=saturated_pixels(raw),
             )
         )
     return rows
@@ -200,11 +199,10 @@ def _pair(radius: tuple[float, float], name: str) -> tuple[float, float]:
     return float(radius[0]), float(radius[1])
 
 
-def _count_saturated(raw: npt.NDArray[Any]) -> int:
-    """Pixels at the largest number the camera's integers hold; floating counts have none."""
-    if raw.dtype.kind not in "iu":
-        return 0
-    return int(np.count_nonzero(raw == np.iinfo(raw.dtype).max))
+def saturated_pixels(frame: npt.NDArray[Any]) -> int:
+    """Count the pixels of a raw frame (y, x) whose counts were cut off, as far as it tells."""
+    found = saturation(frame[np.newaxis])
+    return 0 if found is None else found.pixels
 
 
 def _panel_height_inches(shape: tuple[int, ...]) -> float:
@@ -234,8 +232,8 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
     """Draw the heading, raw frame, background and difference with their two colour bars."""
     if row.heading:
         place.suptitle(
-            row.heading,
-            color=WARNING_COLOUR if row.alarming else "black",
+            row.heading + (f" ({_saturation(row.saturated)})" if row.saturated else ""),
+            color=WARNING_COLOUR if row.saturated else "black",
             fontsize="x-large",
             fontweight="bold",
             parse_math=False,  # file names may hold a "$", which would start a formula

@@ -1,6 +1,8 @@
 """A store as one HTML page: what a methods section and a reviewer need to know of it."""
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from io import BytesIO
@@ -13,14 +15,18 @@ from jinja2 import Environment, StrictUndefined
 from . import __version__
 from .documents import Document, store_document
 from .kernels import gaussian_kernel, without_zero_ends
-from .plots import plot_channels
-from .samples import one_frame
-from .stack import one_line, printable
+from .overview import draw_samples, warnings_of
+from .samples import ChannelSample, raw_stacks, sample_channel
+from .stack import Stack, one_line, printable
 from .store import open_backgrounds, read_attributes, refusing_damage
-from .verify import changed_sources, stored_sources, verify_backgrounds
+from .verify import verify_backgrounds
+from .zarrs import repair_command
 
 DRAWN_CHANNELS = 8
 """Channels in the picture; the tables hold all of them."""
+
+LISTED_PROBLEMS = 20
+"""Problems that are listed at the top of the page; if there are more, all of them are below."""
 
 LISTED_WEIGHTS = 60
 """Most weights of a kernel, from its centre outwards, that are printed."""
@@ -28,6 +34,10 @@ LISTED_WEIGHTS = 60
 
 def write_report(path: Path, output: Path, *, verify: bool) -> None:
     """Write what is known of a store as one HTML file that needs no other.
+
+    It calls a store finished, in green, only where every chunk was compared and is as it was
+    written. Damage stands at the top, in red, with its remedy; so do the warnings of `plot_result`.
+    A channel that cannot be drawn leaves the others as they are.
 
     Parameters
     ----------
@@ -67,18 +77,19 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What is seen in the pixels: of each channel a sample, or why there is none."""
+
+    picture: dict[str, Any] | None = None
+    warnings: Sequence[str] = ()
+    unread: Sequence[str] = ()  # backgrounds that cannot be read
+    without: Sequence[str] = ()  # channels that are not drawn, or without their raw frame
+
+
 def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bool) -> str:
-    changed = changed_sources(attributes)
-    picture, without = None, ""
-    if not store["finished"]:
-        without = "the store is not finished"
-    elif changed:
-        (without,) = changed
-    else:
-        try:
-            picture = _picture(path, attributes)
-        except (OSError, ValueError) as error:  # a page that tells of damage is what is needed
-            without = one_line(error)
+    raws = raw_stacks(path)
+    shown = _looked_at(path, raws) if store["finished"] else _Shown()
     template = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
     return (
         _environment()
@@ -86,11 +97,12 @@ def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bo
         .render(
             store=store,
             inputs=attributes["inputs"],
-            changed=changed,
+            gone=[f"Channel {i}: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)],
             kernels=[_kernel(sigmas) for sigmas in attributes["spatial_mean_sigmas"]],
             checked=verify_backgrounds(path) if verify else None,
-            picture=picture,
-            without=without,
+            shown=shown,
+            listed=LISTED_PROBLEMS,
+            repair=repair_command(path),
             written=datetime.now(UTC),
             version=__version__,
         )
@@ -121,19 +133,33 @@ def _kernel(sigmas: tuple[float, float]) -> dict[str, Any]:
     }
 
 
-def _picture(path: Path, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Draw the frame in the middle, raw and background, as a PNG in base64."""
+def _looked_at(path: Path, raws: Sequence[Stack | str]) -> _Shown:
+    """Look at each channel by itself: one that cannot be read leaves the others as they are."""
     result = open_backgrounds(path)
-    stacks = stored_sources(attributes)[:DRAWN_CHANNELS]
-    if any(0 in stack.shape for stack in stacks):
-        raise ValueError("there is a channel without frames")
-    frame = min(len(stack.frames) for stack in stacks) // 2
-    figure = plot_channels(
-        [one_frame(stack, frame) for stack in stacks],
-        [one_frame(stack, frame) for stack in result.stacks[: len(stacks)]],
-        radii_pix=result.info["channels_mean_radii_pix"][: len(stacks)],
-        frame=frame,
-    )
+    samples, unread, without = [], [], []
+    for channel, raw in enumerate(raws):
+        try:
+            sample = sample_channel(result, channel, raw)
+        except OSError as error:
+            unread.append(f"Channel {channel}: {one_line(error)}")
+        except ValueError as error:  # it has no frames
+            without.append(one_line(error))
+        else:
+            samples.append(sample)
+            if sample.missing:
+                without.append(f"Channel {channel}, no raw frame: {sample.missing}")
+    warnings = [
+        f"Channel {sample.channel}. {line}" for sample in samples for line in warnings_of(sample)
+    ]
+    drawn = samples[:DRAWN_CHANNELS]
+    return _Shown(_picture(drawn) if drawn else None, warnings, unread, without)
+
+
+def _picture(samples: Sequence[ChannelSample]) -> dict[str, Any]:
+    """Draw frames, kernels and levels, as a PNG in base64."""
     png = BytesIO()
-    figure.savefig(png, format="png", dpi=100)
-    return {"png": base64.b64encode(png.getvalue()).decode(), "frame": frame, "drawn": len(stacks)}
+    draw_samples(samples).savefig(png, format="png", dpi=100)
+    return {
+        "png": base64.b64encode(png.getvalue()).decode(),
+        "channels": [sample.channel for sample in samples],
+    }

@@ -12,11 +12,9 @@ import numpy.typing as npt
 
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 from .kernels import gaussian_kernel
-from .records import source_identity
-from .sources import open_stacks, source_roots
+from .reopening import reopened_channels
 from .stack import Stack, one_line
 from .store import SpatialMeanResult, read_attributes, refusing_damage
-from .tiff import is_tiff
 
 LEVELS = 64
 """Frames on which the level of the background is measured."""
@@ -61,6 +59,10 @@ class ChannelSample:
 
     Attributes
     ----------
+    channel : int
+        Its number.
+    radii_pix, sigmas_pix : (float, float)
+        Of the local mean, along y and x, in pixels.
     n_frames : int
         Frames of the channel.
     frame : int
@@ -76,6 +78,9 @@ class ChannelSample:
         Why it cannot.
     """
 
+    channel: int
+    radii_pix: tuple[float, float]
+    sigmas_pix: tuple[float, float]
     n_frames: int
     frame: int
     background: npt.NDArray[np.float32]
@@ -86,40 +91,10 @@ class ChannelSample:
 
 
 def raw_stacks(path: Path) -> list[Stack | str]:
-    """Open the movies again that a store of backgrounds came from.
-
-    Returns
-    -------
-    list of Stack or str
-        For each channel its raw stack; or, where the movie is not there any more or not as it was,
-        why.
-    """
+    """Open the movies again that a store of backgrounds came from; see `reopened_channels`."""
     attributes = read_attributes(path)
-    with refusing_damage(path):
-        sources, frames, flips = (attributes[key] for key in ("sources", "frames", "flips"))
-        boxes = attributes["bboxes"] or [None] * len(sources)
-        raw = {key: attributes[key] for key in ("raw_shape", "raw_dtype")}
-        channels: list[Stack | str] = []
-        for source, its_boxes in zip(sources, boxes, strict=True):
-            own = slice(len(channels), len(channels) + (1 if its_boxes is None else len(its_boxes)))
-            try:
-                identities = [source_identity(root) for root in source_roots(source)]
-                if not all(identity in attributes["inputs"] for identity in identities):
-                    raise ValueError(f"{source} has changed since its background was computed")
-                channels += open_stacks(
-                    source,
-                    bboxes=[its_boxes],
-                    flips=flips and flips[own],
-                    frames=None if frames is None else slice(*frames),
-                    **raw if len(identities) == 1 and _is_headerless(identities[0]["path"]) else {},
-                )
-            except (OSError, ValueError, TypeError) as error:
-                channels += [one_line(error)] * (own.stop - own.start)
-    return channels
-
-
-def _is_headerless(path: str) -> bool:
-    return Path(path).is_file() and not is_tiff(Path(path))
+    with refusing_damage(path, ValueError):
+        return reopened_channels(attributes)
 
 
 def one_frame(stack: Stack, frame: int) -> npt.NDArray[Any]:
@@ -145,39 +120,58 @@ def sample_channels(result: SpatialMeanResult, frame: int | None = None) -> list
     OSError
         If backgrounds cannot be read. Raw movies that cannot be are no error.
     """
-    for i, stack in enumerate(result.stacks):
+    stacks = result.stacks
+    for i, stack in enumerate(stacks):
         _check_frame(frame, len(stack.frames), i)
-    samples = []
-    raw_stacks_or_why = raw_stacks(result.path)
-    for i, (stack, raw_stack) in enumerate(zip(result.stacks, raw_stacks_or_why, strict=True)):
-        n_frames = len(stack.frames)
-        number = n_frames // 2 if frame is None else frame
-        raw, reason = None, ""
-        if isinstance(raw_stack, str):
-            reason = raw_stack
-        else:
-            sigma_y, sigma_x = result.info["spatial_mean_sigmas"][i]
-            try:
-                raw = _raw_sample(
-                    raw_stack, number, (gaussian_kernel(sigma_y), gaussian_kernel(sigma_x))
-                )
-            except OSError as error:
-                reason = one_line(error)
-        chosen = _spread(n_frames, LEVELS)
-        middle = _middle(stack)
-        levels = [_percentiles(_part(stack, n, 1, middle).read()) for n in chosen]
-        samples.append(
-            ChannelSample(
-                n_frames=n_frames,
-                frame=number,
-                background=one_frame(stack, number),
-                level_frames=chosen,
-                levels=np.array(levels, np.float64),
-                raw=raw,
-                missing=reason,
-            )
-        )
-    return samples
+    raws = raw_stacks(result.path)
+    return [sample_channel(result, i, raw, frame) for i, raw in enumerate(raws)]
+
+
+def sample_channel(
+    result: SpatialMeanResult, channel: int, raw_stack: Stack | str, frame: int | None = None
+) -> ChannelSample:
+    """Read what a picture of one channel shows; see `sample_channels`.
+
+    Parameters
+    ----------
+    result : SpatialMeanResult
+        A finished result.
+    channel : int
+        Number of the channel.
+    raw_stack : Stack or str
+        Its raw stack, or why there is none, as `reopened_channels` gives them.
+    frame : int, optional
+        Number of the frame to look at; by default the one in the middle.
+    """
+    stack, info = result.stacks[channel], result.info
+    n_frames = len(stack.frames)
+    _check_frame(frame, n_frames, channel)
+    number = n_frames // 2 if frame is None else frame
+    sigma_y, sigma_x = info["spatial_mean_sigmas"][channel]
+    raw, missing = None, ""
+    if isinstance(raw_stack, str):
+        missing = raw_stack
+    else:
+        kernels = gaussian_kernel(sigma_y), gaussian_kernel(sigma_x)
+        try:
+            raw = _raw_sample(raw_stack, number, kernels)
+        except OSError as error:
+            missing = one_line(error)
+    chosen = _spread(n_frames, LEVELS)
+    middle = _middle(stack)
+    levels = [_percentiles(_part(stack, n, 1, middle).read()) for n in chosen]
+    return ChannelSample(
+        channel=channel,
+        radii_pix=info["channels_mean_radii_pix"][channel],
+        sigmas_pix=(sigma_y, sigma_x),
+        n_frames=n_frames,
+        frame=number,
+        background=one_frame(stack, number),
+        level_frames=chosen,
+        levels=np.array(levels, np.float64),
+        raw=raw,
+        missing=missing,
+    )
 
 
 def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:

@@ -109,8 +109,8 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
 def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
     """Write all that is known of a store as one HTML page.
 
-    For a reviewer or a lab book: methods in words, parameters, sources, kernels, versions, a
-    picture, and whether it is whole; of an unfinished store, how far it is.
+    For a reviewer or a lab book: whether it is whole, the warnings and the picture that plot draws,
+    methods in words, parameters, sources, kernels, versions; of an unfinished store, how far it is.
 
     \b
     smlmlp-dask report background.zarr -o background.html

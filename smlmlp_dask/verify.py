@@ -14,8 +14,8 @@ from .chunks import Block
 from .filtering import SpatialMean, filter_chunk
 from .job import recorded_job
 from .pipeline import run_job
-from .records import differences, source_identity
-from .sources import open_stacks, source_roots
+from .records import differences
+from .reopening import reopened_channels
 from .stack import Stack, one_line
 from .storage import Storage
 from .store import open_backgrounds, refusing_damage
@@ -32,8 +32,8 @@ class Report:
     recomputed : int
         Blocks that were computed again from the source, and compared.
     problems : list of str
-        One line for each file that is missing or damaged, and each block that differs; with a
-        repair, those that are left.
+        One line for each file that is missing or damaged, each block that differs, and each
+        channel that cannot be compared with its movie; with a repair, those that are left.
     repaired : list of str
         One line for each file that was missing or damaged and was made anew.
     """
@@ -64,7 +64,7 @@ def verify_backgrounds(
         A finished store.
     sample : int, default 0
         Number of blocks, chosen at random, to compute again from the source and compare bit for
-        bit. The sources must be as they were.
+        bit. A channel whose movie is gone, or is not as it was, is a problem: "not compared".
     seed : int, optional
         Makes the choice repeatable.
     repair : bool, default False
@@ -144,62 +144,45 @@ def _compared(
     sample: int,
     seed: int | None,
 ) -> tuple[int, list[str]]:
-    """Compute some blocks again; return how many, and what differs."""
+    """Compute some blocks again; return how many, and what differs or cannot be compared."""
     attributes = store.attributes
     if attributes["cuda"]:
         backend.require_device()
-    changed = changed_sources(attributes)
-    if changed:
-        return 0, changed
-    plans = stored_plans(attributes)
+    raws = reopened_channels(attributes)
+    problems = [
+        f"channel_{i}: not compared: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)
+    ]
     blocks = [
-        (i, block)
-        for i, plan in enumerate(plans)
+        (i, raw, block)
+        for i, (raw, plan) in enumerate(zip(raws, stored_plans(attributes), strict=True))
+        if isinstance(raw, Stack)
         for block in plan.blocks()
         if (i, block.number) in whole  # the others are among the problems already
     ]
-    chosen = random.Random(seed).sample(blocks, min(sample, len(blocks)))
-    differing: list[str] = []
     try:
-        stacks = open_backgrounds(path).stacks
+        stored = open_backgrounds(path).stacks
     except ValueError:  # metadata are damaged, and among the problems
-        return 0, []
-    for channel, block in chosen:
-        stored = stacks[channel].part(block.inner).read()
-        if stored.tobytes() != _computed(attributes, channel, block).tobytes():
-            start, stop = block.inner[0].start, block.inner[0].stop
-            differing.append(
-                f"channel_{channel}, frames {start}-{stop - 1}: not what the source gives; "
-                "run it again to another destination"
+        return 0, problems
+    compared = 0
+    for channel, raw, block in random.Random(seed).sample(blocks, min(sample, len(blocks))):
+        what = f"channel_{channel}, frames {block.inner[0].start}-{block.inner[0].stop - 1}"
+        try:
+            computed = _computed(attributes, raw, channel, block)
+        except OSError as error:
+            problems.append(f"{what}: not compared: {one_line(error)}")
+            continue
+        compared += 1
+        if stored[channel].part(block.inner).read().tobytes() != computed.tobytes():
+            problems.append(
+                f"{what}: not what the source gives; run it again to another destination"
             )
-    return len(chosen), differing
+    return compared, problems
 
 
-def changed_sources(attributes: dict[str, Any]) -> list[str]:
-    """Say why the sources of a store are not those that it was computed from; [] if they are."""
-    try:
-        roots = [root for source in attributes["sources"] for root in source_roots(source)]
-        now = [source_identity(root) for root in roots]
-    except OSError as error:
-        return [f"sources cannot be compared: {error}"]
-    return [] if now == attributes["inputs"] else ["sources have changed since: not compared"]
-
-
-def stored_sources(attributes: dict[str, Any]) -> list[Stack]:
-    """Open the channels from which a store was computed."""
-    frames = attributes["frames"]
-    return open_stacks(
-        *attributes["sources"],
-        bboxes=attributes["bboxes"],
-        flips=attributes["flips"],
-        frames=None if frames is None else slice(*frames),
-        raw_shape=attributes["raw_shape"],
-        raw_dtype=attributes["raw_dtype"],
-    )
-
-
-def _computed(attributes: dict[str, Any], channel: int, block: Block) -> np.ndarray[Any, Any]:
-    raw = stored_sources(attributes)[channel].part(block.read).read()
+def _computed(
+    attributes: dict[str, Any], stack: Stack, channel: int, block: Block
+) -> np.ndarray[Any, Any]:
+    raw = stack.part(block.read).read()
     mean = SpatialMean.from_radii(tuple(attributes["channels_mean_radii_pix"][channel]))
     background = filter_chunk(
         raw, mean, engine=attributes["engine"], threads=1, cuda=attributes["cuda"]

@@ -11,7 +11,7 @@ import numpy as np
 from dask.utils import format_bytes
 
 from .samples import one_frame, raw_stacks
-from .stack import one_line, printable
+from .stack import SourceReadError, one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,17 +25,26 @@ THUMBNAILS = 8
 """Channels that get a small picture."""
 
 _THUMBNAIL_PIX = 128
+_NOTHING = "\N{EN DASH}"
+_UNREADABLE = '<b style="color: #991b1b">'
 
 
 def result_html(result: SpatialMeanResult) -> str:
     """Return a table of the channels, each with a small picture of the frame in its middle.
 
-    For a picture one chunk is decoded; where that, or anything else, fails, the table has a dash.
+    For a picture one chunk is decoded. Where it cannot be read, its cell says why, and the heading
+    does not call the store finished; where anything else fails, the table has a dash.
     """
-    header = (
-        f"<p><b>Backgrounds</b> in <code>{_text(result.path)}</code>: finished and on disk; "
-        "pixels are read when they are computed.</p>"
+    n_channels = len(result.stacks)
+    pictures = [_thumbnail(result, i) for i in range(min(n_channels, THUMBNAILS))]
+    unreadable = any(picture.startswith(_UNREADABLE) for picture in pictures)
+    state = (
+        f"{_UNREADABLE}not all of it can be read</b>"
+        if unreadable
+        else "finished and on disk; pixels are read when they are computed"
     )
+    header = f"<p><b>Backgrounds</b> in <code>{_text(result.path)}</code>: {state}.</p>"
+    pictures += [_NOTHING] * (n_channels - len(pictures))
     columns = (
         "channel",
         "a frame",
@@ -46,16 +55,18 @@ def result_html(result: SpatialMeanResult) -> str:
         "noise correction",
     )
     head = "".join(f"<th>{name}</th>" for name in columns)
-    rows = "".join(_row(result, i) for i in range(len(result.bkgds)))
+    rows = "".join(
+        _row(result, i, bkgd, picture)
+        for i, (bkgd, picture) in enumerate(zip(result.bkgds, pictures, strict=True))
+    )
     return f"{header}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _row(result: SpatialMeanResult, channel: int) -> str:
-    bkgd = result.bkgds[channel]
+def _row(result: SpatialMeanResult, channel: int, bkgd: Any, picture: str) -> str:
     radius_y, radius_x = result.info["channels_mean_radii_pix"][channel]
     cells = (
         str(channel),
-        _thumbnail(result, channel) if channel < THUMBNAILS else "\N{EN DASH}",
+        picture,
         _times(bkgd.shape),
         f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, {format_bytes(_block_bytes(bkgd))}",
         f"{format_bytes(int(bkgd.nbytes))} ({bkgd.dtype})",
@@ -76,8 +87,10 @@ def _thumbnail(result: SpatialMeanResult, channel: int) -> str:
         frame = len(stack.frames) // 2
         pixels = _middle_chunk(stack, frame)
         source = b64encode(_small_png(pixels)).decode()
+    except SourceReadError as error:
+        return f"{_UNREADABLE}{_text(one_line(error))}</b>"
     except Exception:
-        return "\N{EN DASH}"
+        return _NOTHING
     what = f"frame {frame:,}" if pixels.shape == stack.shape[1:] else f"middle of frame {frame:,}"
     return f'<img alt="{what}" src="data:image/png;base64,{source}"><br>{what}'
 
@@ -108,7 +121,8 @@ def browse_result(result: SpatialMeanResult) -> Any:
     """Return a slider through the frames of a result: raw, background and signal.
 
     Each position reads the chunks that hold that one frame, of the store and of the movie, in this
-    process; nothing else is computed. Where the movie cannot be read any more, a line says why.
+    process; nothing else is computed. The heading counts saturated pixels, in red. Where the movie
+    cannot be read any more, a line says why.
 
     Parameters
     ----------
@@ -178,13 +192,14 @@ def _frame_png(
     stack: Stack, raw: Stack | str, channel: int, frame: int, radius: tuple[float, float]
 ) -> tuple[bytes, str]:
     """Draw one frame; say, too, why there is no raw one."""
-    from .plots import FrameRow, Picture, draw_frames
+    from .plots import FrameRow, Picture, draw_frames, saturated_pixels
 
     missing = f"no raw frame: {raw}" if isinstance(raw, str) else ""
-    shown = None
+    shown, saturated = None, 0
     if not isinstance(raw, str):
         try:
-            shown = one_frame(raw, frame).astype(np.float64)
+            pixels = one_frame(raw, frame)
+            shown, saturated = pixels.astype(np.float64), saturated_pixels(pixels)
         except OSError as error:
             missing = f"no raw frame: {one_line(error)}"
     row = FrameRow(
@@ -192,6 +207,7 @@ def _frame_png(
         background=one_frame(stack, frame).astype(np.float64),
         heading=f"Channel {channel}, frame {frame:,} of {len(stack.frames):,}",
         radius_pix=radius,
+        saturated=saturated,
     )
     figure = Picture.of_height(row.height_inches)
     place: Any = figure.subfigures(1, 1)

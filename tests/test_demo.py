@@ -5,6 +5,7 @@ from click.testing import CliRunner
 from smlmlp_dask import open_backgrounds
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.demo import run_demo
+from smlmlp_dask.overview import plot_result, write_picture
 
 
 def test_the_estimate_is_near_the_known_background(tmp_path):
@@ -22,6 +23,12 @@ def test_the_estimate_is_near_the_known_background(tmp_path):
     picture = matplotlib.image.imread(report.picture)
     assert picture.shape[0] > 400
     assert picture.std() > 0.05
+
+
+def test_its_picture_is_that_of_any_result(tmp_path):
+    report = run_demo(tmp_path / "demo", 3, progress=False)
+    write_picture(plot_result(report.result), tmp_path / "plot.png")
+    assert report.picture.read_bytes() == (tmp_path / "plot.png").read_bytes()
 
 
 def test_what_it_prints(tmp_path):

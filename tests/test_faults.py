@@ -40,6 +40,7 @@ from smlmlp_dask.stack import SourceReadError, Stack
 from smlmlp_dask.store import Progress, progress, read_attributes
 from smlmlp_dask.verify import verify_backgrounds
 from smlmlp_dask.workers import local_threads
+from smlmlp_dask.zarrs import ZarrMovie
 
 from .conftest import SHARED
 
@@ -589,7 +590,7 @@ def test_verify_names_what_is_damaged_and_nothing_else(damaged):
     (bkgd,) = open_backgrounds(out).bkgds
     for path in flipped + cut + gone:
         frame = int(path.parts[-3])
-        with pytest.raises(SourceReadError, match=r"out\.zarr/channel_0/0: chunk c/\d+/0/0"):
+        with pytest.raises(SourceReadError, match=r"chunk c/\d+/0/0 .* of .*out\.zarr"):
             bkgd[frame].compute()
         if path in flipped:
             with pytest.raises(ValueError, match="checksum"):
@@ -635,7 +636,43 @@ def test_a_deep_look_does_not_compare_with_a_changed_source(many_chunks, tmp_pat
     out = run_spatial_mean(source, tmp_path / "out.zarr").path
     touch(source / "c/1/0/0")
     assert verify_backgrounds(out).problems == []
-    changed = "sources have changed since: not compared"
+    changed = f"channel_0: not compared: {source} has changed since its background was computed"
     assert verify_backgrounds(out, sample=1).problems == [changed]
     shutil.rmtree(source)
-    assert "cannot be compared" in verify_backgrounds(out, sample=1).problems[0]
+    (gone,) = verify_backgrounds(out, sample=1).problems
+    assert gone == f"channel_0: not compared: {source} does not exist: check the path"
+
+
+def test_a_deep_look_compares_the_channels_whose_movies_are_there(raw, tmp_path):
+    other = shutil.copy(raw, tmp_path / "other.raw")
+    layout = {"raw_shape": (10, 20, 40), "raw_dtype": "<u2"}
+    out = run_spatial_mean([raw, other], tmp_path / "out.zarr", **layout).path
+    array = zarr.open_array(out / "channel_1/0", mode="r+")
+    array[:] = array[:] + 1
+    zarr.open_array(out / "records", mode="r+")[1] = stored_checksum(
+        chunk_path(out / "channel_1/0", (0, 0, 0))
+    )
+    raw.unlink()
+    report = verify_backgrounds(out, sample=2)
+    assert report.recomputed == 1
+    assert report.problems == [
+        f"channel_0: not compared: {raw} does not exist: check the path",
+        "channel_1, frames 0-9: not what the source gives",
+    ]
+
+
+def test_a_deep_look_says_where_the_movie_cannot_be_read(damaged, monkeypatch):
+    out, files = damaged
+    files[0].unlink()
+    original = ZarrMovie.read
+
+    def fail(self, frames, rows, columns):
+        if not self.store:
+            raise SourceReadError("the disk is on fire")
+        return original(self, frames, rows, columns)
+
+    monkeypatch.setattr(ZarrMovie, "read", fail)
+    report = verify_backgrounds(out, sample=2)
+    assert report.recomputed == 0
+    assert f"{files[0].relative_to(out)}: missing" in report.problems
+    assert any("not compared: the disk is on fire" in problem for problem in report.problems)

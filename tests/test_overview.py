@@ -307,12 +307,21 @@ def test_an_empty_result_is_refused(tmp_path):
         plot_result(result)
 
 
-def test_a_damaged_store_is_an_error_not_a_picture(single):
-    chunk = next((single.path / "channel_0" / "0" / "c").rglob("0"))
-    next(p for p in (chunk, *chunk.rglob("*")) if p.is_file()).write_bytes(b"nonsense")
+@pytest.mark.parametrize(
+    ("harm", "state"),
+    [
+        (lambda chunk: chunk.write_bytes(b"nonsense"), "damaged"),
+        (lambda chunk: chunk.unlink(), "missing"),
+    ],
+)
+def test_a_damaged_store_is_an_error_with_its_remedy_and_no_picture(single, harm, state):
+    harm(single.path / "channel_0/0/c/0/0/0")
     refused = call(single.path)
     assert refused.exit_code == 2
-    assert len(refused.output.splitlines()) == 1
+    assert refused.output == (
+        f"Error: chunk c/0/0/0 (frames 0-{N_FRAMES - 1}) of {single.path}/channel_0/0 is {state}: "
+        f"repair it by smlmlp-dask verify --repair {single.path}\n"
+    )
     assert not (single.path.parent / "out.png").exists()
 
 

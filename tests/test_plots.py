@@ -100,7 +100,17 @@ def test_saturated_pixels_are_announced(dtype, pixels, heading):
     assert headings(figure) == [heading]
 
 
-def test_floating_counts_are_never_saturated():
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+@pytest.mark.parametrize(("pixels", "note"), [(7, ""), (12, " (12 saturated pixels)")])
+def test_counts_that_pile_up_are_saturated_too(dtype, pixels, note):
+    # A camera of 12 bits, or a movie in floating point: below it, each count occurs once.
+    raw = np.arange(100, 700).reshape(20, 30).astype(dtype)
+    raw.ravel()[:pixels] = 4095
+    figure = plot_channels([raw], [np.full(raw.shape, 20, np.float32)])
+    assert headings(figure) == [f"Channel 0{note}"]
+
+
+def test_floating_counts_without_a_pile_are_not_saturated():
     raw = np.full((5, 6), 65535, np.float32)
     assert headings(plot_channels([raw], [raw])) == ["Channel 0"]
 

@@ -11,9 +11,12 @@ import pytest
 import tifffile
 import zarr
 from click.testing import CliRunner
+from matplotlib.text import Text
 
-from smlmlp_dask import run_spatial_mean
+from smlmlp_dask import run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.overview import plot_result, warnings_of
+from smlmlp_dask.samples import sample_channels
 
 MOVIE = np.random.default_rng(3).poisson(200, (12, 20, 24)).astype(np.uint16)
 VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -25,6 +28,7 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.text, self.images, self.links, self.open = "", [], [], []  # what is open: tags
+        self.paragraphs = []  # (class, text)
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
         assert self.open == []
@@ -33,6 +37,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         if tag not in VOID:
             self.open.append(tag)
+        if tag == "p":
+            self.paragraphs.append((dict(attrs).get("class"), ""))
         for name, value in attrs:
             if name in ("src", "href"):
                 (self.images if tag == "img" else self.links).append(value)
@@ -44,6 +50,13 @@ class Page(HTMLParser):
         self.text += " "
         if self.open[-1:] != ["style"]:
             self.text += data
+        if "p" in self.open:
+            kind, text = self.paragraphs[-1]
+            self.paragraphs[-1] = kind, text + data
+
+    def of(self, kind):
+        """Paragraphs of a class: good ones are green, bad ones red."""
+        return [" ".join(text.split()) for found, text in self.paragraphs if found == kind]
 
 
 @pytest.fixture
@@ -84,7 +97,7 @@ def test_it_says_what_a_reviewer_asks(folder):
         "12 × 20 × 12",
         "Chunks compared with their checksums (CRC-32C): 2. All are as they were written.",
         str(folder / "movie.tif"),
-        "Unchanged since",
+        "Unchanged since the backgrounds were computed.",
         "[[[0, 0, 12, 20], [12, 0, 24, 20]]]",
         "channel 1, along y: reaches 9 px 0.11435653, 0.1098133,",
         "numpy " + np.__version__,
@@ -107,37 +120,128 @@ def test_an_unfinished_store(folder):
     assert shown.images == []
 
 
-def test_without_the_movie(folder):
-    run_spatial_mean("movie.tif", "out.zarr")
-    Path("movie.tif").unlink()
+def two_channels():
+    tifffile.imwrite("other.tif", MOVIE[:, :16], photometric="minisblack")
+    run_spatial_mean(["movie.tif", "other.tif"], "out.zarr")
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda: Path("movie.tif").unlink(), "movie.tif does not exist"),
+        (
+            lambda: tifffile.imwrite("movie.tif", MOVIE[:5], photometric="minisblack"),
+            "movie.tif has changed since its background was computed",
+        ),
+    ],
+    ids=["gone", "changed"],
+)
+def test_without_a_movie_the_other_channels_are_drawn(folder, harm, reason):
+    two_channels()
+    harm()
     shown = page()
-    assert "sources cannot be compared:" in shown.text
-    assert "No picture: sources cannot be compared:" in shown.text
-    assert "All are as they were written" in shown.text
+    assert f"Channel 0, no raw frame: {folder}/{reason}" in shown.text
+    assert f"Channel 0: {folder}/{reason}" in shown.text.split(" Sources ")[1]
+    assert "Unchanged since" not in shown.text
+    assert "Channels 0, 1: the frame in the middle" in shown.text
+    assert len(shown.images) == 1
+    assert WHOLE in shown.of("good")
 
 
-def test_with_another_movie(folder):
-    run_spatial_mean("movie.tif", "out.zarr")
-    tifffile.imwrite("movie.tif", MOVIE[:5], photometric="minisblack")
-    shown = page("--no-verify")
-    assert "sources have changed since" in shown.text
-    assert "Not verified." in shown.text
+WHOLE = "Finished: every pixel is stored (2 of 2 blocks), and every chunk is as it was written."
+DAMAGED = "Damaged, though the store was finished:"
+REPAIR = "Repair it by smlmlp-dask verify --repair out.zarr , or run the job once more"
+
+
+def harmed(number, harm):
+    harm(Path(f"out.zarr/channel_{number}/0/c/0/0/0"))
+
+
+def spoil(chunk):
+    chunk.write_bytes(b"x" + chunk.read_bytes()[1:])
+
+
+@pytest.mark.parametrize(("harm", "state"), [(spoil, "damaged"), (Path.unlink, "missing")])
+def test_damage_is_told_first(folder, harm, state):
+    two_channels()
+    harmed(1, harm)
+    shown = page()
+    top = shown.text.split(" Written ")[0]
+    assert f"Background of out.zarr {DAMAGED} channel_1/0/c/0/0/0: {state} Repair" in top
+    assert REPAIR in top
+    assert DAMAGED in shown.of("bad")
+    assert shown.of("good") == ["Unchanged since the backgrounds were computed."]
+    assert "Channel 0: the frame in the middle" in shown.text
+    remedy = f"is {state}: repair it by smlmlp-dask verify --repair out.zarr"
+    assert any(line.startswith("Channel 1: chunk c/0/0/0") and line.endswith(remedy)
+               for line in shown.of("bad"))  # fmt: skip
+    assert len(shown.images) == 1
+
+
+def test_damage_that_needs_a_movie_that_is_gone(folder):
+    two_channels()
+    harmed(1, spoil)
+    Path("other.tif").unlink()
+    assert "for that, the movies must be there as they were" in page().text
+
+
+def test_much_damage_is_told_in_short_first(folder):
+    zarr.create_array("m.zarr", shape=(30, 8, 9), chunks=(1, 8, 9), dtype="u2", fill_value=7)
+    run_spatial_mean("m.zarr", "out.zarr", bboxes=[[(0, 0, 4, 4)] * 30])
+    for chunk in Path("out.zarr").glob("channel_*/0/c/0/0/0"):
+        chunk.unlink()
+    shown = page()
+    top, below = shown.text.split(" Written ")
+    assert "Damaged, though the store was finished: 30 problems." in top
+    assert top.count(": missing") == 20
+    assert "and 10 more, listed below" in top
+    assert below.count("c/0/0/0: missing") == 30
     assert shown.images == []
 
 
-def test_damage_is_told(folder):
-    run_spatial_mean("movie.tif", "out.zarr")
-    chunk = Path("out.zarr/channel_0/0/c/0/0/0")
-    chunk.write_bytes(b"x" + chunk.read_bytes()[1:])
+def test_what_was_not_checked_is_not_called_finished(folder):
+    two_channels()
+    shown = page("--no-verify")
+    assert "Background of out.zarr Not checked. The store was finished (2 of" in shown.text
+    assert shown.of("good") == ["Unchanged since the backgrounds were computed."]
+    assert "Not verified." in shown.text
+
+
+def test_damage_that_is_met_is_told_though_nothing_was_checked(folder):
+    two_channels()
+    harmed(0, spoil)
+    top = page("--no-verify").text.split(" Written ")[0]
+    assert top.endswith(
+        "Not all of it can be read, though the store was finished: Channel 0: chunk c/0/0/0 "
+        "(frames 0-11) of out.zarr/channel_0/0 is damaged: repair it by smlmlp-dask verify "
+        "--repair out.zarr The other chunks were not checked ( --no-verify )."
+    )
+
+
+def test_it_warns_as_the_picture_does(folder):
+    """Counts of a camera of 12 bits pile up below the largest that the dtype holds."""
+    options = {"photons": 3000, "events_per_frame": 4.0}
+    movies = [simulate_movie(30, 60, 80, seed=i, **options).movie.compute() for i in range(2)]
+    tifffile.imwrite("movie.tif", movies[0], photometric="minisblack")
+    tifffile.imwrite("cut.tif", np.minimum(movies[1], 400), photometric="minisblack")
+    result = run_spatial_mean(["movie.tif", "cut.tif"], "out.zarr", [(7, 7), (2, 2)])
     shown = page()
-    assert "Problems: 1. channel_0/0/c/0/0/0: damaged" in shown.text
-    assert "No picture: " in shown.text
+    expected = [" ".join(line.split()) for line in warnings_of(sample_channels(result)[1])]
+    assert len(expected) == 2
+    assert "stand at the largest count, 400" in expected[0]
+    assert "Radius too small" in expected[1]
+    assert shown.of("bad") == [f"Channel 1. {line}" for line in expected]
+    assert shown.text.index("Channel 1. Saturated") < shown.text.index(" Written ")
+    drawn = {" ".join(text.get_text().split()) for text in plot_result(result).findobj(Text)}
+    assert " ".join(expected) in drawn
 
 
 def test_a_channel_without_frames(folder):
     zarr.create_array("empty.zarr", shape=(0, 20, 24), chunks=(1, 20, 24), dtype="u2")
-    run_spatial_mean("empty.zarr", "out.zarr")
-    assert "No picture: there is a channel without frames" in page().text
+    run_spatial_mean(["empty.zarr", "movie.tif"], "out.zarr")
+    shown = page()
+    assert "channel 0 has no frames: there is nothing to draw" in shown.text
+    assert "Channel 1: the frame in the middle" in shown.text
 
 
 def test_names_do_no_harm(folder):

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask import open_backgrounds, run_spatial_mean, views
+from smlmlp_dask import open_backgrounds, plots, run_spatial_mean, views
 from smlmlp_dask.stack import SourceReadError, Stack
 from smlmlp_dask.store import SpatialMeanResult
 from smlmlp_dask.zarrs import open_stored
@@ -90,7 +90,7 @@ def test_of_tiled_frames_it_reads_one_tile(tmp_path, reads):
     stored = zarr.create_array(tmp_path / "t.zarr", shape=(1, 20, 30), chunks=(1, 10, 10),
                                dtype="f4")  # fmt: skip
     stored[:] = frame
-    stack = Stack.of(open_stored(tmp_path / "t.zarr"), range(1))
+    stack = Stack.of(open_stored(tmp_path / "t.zarr", tmp_path), range(1))
     np.testing.assert_array_equal(views._middle_chunk(stack, 0), frame[0, 10:20, 10:20])
     assert reads == [(1, 10, 10)]
 
@@ -104,22 +104,37 @@ def test_names_are_no_markup(result, tmp_path):
     assert len(pictures(html)) == 2
 
 
-@pytest.mark.parametrize("harm", ["gone", "damaged", "nan", "empty"])
-def test_it_never_raises(result, tmp_path, harm, monkeypatch):
-    if harm == "gone":
-        shutil.rmtree(result.path)
-    elif harm == "damaged":
-        for file in (result.path / "channel_0").rglob("*"):
-            if file.is_file():
-                file.write_bytes(b"nonsense")
-    elif harm == "nan":
+@pytest.mark.parametrize("harm", ["nan", "empty"])
+def test_where_there_is_nothing_to_draw_it_has_a_dash(result, tmp_path, harm, monkeypatch):
+    if harm == "nan":
         monkeypatch.setattr(Stack, "read", lambda self: np.full(self.shape, np.nan, "f4"))
     else:
         zarr.create_array(tmp_path / "m.zarr", shape=(0, 5, 5), chunks=(1, 5, 5), dtype="u2")
         result = run_spatial_mean(tmp_path / "m.zarr", tmp_path / "empty.zarr")
-    rows = cells(result._repr_html_())[1:]
+    html = result._repr_html_()
+    rows = cells(html)[1:]
     assert len(rows) == len(result.bkgds)
     assert rows[0][1] == "\N{EN DASH}"
+    assert "finished and on disk" in html
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda file: shutil.rmtree(file.parents[5]), "channel_0/0 is gone: check that the disk"),
+        (lambda file: file.unlink(), r"is missing: repair it by smlmlp-dask verify --repair /"),
+        (lambda file: file.write_bytes(b"nonsense"), "(frames 0-11) of "),
+        (lambda file: file.write_bytes(b"nonsense"), "is damaged: repair it by smlmlp-dask ver"),
+    ],
+)
+def test_damage_is_said_in_the_table(result, harm, reason):
+    harm(result.path / "channel_0/0/c/0/0/0")
+    html = result._repr_html_()
+    first, second = cells(html)[1:]
+    assert reason in first[1]
+    assert "finished" not in html
+    assert "not all of it can be read" in html
+    assert ("<img" in second[1]) is result.path.exists()
 
 
 def test_many_channels_have_few_pictures(result):
@@ -199,6 +214,19 @@ def test_the_slider_shows_backgrounds_of_a_movie_that_has_gone(result, browse, t
     assert without.value != with_movie.value
     assert message.value.startswith("no raw frame: ")
     assert "a.tif does not exist" in message.value
+
+
+@pytest.mark.parametrize(("top", "pixels"), [(65535, 15), (4095, 15), (4095, 0)])
+def test_the_slider_counts_saturated_pixels(tmp_path, monkeypatch, top, pixels):
+    pytest.importorskip("ipywidgets", reason="the slider needs the extra 'notebooks'")
+    frames = np.tile(np.arange(100, 1300, dtype="u2").reshape(30, 40), (3, 1, 1))
+    frames[2, 3, :pixels] = top
+    tifffile.imwrite(tmp_path / "m.tif", frames, photometric="minisblack")
+    drawn = []
+    monkeypatch.setattr(plots, "draw_frames", lambda place, row: drawn.append(row))
+    box = run_spatial_mean(tmp_path / "m.tif", tmp_path / "one.zarr").browse()
+    box.children[0].children[0].value = 2
+    assert [row.saturated for row in drawn] == [0, pixels]
 
 
 def test_errors_stand_under_the_slider(browse, monkeypatch):
