@@ -153,6 +153,9 @@ DAMAGED = "Damaged, though the store was finished:"
 REPAIR = "Repair it by smlmlp-dask verify --repair out.zarr , or run the job once more"
 
 
+AGAIN = "verify --repair computes it again"
+
+
 def harmed(number, harm):
     harm(Path(f"out.zarr/channel_{number}/0/c/0/0/0"))
 
@@ -167,7 +170,7 @@ def test_damage_is_told_first(folder, harm, state):
     harmed(1, harm)
     shown = page()
     top = shown.text.split(" Written ")[0]
-    assert f"Background of out.zarr {DAMAGED} channel_1/0/c/0/0/0: {state} Repair" in top
+    assert f"Background of out.zarr {DAMAGED} channel_1/0/c/0/0/0: {state}; {AGAIN} Repair" in top
     assert REPAIR in top
     assert DAMAGED in shown.of("bad")
     assert shown.of("good") == ["Unchanged since the backgrounds were computed."]
@@ -266,7 +269,10 @@ def test_wide_kernels_are_cut_short(folder):
         (["gone.zarr"], "gone.zarr does not exist"),
         (["out.zarr", "-o", "movie.tif"], "movie.tif exists: delete it, or choose another"),
         (["out.zarr", "-o", "gone/a.html"], "gone is no folder: choose one with --output"),
-        (["damaged.zarr"], "damaged.zarr is damaged"),
+        (
+            ["damaged.zarr"],
+            "damaged.zarr has damaged metadata (zarr.json is not as it was written): repair",
+        ),
     ],
 )
 def test_what_is_refused(folder, arguments, message):
