@@ -1,11 +1,14 @@
 """Where blocks begin and end: arithmetic on plain integers, without Dask, Zarr or data."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import product
 from math import prod
 from typing import TypeAlias
+
+from .units import Decoding, cut_tile, largest_divisor, largest_tile, units_decoded
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 """Block lengths along each axis, as in `dask.array.Array.chunks`."""
@@ -22,6 +25,9 @@ SMALLEST_BYTES = 2**18
 
 SLAB_BYTES = 2**30
 """Most bytes of a tiled stack that may be held at once to put whole frames together."""
+
+CODEC_BYTES = 2**31 - 17
+"""Most bytes that Blosc takes at once: a chunk of the output has no more."""
 
 MERGED_BYTES = 2**27
 """Float32 bytes of put-together frames above which they are cut into smaller blocks again."""
@@ -182,6 +188,8 @@ class BlockPlan:
         Pixels (y, x) that a block of tiled frames reads beyond its own.
     origin : tuple of int
         Where in a unit of the source the channel begins, on each axis.
+    decoding : Decoding or None
+        What it takes to decode units; by default, that of `unit`.
     """
 
     shape: tuple[int, int, int]
@@ -191,6 +199,7 @@ class BlockPlan:
     block: tuple[int, int, int]
     halo: tuple[int, int]
     origin: tuple[int, int, int] = (0, 0, 0)
+    decoding: Decoding | None = None
 
     @property
     def n_blocks(self) -> int:
@@ -199,8 +208,33 @@ class BlockPlan:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that one task holds at most: see `_held`."""
-        return _held(self.itemsize, self.unit, self.chunks, self._read_shape)
+        """Bytes that one task holds at most: the sum of `held`."""
+        return sum(self.held.values())
+
+    @property
+    def held(self) -> dict[str, int]:
+        """What one task holds, in bytes.
+
+        The frames it read; the storage units that are decoded at a time, with their encoded bytes;
+        the filtered frames of one chunk, halo included, and a copy of them where a chunk is no
+        whole array; and that chunk as the codec makes it, twice, since it is cut to its length.
+        """
+        read = self._read_shape
+        decoding = self.decoding or Decoding.stored(self.unit, self.itemsize * prod(self.unit))
+        filtered = 4 * min(self.chunks[0], read[0]) * prod(read[1:])
+        chunk = 4 * prod(self.chunks)
+        encoding = 2 * chunk
+        if tuple(self.chunks[1:]) != tuple(self.shape[1:]):
+            encoding += chunk  # cut out of its halo
+        elif rest := self.shape[0] % self.chunks[0]:
+            # the last chunk of a channel is filled up; what it is filled with takes no room encoded
+            encoding = max(encoding, chunk + 3 * rest * (chunk // self.chunks[0]) - filtered)
+        return {
+            "frames read": self.itemsize * prod(read),
+            "decoding": decoding.held(self.shape, self.block, self.halo, self.origin),
+            "filtered": filtered,
+            "encoding": encoding,
+        }
 
     @property
     def read_amplification(self) -> float:
@@ -210,7 +244,7 @@ class BlockPlan:
             zip(self.shape, self.unit, self.origin, strict=True)
         ):
             margin = self.halo[axis - 1] if axis else 0
-            decoded *= _units_decoded(length, self.block[axis], margin, unit, start)
+            decoded *= units_decoded(length, self.block[axis], margin, unit, start)
             needed *= -(-(start + length) // unit) - start // unit
         return decoded / needed if needed else 1.0
 
@@ -263,13 +297,17 @@ def plan_blocks(
     halo: tuple[int, int],
     *,
     origin: tuple[int, int, int] = (0, 0, 0),
-    memory_bytes: int = SLAB_BYTES,
+    decoding: Decoding | None = None,
+    memory_bytes: int = sys.maxsize,
+    slab_bytes: int = SLAB_BYTES,
     block_bytes: int = BLOCK_BYTES,
 ) -> BlockPlan:
     """Choose blocks that decode each storage unit once and write whole chunks.
 
     Blocks are runs of whole frames, which need no neighbours. Only where a unit's frames do not
-    fit `memory_bytes`, and the source is tiled, frames are tiled too, with a halo.
+    fit `slab_bytes`, and the source is tiled, or where a chunk of one frame is more than a codec
+    takes, frames are tiled too, with a halo. What does not fit `memory_bytes` then is cut to fewer
+    frames than are stored together, which are decoded several times.
 
     Parameters
     ----------
@@ -283,95 +321,61 @@ def plan_blocks(
         Reach of the kernels along (y, x), in pixels.
     origin : tuple of int
         Where in a unit of the source the channel begins, on each axis.
+    decoding : Decoding, optional
+        What it takes to decode units; by default, that of `unit`.
     memory_bytes : int
-        What one block may hold.
+        What one block may hold. Where no block fits, the plan is that of the smallest ones.
+    slab_bytes : int
+        What a block should hold, the encoded bytes not counted.
     block_bytes : int
         Float32 bytes that a chunk of the output should not exceed.
     """
     frames, height, width = shape
     together = max(1, min(unit[0], frames))
-    step = frames_per_block(height * width, together, block_bytes)
+    step = min(frames_per_block(height * width, together, block_bytes), max(1, frames))
 
-    def plan(tile: tuple[int, int]) -> BlockPlan:
+    def plan(step: int, tile: tuple[int, int]) -> BlockPlan:
+        tile = cut_tile(tile, unit[1:], CODEC_BYTES // 4)
         fitting = max(1, block_bytes // (4 * prod(tile)))
-        chunk = step if step <= fitting else _divisor(step, fitting)
+        chunk = step if step <= fitting else largest_divisor(step, fitting)
         if 4 * chunk * prod(tile) < min(SMALLEST_BYTES, block_bytes // 4):
             chunk = step  # it has no better divisor: large chunks rather than tiny ones
-        chunk = min(chunk, max(1, frames))
+        if 4 * chunk * prod(tile) > CODEC_BYTES:
+            chunk = largest_divisor(step, CODEC_BYTES // (4 * prod(tile)))
         return BlockPlan(
-            shape, itemsize, unit, (chunk, *tile), (min(step, max(1, frames)), *tile), halo, origin
+            shape, itemsize, unit, (chunk, *tile), (step, *tile), halo, origin, decoding
         )
 
-    whole = plan((height, width))
-    if whole.block_bytes <= memory_bytes:
-        return whole
-    kept = whole.block_bytes - itemsize * step * height * width
-    pixels = max(0, memory_bytes - kept) // (itemsize * step)
-    return plan(_tile((height, width), unit[1:], halo, pixels))
+    def cut(step: int, most: int, bytes_of: Callable[[BlockPlan], int]) -> BlockPlan:
+        whole = plan(step, (height, width))
+        if bytes_of(whole) <= most:
+            return whole
+        kept = bytes_of(whole) - itemsize * prod(whole._read_shape)
+        pixels = max(0, most - kept) // (itemsize * step)
+        return plan(step, largest_tile((height, width), unit[1:], halo, pixels))
+
+    best = cut(step, min(slab_bytes, memory_bytes), _without_encoded)
+    while best.block_bytes > memory_bytes:
+        smallest = plan(step, largest_tile((height, width), unit[1:], halo, 0))
+        tried = (cut(step, memory_bytes, _block_bytes), plan(step, (height, width)), smallest)
+        fitting = (tiles for tiles in tried if tiles.block_bytes <= memory_bytes)
+        best = next(fitting, min(best, *tried, key=_block_bytes))
+        if step == 1:
+            break
+        units = step // together
+        step = -(-units // 2) * together if units > 1 else -(-step // 2)
+    return best
 
 
-def _held(itemsize: int, unit: Sequence[int], chunk: Sequence[int], read: Sequence[int]) -> int:
-    """Return the bytes that a task holds at most.
-
-    The frames it read, one storage unit while that is decoded, and three times a chunk of
-    float32: filtered, as Zarr passes it to the codec, and compressed.
-    """
-    decoded = prod(min(u, r) for u, r in zip(unit, read, strict=True))
-    return itemsize * (prod(read) + decoded) + 3 * 4 * prod(chunk)
+def _block_bytes(plan: BlockPlan) -> int:
+    return plan.block_bytes
 
 
-def _units_decoded(length: int, block: int, margin: int, unit: int, origin: int) -> int:
-    """Return how many storage units all blocks decode along one axis, without listing the blocks.
-
-    The block that begins at `start` reads from ``max(0, start - margin)`` to
-    ``min(length, start + block + margin)``; the axis begins at `origin` within a unit.
-    """
-    count = -(-length // block)
-    at_begin = min(count, -(-margin // block))  # blocks whose reach is cut off at 0
-    first = at_begin * (origin // unit) + _sum_of_floors(
-        count - at_begin, block, origin + at_begin * block - margin, unit
-    )
-    inside = min(count, max(0, (length - margin) // block))  # those not cut off at the other end
-    last = (count - inside) * -(-(origin + length) // unit) + _sum_of_floors(
-        inside, block, origin + block + margin + unit - 1, unit
-    )
-    return last - first
-
-
-def _sum_of_floors(count: int, slope: int, start: int, divisor: int) -> int:
-    """Return the sum of ``(start + i * slope) // divisor`` for i in range(count).
-
-    The steps of Euclid's algorithm: whole parts are summed at once, and what is left is a sum over
-    the lattice points under a line, with the axes exchanged.
-    """
-    total = 0
-    while count > 0:
-        whole, start = divmod(start, divisor)
-        total += count * whole
-        whole, slope = divmod(slope, divisor)
-        total += count * (count - 1) // 2 * whole
-        top = start + slope * count
-        count, start = divmod(top, divisor)
-        slope, divisor = divisor, slope
-    return total
-
-
-def _divisor(number: int, most: int) -> int:
-    """Return the largest divisor of `number` up to `most`."""
-    return max(d for d in range(1, most + 1) if number % d == 0)
-
-
-def _tile(
-    frame: tuple[int, int], unit: tuple[int, int], halo: tuple[int, int], pixels: int
-) -> tuple[int, int]:
-    """Return the largest tile of whole units that fits `pixels` with its halo: y is cut first."""
-    height, width = frame
-    rows = pixels // width - 2 * halo[0]
-    if rows >= unit[0] or unit[1] >= width:
-        return min(height, max(1, rows // unit[0]) * unit[0]), width
-    rows = min(height, unit[0])
-    columns = pixels // (rows + 2 * halo[0]) - 2 * halo[1]
-    return rows, min(width, max(1, columns // unit[1]) * unit[1])
+def _without_encoded(plan: BlockPlan) -> int:
+    """Return what a block holds but for encoded units: stores were always cut by that."""
+    read = plan._read_shape
+    decoded = prod(min(u, r) for u, r in zip(plan.unit, read, strict=True))
+    return plan.itemsize * (prod(read) + decoded) + 3 * 4 * prod(plan.chunks)
 
 
 def interleave(plans: Sequence[BlockPlan]) -> Iterator[tuple[int, Block]]:

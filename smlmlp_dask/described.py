@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from .selection import check_dtype
 from .stack import shown
+from .units import Decoding
 
 
 class DescribedMovie:
@@ -58,6 +60,10 @@ class DescribedMovie:
     def unit(self) -> tuple[int, int, int]:
         """Frames, rows and columns that are stored together."""
         return self.chunks
+
+    def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is decoded whole
+        """Return what it takes to decode a chunk as Zarr does."""
+        return Decoding.stored(self.chunks, self.dtype.itemsize * prod(self.chunks))
 
     def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
         """Return itself."""

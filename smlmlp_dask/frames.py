@@ -8,6 +8,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import FileIO
 from itertools import accumulate, pairwise
 from math import prod
 from pathlib import Path
@@ -17,10 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile, TiffPage
 
-from .chunks import frames_per_block
 from .stack import SourceReadError, as_slice, named, one_line, within
+from .units import Decoding
 
 Offsets: TypeAlias = range | NDArray[np.int64]
+
+READ_BYTES = 2**18
+"""Encoded bytes of small strips or tiles that are read at a time; a larger one is read alone."""
+
+BUFFER_BYTES = 2**23
+"""Bytes that are read at a time to cut a box out of them."""
+
+
+Frame: TypeAlias = tuple[int, int]
+"""Rows and columns of a frame."""
 
 
 class Frames(Protocol):
@@ -33,8 +44,11 @@ class Frames(Protocol):
     def take(self, frames: range) -> Self:
         """Return only these frames, in this order."""
 
-    def read_into(self, out: NDArray[Any]) -> None:
-        """Fill `out`, C-contiguous (frame, y, x) in native byte order, with every frame."""
+    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:
+        """Return the bytes that are held, beside the pixels, to read a frame or a box of it."""
+
+    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+        """Fill `out`, C-contiguous (frame, y, x) in native byte order, with a box of each frame."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,21 +63,38 @@ class PlainFrames:
         """Return only these frames, in this order."""
         return replace(self, offsets=self.offsets[as_slice(frames)])
 
-    def read_into(self, out: NDArray[Any]) -> None:
-        """Fill `out` with every frame, neighbours in the file by one read."""
-        frame_bytes = prod(out.shape[1:]) * out.itemsize
+    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:
+        """Return the bytes of the buffer that a box is cut out of."""
+        return 0 if whole else min(frame_bytes, BUFFER_BYTES)
+
+    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+        """Fill `out` with a box of each frame, neighbours in the file by one read."""
+        line_bytes = frame[1] * out.itemsize
+        frame_bytes = frame[0] * line_bytes
         offsets = np.asarray(self.offsets, dtype=np.int64)
         breaks = np.flatnonzero(np.diff(offsets) != frame_bytes) + 1
+        runs = pairwise([0, *breaks.tolist(), len(offsets)])
         with Path(self.path).open("rb", buffering=0) as file:
-            for first, stop in pairwise([0, *breaks.tolist(), len(offsets)]):
-                file.seek(int(offsets[first]))
-                unread = memoryview(out[first:stop].reshape(-1).view(np.uint8))
-                while unread:
-                    # one call reads at most 2 GiB on Linux, and less when a signal comes in
-                    count = file.readinto(unread)
-                    if not count:
-                        raise EOFError(f"the file ends at byte {os.fstat(file.fileno()).st_size}")
-                    unread = unread[count:]
+            if out.shape[1:] == frame:
+                for first, stop in runs:
+                    _fill(file, int(offsets[first]), out[first:stop])
+            elif frame_bytes <= BUFFER_BYTES:
+                step = BUFFER_BYTES // frame_bytes
+                buffer = np.empty((min(step, len(offsets)), *frame), out.dtype)
+                for run in runs:
+                    for first in range(*run, step):
+                        stop = min(first + step, run[1])
+                        _fill(file, int(offsets[first]), buffer[: stop - first])
+                        out[first:stop] = _cut(buffer[: stop - first], rows, columns)
+            else:
+                step = max(1, BUFFER_BYTES // (line_bytes * rows.step))
+                buffer = np.empty((min(step, len(rows)) * rows.step, frame[1]), out.dtype)
+                for index, offset in enumerate(offsets.tolist()):
+                    for first in range(0, len(rows), step):
+                        lines = rows[first : first + step]
+                        read = buffer[: lines[-1] + 1 - lines[0]]
+                        _fill(file, offset + lines[0] * line_bytes, read)
+                        out[index, first : first + step] = read[:: rows.step, as_slice(columns)]
         if not self.dtype.isnative:
             out.byteswap(inplace=True)
 
@@ -74,17 +105,22 @@ class CodedPages:
 
     path: str
     offsets: Offsets  # of the pages' directories: no walk along the chain to reach one
+    segment_bytes: int  # of the largest strip or tile: its encoded bytes and its pixels, both twice
 
     def take(self, frames: range) -> Self:
         """Return only these pages, in this order."""
         return replace(self, offsets=self.offsets[as_slice(frames)])
 
-    def read_into(self, out: NDArray[Any]) -> None:
-        """Fill `out` with every page."""
+    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
+        """Return the bytes of one strip or tile: they are decoded one after the other."""
+        return self.segment_bytes
+
+    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+        """Fill `out` with a box of every page."""
         with open_file(Path(self.path)) as tif:
             for index, offset in enumerate(self.offsets):
                 tif.filehandle.seek(int(offset))
-                out[index] = _decode(TiffPage(tif, index=index), out)
+                _decode(TiffPage(tif, index=index), out[index], rows, columns, frame)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,14 +134,18 @@ class PageFiles:
         """Return only these files, in this order."""
         return replace(self, names=self.names[as_slice(frames)])
 
-    def read_into(self, out: NDArray[Any]) -> None:
-        """Fill `out` with the page of every file."""
+    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
+        """Return the bytes of a page in one strip, encoded and decoded: it may have no other."""
+        return 3 * frame_bytes
+
+    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+        """Fill `out` with a box of the page of every file."""
         for index, name in enumerate(self.names):
             try:
                 with open_file(Path(self.path) / name) as tif:
                     if tif.pages.is_multipage:
                         raise ValueError("it has more than one page")
-                    out[index] = _decode(tif.pages.first, out)
+                    _decode(tif.pages.first, out[index], rows, columns, frame)
             except Exception as error:
                 raise ValueError(f"{name}: {one_line(error)}") from error
 
@@ -131,6 +171,13 @@ class FileMovie:
         """Frames, rows and columns that are read together."""
         return (1, *self.frame_shape)
 
+    def decoding(self, *, whole: bool) -> Decoding:
+        """Return what it takes to decode frames, or to cut a box out of them."""
+        frame_bytes = prod(self.frame_shape) * self.dtype.itemsize
+        each = max(piece.held_bytes(frame_bytes, whole=whole) for piece in self.pieces)
+        together = max(1, BUFFER_BYTES // max(1, frame_bytes)) if each <= frame_bytes else 1
+        return Decoding(self.unit, each, together)
+
     def narrow(self, start: int, stop: int) -> Self:
         """Return the frames numbered start to stop, without the places of all others."""
         parts = self._parts(range(start, stop))
@@ -150,32 +197,20 @@ class FileMovie:
             If a file cannot be read as it could when it was opened.
         """
         height, width = self.frame_shape
-        rows_read, columns_read = range(height)[rows], range(width)[columns]
-        box = np.empty((len(frames), len(rows_read), len(columns_read)), self.dtype)
-        if box.shape[1:] == self.frame_shape:
-            self._read_whole(frames, box)
-            return box
-        # a small box of many large frames: few whole frames are in memory at a time
-        step = frames_per_block(height * width)
-        whole = np.empty((min(step, len(frames)), height, width), self.dtype)
-        for start in range(0, len(frames), step):
-            part = frames[start : start + step]
-            self._read_whole(part, whole[: len(part)])
-            box[start : start + step] = whole[: len(part), rows, columns]
-        return box
-
-    def _read_whole(self, frames: range, out: NDArray[Any]) -> None:
+        lines, places = range(height)[rows], range(width)[columns]
+        box = np.empty((len(frames), len(lines), len(places)), self.dtype)
         start = 0
         for numbers, part in self._parts(frames):
             stop = start + len(numbers)
             try:
-                part.read_into(out[start:stop])
+                part.read_into(box[start:stop], lines, places, self.frame_shape)
             except Exception as error:
                 raise SourceReadError(
                     f"{part.path}: {named(numbers)} cannot be read: {one_line(error)}; check "
                     "that the file is whole and has not changed since it was opened"
                 ) from error
             start = stop
+        return box
 
     def _parts(self, frames: range) -> list[tuple[range, Frames]]:
         """Return the pieces that hold these frames, cut to them, in the frames' order."""
@@ -216,19 +251,57 @@ def movie_shape(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int, 
     return (prod(sizes[:-2]), sizes[-2], sizes[-1])
 
 
-def _decode(page: TiffPage, out: NDArray[Any]) -> NDArray[Any]:
-    """Return the pixels of one page, refusing a page unlike `out` (frame, y, x) or cut short."""
+def _fill(file: FileIO, offset: int, out: NDArray[Any]) -> None:
+    """Read a C-contiguous array from a place in a file."""
+    file.seek(offset)
+    unread = memoryview(out.reshape(-1).view(np.uint8))
+    while unread:
+        # one call reads at most 2 GiB on Linux, and less when a signal comes in
+        count = file.readinto(unread)
+        if not count:
+            raise EOFError(f"the file ends at byte {file.seek(0, os.SEEK_END)}")
+        unread = unread[count:]
+
+
+def _cut(frames: NDArray[Any], rows: range, columns: range) -> NDArray[Any]:
+    return frames[..., as_slice(rows), as_slice(columns)]
+
+
+def _decode(page: TiffPage, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+    """Fill `out` with a box of a page, refusing a page that is not such a frame or is cut short."""
     shape = movie_shape(Path(page.parent.filename), page.shape, page.axes)
-    if shape != (1, *out.shape[1:]) or np.dtype(page.dtype) != out.dtype:
+    if shape != (1, *frame) or np.dtype(page.dtype) != out.dtype:
         raise ValueError(
             f"it holds a page of shape {shape[1:]} and dtype {page.dtype} where "
-            f"{out.shape[1:]} and {out.dtype} are due"
+            f"{frame} and {out.dtype} are due"
         )
     size = page.parent.filehandle.size
     end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
     if end > size:
         # tifffile fills what is missing with zeros
         raise EOFError(f"its pixels reach to byte {end}, the file ends at {size}")
-    # Dask's threads already run side by side: no pool of decoders within one page
-    pixels: NDArray[Any] = page.asarray(maxworkers=1)
-    return pixels.reshape(out.shape[1:])
+    if page.is_contiguous or page.jpegheader is not None or page.samplesperpixel != 1:
+        out[...] = _cut(page.asarray(maxworkers=1).reshape(frame), rows, columns)
+        return
+    # Strip by strip, or tile by tile: a large page is never in memory as a whole. Dask's threads
+    # already run side by side: no pool of decoders within one page.
+    for pixels, (_, _, top, left, _), (_, height, width, _) in page.segments(
+        maxworkers=1, buffersize=READ_BYTES, _fullsize=False
+    ):
+        lines = within(rows, top, top + height)
+        places = within(columns, left, left + width)
+        if not lines or not places:
+            del pixels
+            continue
+        target = out[_places(rows, lines), _places(columns, places)]
+        if pixels is None:
+            target[...] = page.nodata
+        else:
+            rest = pixels[0, lines[0] - top :: rows.step, places[0] - left :: columns.step, 0]
+            target[...] = rest[: len(lines), : len(places)]
+        del pixels  # before the next is decoded
+
+
+def _places(numbers: range, part: range) -> slice:
+    """Return where a part of a range lies in it."""
+    return slice(numbers.index(part[0]), numbers.index(part[-1]) + 1)

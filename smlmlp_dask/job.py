@@ -14,13 +14,13 @@ from .checking import known
 from .chunks import BlockPlan
 from .filtering import Engine, check_engine, engine_version
 from .kernels import noise_correction, residual_kernel
-from .planning import Channel, Source, plan_channels, source_list
+from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
 from .records import source_identity
-from .sources import source_roots
+from .sources import open_stacks, source_roots
 from .stack import SourceReadError
 from .storage import Storage
 from .store import refusing_damage
-from .workers import on_every_worker
+from .workers import Workers, on_every_worker
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Job:
         Threads of a block; 0 for as many as the worker has.
     cuda : bool
         Filter on the GPU.
+    workers : Workers
+        For whom the blocks were cut.
     """
 
     channels: list[Channel]
@@ -52,6 +54,7 @@ class Job:
     engine: Engine
     threads: int
     cuda: bool
+    workers: Workers
 
     @property
     def plans(self) -> list[BlockPlan]:
@@ -118,16 +121,16 @@ def prepare(
 ) -> Job:
     """Open sources and check everything; parameters and errors are `run_spatial_mean`'s."""
     paths = source_list(sources)
-    channels = plan_channels(
-        paths,
-        radii,
+    stacks = open_stacks(
+        *paths,
         bboxes=bboxes,
         flips=flips,
         frames=frames,
         raw_shape=raw_shape,
         raw_dtype=raw_dtype,
-        memory_limit=memory_limit,
     )
+    workers = workers_for(memory_limit)
+    channels = cut_into_blocks(stacks, radii, workers)
     given = noise_corrections  # which stay as they are: a tuple is not updated
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
         given = tuple(given)
@@ -167,7 +170,7 @@ def prepare(
     }
     plain = json.loads(json.dumps(attributes, default=lambda value: value.item()))
     roots = [Path(entry["path"]) for entry in plain["inputs"]]
-    return Job(channels, roots, plain, storage, engine, threads, cuda)
+    return Job(channels, roots, plain, storage, engine, threads, cuda, workers)
 
 
 def recorded_job(attributes: Mapping[str, Any]) -> Job:

@@ -9,14 +9,13 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
-import dask.config
-from dask.base import compute, get_scheduler
+from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
 from dask.threaded import get as threaded_get
 
 from .distributing import run_on_cluster
-from .workers import active_client, active_workers, local_threads
+from .workers import active_client, active_workers, local_threads, runs_own_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,6 +37,7 @@ def run_tasks(
     on_done: Callable[[T, R], None],
     *,
     count: int = 0,
+    side_by_side: int | None = None,
 ) -> None:
     """Call a function for each argument, as Dask tasks.
 
@@ -53,6 +53,8 @@ def run_tasks(
     count : int
         How many arguments there are, if that is known: on a large cluster, one task then calls the
         function for several of them, but for ever fewer towards the end.
+    side_by_side : int, optional
+        Tasks that may run at a time where they run on threads of ours.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def run_tasks(
         run_on_cluster(client, partial(_call_each, function), groups, tell)
         return
     while region := list(islice(remaining, REGION_TASKS)):
-        _run_region(function, region, on_done)
+        _run_region(function, region, on_done, side_by_side)
 
 
 def blocks_per_task(threads: int, count: int) -> int:
@@ -137,7 +139,10 @@ def _groups(arguments: Iterator[T], count: int, threads: int) -> Iterator[_Group
 
 
 def _run_region(
-    function: Callable[[T], R], region: list[T], on_done: Callable[[T, R], None]
+    function: Callable[[T], R],
+    region: list[T],
+    on_done: Callable[[T, R], None],
+    side_by_side: int | None,
 ) -> None:
     # A partial hides the argument from Dask, which would search it for collections. Dask runs
     # what is ready from the last name to the first: so neighbours in the movie are read in turn.
@@ -153,20 +158,19 @@ def _run_region(
         if key in arguments:
             on_done(arguments[key], result)
 
-    with Callback(posttask=after), _threads() as pool:
+    with Callback(posttask=after), _threads(side_by_side) as pool:
         compute(*tasks, optimize_graph=False, **pool)
 
 
 @contextmanager
-def _threads() -> Iterator[dict[str, Any]]:
+def _threads(side_by_side: int | None) -> Iterator[dict[str, Any]]:
     """Give Dask's threaded scheduler threads that have ended, too, when the ``with`` block has.
 
     Dask raises as soon as one task fails, or Ctrl-C is pressed, while others still write.
     """
-    chosen = dask.config.get("scheduler", None)
-    if (chosen and get_scheduler() is not threaded_get) or dask.config.get("pool", None):
+    if not runs_own_threads():
         yield {}
         return
-    with ThreadPoolExecutor(local_threads()) as pool:
+    with ThreadPoolExecutor(side_by_side or local_threads()) as pool:
         # To find out by itself, Dask would import distributed, which takes a sixth of a second.
         yield {"scheduler": threaded_get, "pool": pool}

@@ -20,12 +20,12 @@ from .filtering import Engine, SpatialMean, filter_chunk
 from .job import Job, prepare
 from .jobs import run_tasks
 from .metadata import RECORDS
-from .planning import Source
+from .planning import Source, side_by_side
 from .progress import Amount, progress_bar
 from .records import check_owner, this_owner
 from .stack import SourceReadError, Stack
 from .storage import Codec
-from .store import SpatialMeanResult, open_backgrounds
+from .store import SpatialMeanResult, open_backgrounds, refusing_damage
 from .workers import active_client, count_workers
 from .writing import check_destination, writing
 
@@ -217,6 +217,8 @@ def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool
     if resume:
         job = job.as_begun(destination)
     channels, plans = job.channels, job.plans
+    with refusing_damage(destination):  # plans of a store that was begun
+        at_a_time = side_by_side(channels, job.workers)
     work = partial(
         filter_and_store,
         engine=job.engine,
@@ -265,7 +267,8 @@ def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool
                 store.add(task.channel, task.block.number, checksums)
                 advance(_pixels(task.block))
 
-            run_tasks(work, tasks, note, count=count - len(store.done))
+            left = count - len(store.done)
+            run_tasks(work, tasks, note, count=left, side_by_side=at_a_time)
     log.info("%s: finished", destination)
 
 

@@ -10,9 +10,8 @@ from dask.utils import format_bytes
 
 from . import arguments, chunks
 from .filtering import SpatialMean
-from .sources import open_stacks
 from .stack import Stack, shown
-from .workers import Workers, active_workers, memory_limit_bytes
+from .workers import BASE_BYTES, Workers, active_workers, memory_limit_bytes, runs_own_threads
 
 Source: TypeAlias = str | os.PathLike[str]
 
@@ -53,19 +52,8 @@ def workers_for(memory_limit: int | str | None, count: int | None = None) -> Wor
     return workers.limited(memory_limit_bytes(memory_limit, count or 1))
 
 
-def plan_channels(
-    paths: Sequence[Source],
-    radii: Any,
-    *,
-    memory_limit: int | str | None,
-    **which: Any,
-) -> list[Channel]:
-    """Open the sources and plan their blocks so that they keep the memory limit."""
-    return cut_into_blocks(open_stacks(*paths, **which), radii, workers_for(memory_limit))
-
-
 def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> list[Channel]:
-    """Plan blocks of which the workers, can hold one for each thread."""
+    """Plan blocks of which the workers can hold one for each thread."""
     means = [SpatialMean.from_radii(pair) for pair in arguments.as_radii(radii, len(stacks))]
     share = workers.task_bytes
     channels = []
@@ -76,20 +64,59 @@ def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> li
             stack.unit,
             mean.halo(stack.shape[1:]),
             origin=stack.origin,
-            memory_bytes=min(share, chunks.SLAB_BYTES),
+            decoding=stack.decoding,
+            memory_bytes=share,
         )
-        if plan.block_bytes > share:
-            raise ValueError(
-                f"channel {i} is stored in units of {' x '.join(map(str, stack.unit))} pixels, a "
-                f"block of which takes {format_bytes(plan.block_bytes)}; {workers.threads} at a "
-                f"time exceed {format_bytes(workers.memory_bytes)}: raise memory_limit "
-                "(--memory-limit), use fewer workers, or rechunk the movie"
-            )
         channels.append(Channel(stack, plan, mean))
         log.info(
             "channel %d: %s, %s %s; %d blocks of %s, up to %s each",
             *(i, stack.movie.path, stack.shape, stack.dtype, plan.n_blocks, plan.block),
             format_bytes(plan.block_bytes),
         )
+    largest = max(channels, key=lambda channel: channel.plan.block_bytes)
+    if largest.plan.block_bytes > share:
+        raise ValueError(
+            f"channel {channels.index(largest)} is stored in units of "
+            f"{' x '.join(map(str, largest.source.movie.unit))} pixels; "
+            f"{_too_much(largest.plan, workers, workers.threads)}, use fewer workers, or rechunk "
+            "the movie"
+        )
     log.info("%d tasks at a time, %s", workers.threads, format_bytes(workers.memory_bytes))
     return channels
+
+
+def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
+    """Return how many blocks the memory holds at a time, of a plan that was made for another.
+
+    Raises
+    ------
+    ValueError
+        If it holds none, or fewer than there are workers that we cannot leave idle.
+    """
+    plan = max((channel.plan for channel in channels), key=lambda plan: plan.block_bytes)
+    held = workers.held(plan.block_bytes)
+    if held >= workers.threads:
+        return workers.threads
+    least = 1 if runs_own_threads() else workers.threads
+    if held < least:
+        raise ValueError(
+            f"the store was begun in blocks of {' x '.join(map(str, plan.block))} pixels; "
+            f"{_too_much(plan, workers, least)}, or use fewer workers"
+        )
+    log.info("%d of %d tasks at a time: the memory holds no more", held, workers.threads)
+    return held
+
+
+def _too_much(plan: chunks.BlockPlan, workers: Workers, tasks: int) -> str:
+    """Return the sum of what blocks hold, and the least limit for so many at a time."""
+    parts = " + ".join(f"{format_bytes(size)} {name}" for name, size in plan.held.items())
+    libraries = format_bytes(workers.processes * BASE_BYTES)
+    least = f"{workers.least_limit(plan.block_bytes, tasks) // 10**6}MB"
+    remedy = f"raise memory_limit (--memory-limit) to {least}"
+    if workers.usable < 1:
+        remedy = f"use workers with {least} together, and {remedy} if there is one"
+    return (
+        f"a block takes {format_bytes(plan.block_bytes)} ({parts}), and {tasks} at a time, with "
+        f"{libraries} for Python and its libraries, exceed {format_bytes(workers.memory_bytes)}: "
+        f"{remedy}"
+    )

@@ -105,8 +105,10 @@ def print_plan(console: Console, plan: "JobPlan") -> None:
         facts.add_row("  read:", f"every pixel is decoded {channel.read_amplification:.2f} times")
         facts.add_row("  write:", f"float32 chunks of {_times(channel.chunks)}")
         facts.add_row(
-            "  memory:", f"a block in work holds up to {format_bytes(channel.block_bytes)}"
+            "  memory:", f"a block in work holds up to {format_bytes(channel.block_bytes)}:"
         )
+        for part, size in channel.held.items():
+            facts.add_row("", f"{format_bytes(size)} {part}")
     if plan.on_cluster:
         each = "1 block" if plan.blocks_per_task == 1 else f"up to {plan.blocks_per_task:,} blocks"
         facts.add_row("tasks:", f"of {each}, {plan.threads:,} at a time")

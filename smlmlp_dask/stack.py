@@ -10,6 +10,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .units import Decoding
+
+TURNED_BYTES = 2**20
+"""Bytes that are copied at a time where frames are turned in place."""
+
 MAX_BLOCKS = 10**7
 """Blocks along one axis that Dask can still list; at 16 MiB each, 160 TB."""
 
@@ -97,6 +102,9 @@ class Movie(Protocol):
     def unit(self) -> tuple[int, int, int]:
         """Frames, rows and columns that are stored, and decoded, together."""
 
+    def decoding(self, *, whole: bool) -> Decoding:
+        """Return what it takes to decode its units for whole frames, or for a box of them."""
+
     def narrow(self, start: int, stop: int) -> Self:
         """Return the same with no more than is needed to read the frames start to stop."""
 
@@ -165,6 +173,15 @@ class Stack:
         )
         return (frame // abs(self.frames.step), row, column)
 
+    @property
+    def decoding(self) -> Decoding:
+        """What it takes to decode the movie's units for this channel."""
+        whole = (len(self.rows), len(self.columns)) == self.movie.shape[1:]
+        decoding = self.movie.decoding(whole=whole)
+        frames, step = decoding.unit[0], abs(self.frames.step)
+        unit = (max(1, frames // step), *decoding.unit[1:])
+        return replace(decoding, unit=unit, even=frames % step == 0)
+
     def part(self, box: tuple[slice, slice, slice]) -> Self:
         """Return a part, small to pickle: it holds only the places of its own frames."""
         frames, rows, columns = self.frames[box[0]], self.rows[box[1]], self.columns[box[2]]
@@ -184,8 +201,34 @@ class Stack:
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         pixels = self.movie.read(self.frames, as_rising(self.rows), as_rising(self.columns))
-        turn = (slice(None, None, 1 if part.step > 0 else -1) for part in (self.rows, self.columns))
-        return np.ascontiguousarray(pixels[(slice(None), *turn)])
+        pixels = np.ascontiguousarray(pixels)
+        if self.rows.step < 0:
+            _turn_rows(pixels)
+        if self.columns.step < 0:
+            for lines in _few_lines(pixels):
+                lines[...] = lines[:, ::-1].copy()
+        return pixels
+
+
+def _few_lines(frames: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Go through C-contiguous frames some MiB at a time: what is turned in place is copied then."""
+    lines = frames.reshape(-1, frames.shape[2])
+    step = max(1, TURNED_BYTES // (lines.itemsize * lines.shape[1]))
+    for start in range(0, len(lines), step):
+        yield lines[start : start + step]
+
+
+def _turn_rows(frames: NDArray[Any]) -> None:
+    """Exchange first and last rows, and so on, in place."""
+    height, width = frames.shape[1:]
+    step = max(1, TURNED_BYTES // (frames.itemsize * width))
+    for frame in frames:
+        for start in range(0, height // 2, step):
+            stop = min(start + step, height // 2)
+            above, below = frame[start:stop], frame[height - stop : height - start]
+            kept = above[::-1].copy()
+            above[...] = below[::-1]
+            below[...] = kept
 
 
 def as_rising(numbers: range) -> slice:

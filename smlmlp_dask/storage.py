@@ -18,6 +18,9 @@ FUSED_PIPELINE = "FusedCodecPipeline"
 MANTISSA_BITS = 23
 """Of float32."""
 
+ROUNDED_PIXELS = 2**18
+"""Pixels that are rounded at a time."""
+
 _BLOSC: dict[Codec, tuple[Literal["lz4", "zstd"], int, int]] = {
     "fast": ("lz4", 5, 2**18),
     "small": ("zstd", 2, 2**20),
@@ -106,10 +109,20 @@ class Storage:
         return encoded
 
     def rounded(self, background: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the background with its mantissa rounded to nearest, ties to even."""
+        """Return the background, its mantissa rounded in place to nearest, ties to even."""
         if self.keep_bits in (None, MANTISSA_BITS):
             return background
         codec = BitRound(keepbits=self.keep_bits)
-        rounded: np.ndarray[Any, Any] = codec.decode(codec.encode(background))
-        rounded[np.isnan(background)] = np.nan  # its mantissa is no number, and could overflow
-        return rounded
+        # some pixels at a time: the codec makes several copies
+        with np.nditer(
+            background,
+            ("external_loop", "buffered", "zerosize_ok"),
+            ("readwrite",),
+            buffersize=ROUNDED_PIXELS,
+        ) as parts:
+            for part in parts:
+                pixels: Any = part
+                rounded = codec.decode(codec.encode(pixels))
+                rounded[np.isnan(pixels)] = np.nan  # its mantissa is no number, and could overflow
+                pixels[...] = rounded
+        return background

@@ -257,4 +257,8 @@ def _locate(
         starts = np.fromiter((page.dataoffsets[0] for page in pages), np.int64, len(pages))
         return PlainFrames(path=path, offsets=starts, dtype=stored), end
     headers = np.fromiter((page.offset for page in pages), np.int64, len(pages))
-    return CodedPages(path=path, offsets=headers), end
+    encoded = max(count for page in pages for count in page.databytecounts)
+    decoded = frame_bytes
+    if not keyframe.is_contiguous and keyframe.jpegheader is None:
+        decoded = min(frame_bytes, prod(keyframe.chunks) * dtype.itemsize)
+    return CodedPages(path=path, offsets=headers, segment_bytes=2 * (encoded + decoded)), end

@@ -8,7 +8,9 @@ from importlib.util import find_spec, module_from_spec
 from typing import Any, TypeVar
 
 import dask.config
+from dask.base import get_scheduler
 from dask.system import CPU_COUNT
+from dask.threaded import get as threaded_get
 from dask.utils import format_bytes, parse_bytes
 
 R = TypeVar("R")
@@ -64,6 +66,15 @@ class Workers:
         tasks = int(self.usable * self.memory_bytes) - self.processes * BASE_BYTES
         return tasks // self.threads
 
+    def held(self, task_bytes: int) -> int:
+        """Return how many tasks, each of which holds as much, the memory takes."""
+        return max(0, self.task_bytes * self.threads // max(1, task_bytes))
+
+    def least_limit(self, task_bytes: int, tasks: int) -> int:
+        """Return the memory with which each of so many tasks has as much, in full MB."""
+        needed = tasks * task_bytes + self.processes * BASE_BYTES
+        return -int(-needed / self.usable // 10**6) * 10**6
+
     def limited(self, memory_bytes: int) -> "Workers":
         """Return the same with a memory limit that was asked for, if a cluster has as much."""
         if self.usable < 1:
@@ -106,10 +117,28 @@ def active_workers() -> Workers:
 def local_threads() -> int:
     """Return how many tasks run side by side on threads of this process.
 
-    Dask's ``num_workers``, if that is set, else as many as there are cores. One more took 0.93 to
-    1.00 of the time on 2 cores, but another block's memory, which a limit may not have.
+    Those of the ``pool`` or the executor that Dask was given, else its ``num_workers``, if that is
+    set, else as many as there are cores. One more took 0.93 to 1.00 of the time on 2 cores, but
+    another block's memory, which a limit may not have.
     """
+    for chosen in (own_pool(), dask.config.get("scheduler", None)):
+        # of concurrent.futures, or of multiprocessing: Dask looks there, too
+        threads = getattr(chosen, "_max_workers", None) or getattr(chosen, "_processes", None)
+        if isinstance(threads, int):
+            return threads
     return dask.config.get("num_workers", None) or CPU_COUNT
+
+
+def own_pool() -> Any:
+    """Return the pool of threads that Dask was told to use, or None."""
+    return dask.config.get("pool", None)
+
+
+def runs_own_threads() -> bool:
+    """Say whether tasks run on threads that we start: as many as we like."""
+    if own_pool() is not None or active_client() is not None:
+        return False
+    return not dask.config.get("scheduler", None) or get_scheduler() is threaded_get
 
 
 def machine_memory_bytes() -> int:

@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
-from .stack import SourceReadError, as_rising, named, one_line
+from .stack import SourceReadError, as_rising, named, one_line, within
 from .storage import bulk_codecs
+from .units import Decoding, at_a_time, in_groups, touched
 
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 
@@ -47,6 +50,17 @@ class ZarrMovie:
         """Shape of a chunk: within a shard, too, each is decoded for itself."""
         return self._along(self.array.chunks)
 
+    def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is decoded whole
+        """Return what it takes to decode a chunk, its encoded bytes and copies of codecs included.
+
+        A shard's chunks are put together once more, and so are those that filters go through.
+        """
+        decoding = Decoding.stored(self.unit, self.dtype.itemsize * prod(self.unit))
+        if self.array.shards or self.array.filters:
+            each = decoding.unit_bytes * 3 // 2
+            decoding = Decoding(self.unit, each, at_a_time(each))
+        return decoding
+
     def _along(self, lengths: Sequence[int]) -> tuple[int, int, int]:
         frame, y, x = (int(lengths[axis]) for axis in self.axes)
         return (frame, y, x)
@@ -63,23 +77,41 @@ class ZarrMovie:
         SourceReadError
             If a chunk cannot be decoded.
         """
+        _, height, width = self.shape
+        lines, places = range(height)[rows], range(width)[columns]
+        pixels = np.empty((len(frames), len(lines), len(places)), self.dtype)
+        rising = pixels if frames.step > 0 else pixels[::-1]
         try:
-            pixels = self._read(as_rising(frames), rows, columns)
+            self._read(rising, frames if frames.step > 0 else frames[::-1], lines, places)
         except Exception as error:
             raise SourceReadError(self._diagnosis(frames, rows, columns, error)) from error
-        return pixels if frames.step > 0 else pixels[::-1]
-
-    def _read(self, *box: slice) -> NDArray[Any]:
-        selection: list[int | slice] = [0] * self.array.ndim
-        for axis, part in zip(self.axes, box, strict=True):
-            selection[axis] = part
-        pixels = np.asarray(self.array[tuple(selection)]).astype(self.dtype, copy=False)
-        if self.store:
-            self._refuse_missing(box)
         return pixels
 
+    def _read(self, out: NDArray[Any], *box: range) -> None:
+        """Read a few units at a time: Zarr holds all that it decodes for one selection."""
+        if not out.size:
+            return
+        whole = [slice(part[0], part[-1] + 1) for part in box]
+        for group in in_groups(whole, self.unit, self.decoding(whole=False).together):
+            parts = [
+                within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)
+            ]
+            if not all(parts):  # between two frames
+                continue
+            selection: list[int | slice] = [0] * self.array.ndim
+            for axis, part in zip(self.axes, parts, strict=True):
+                selection[axis] = as_rising(part)
+            places = (
+                slice(axis.index(part[0]), axis.index(part[-1]) + 1)
+                for axis, part in zip(box, parts, strict=True)
+            )
+            target = NDBuffer.from_numpy_array(out[tuple(places)])
+            self.array.get_basic_selection(tuple(selection), out=target)
+        if self.store:
+            self._refuse_missing(whole)
+
     def _refuse_missing(self, box: Sequence[slice]) -> None:
-        for place in product(*_touched(box, self._along(self.array.chunks))):
+        for place in product(*touched(box, self._along(self.array.chunks))):
             key = self.array.metadata.encode_chunk_key(place)
             if not Path(self.path, key).is_file():
                 raise FileNotFoundError(f"chunk {key} is missing")
@@ -89,13 +121,14 @@ class ZarrMovie:
         stored = self._along(self.array.shards or self.array.chunks)  # what is a file
         box = (slice(min(frames), max(frames) + 1), rows, columns)
         what, reason = named(frames), error
-        for place in product(*_touched(box, stored)):
+        for place in product(*touched(box, stored)):
             chunk = [
                 slice(at * unit, min((at + 1) * unit, length))
                 for at, unit, length in zip(place, stored, self.shape, strict=True)
             ]
+            parts = [range(part.start, part.stop) for part in chunk]
             try:
-                self._read(*chunk)
+                self._read(np.empty([len(part) for part in parts], self.dtype), *parts)
             except Exception as failure:
                 coordinates = [0] * self.array.ndim
                 for axis, at in zip(self.axes, place, strict=True):
@@ -128,14 +161,6 @@ class ZarrMovie:
 def repair_command(store: str | os.PathLike[str]) -> str:
     """Return what mends a store of backgrounds, as it is typed."""
     return f"smlmlp-dask verify --repair {shlex.quote(os.fspath(store))}"
-
-
-def _touched(box: Sequence[slice], unit: Sequence[int]) -> list[range]:
-    """Return, for each axis, the numbers of the units that a box reaches into."""
-    return [
-        range(part.start // size, -(-part.stop // size))
-        for part, size in zip(box, unit, strict=True)
-    ]
 
 
 def open_stored(path: Path, store: Path) -> ZarrMovie:

@@ -61,8 +61,8 @@ def test_a_movie_of_five_terabytes():
     assert plan.threads == plan.workers == 64
     assert plan.tasks_under_way == 4 * 64
     assert plan.blocks_per_task == 64
-    # a block as read, its chunk as decoded, three times half a block of float32
-    assert plan.worker_bytes == BASE_BYTES + 2 * (2 * 32 * 512 * 512) + 3 * (4 * 16 * 512 * 512)
+    # a block as read, its chunk encoded and decoded, three times half a block of float32
+    assert plan.worker_bytes == BASE_BYTES + 3 * (2 * 32 * 512 * 512) + 3 * (4 * 16 * 512 * 512)
     assert plan.projected_bytes == 64 * plan.worker_bytes
     assert plan.scheduler_bytes > 0
     assert plan.rates is plan.seconds is plan.stored_bytes is None
@@ -287,7 +287,10 @@ def test_the_screen_of_a_described_movie(tmp_path, monkeypatch):
     for fact in (
         "  blocks:  20,000 of 500×128×128",
         "tasks:     of up to 64 blocks, 64 at a time",
-        "workers:   64 of one thread, 378.12 MiB of memory each",
+        "  memory:  a block in work holds up to 93.75 MiB:",
+        "           15.62 MiB frames read",
+        "           31.25 MiB decoding",
+        "workers:   64 of one thread, 393.75 MiB of memory each",
         "output:    610.35 GiB before compression",
     ):
         assert fact in lines

@@ -130,7 +130,7 @@ def test_channels_from_boxes_flips_and_sources(tif, tmp_path):
 def test_every_layout_gives_the_same_bits(layout, memory, frames, tmp_path, monkeypatch):
     if memory == "scarce":  # frames are tiled, with a halo; chunks hold a few frames
         monkeypatch.setattr(
-            chunks.plan_blocks, "__kwdefaults__", {"memory_bytes": 9000, "block_bytes": 12_000}
+            chunks.plan_blocks, "__kwdefaults__", {"slab_bytes": 9000, "block_bytes": 12_000}
         )
     stored = zarr.create_array(tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", **layout)
     stored[:] = MOVIE
@@ -237,8 +237,9 @@ def test_the_plan_of_a_job(tif, tmp_path):
     assert plan.n_blocks == 3
     assert plan.memory_limit_bytes == 2_000_000_000
     assert plan.output_bytes == 4 * (MOVIE.size + 64 * 512 * 512)
-    raw, unit, chunk = 2 * 32 * 512 * 512, 2 * 32 * 64 * 64, 4 * 16 * 512 * 512
-    assert plan.projected_bytes == workers.BASE_BYTES + plan.threads * (raw + unit + 3 * chunk)
+    # the 64 tiles that a block is put together from, encoded and decoded, are read at once
+    raw, units, chunk = 2 * 32 * 512 * 512, 2 * 64 * 2 * 32 * 64 * 64, 4 * 16 * 512 * 512
+    assert plan.projected_bytes == workers.BASE_BYTES + plan.threads * (raw + units + 3 * chunk)
 
 
 def test_frames_that_begin_within_a_unit_are_told(tmp_path):

@@ -81,7 +81,7 @@ def test_a_movie_of_one_frame(tmp_path):
 
 def test_a_small_box_of_large_frames_is_read_a_few_frames_at_a_time(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "movie.tif", MOVIE)
-    monkeypatch.setattr(frames_module, "frames_per_block", lambda pixels: 3)
+    monkeypatch.setattr(frames_module, "BUFFER_BYTES", 3 * MOVIE[0].nbytes)
     box = open_tiff(tmp_path / "movie.tif").read(range(10, 0, -1), slice(0, 2), slice(3, 7))
     np.testing.assert_array_equal(box, MOVIE[10:0:-1, 0:2, 3:7])
 
@@ -113,7 +113,7 @@ def test_joined_pieces_read_as_one_movie(data):
         def take(self, frames):
             return Counting([self.numbers[i] for i in frames])
 
-        def read_into(self, out):
+        def read_into(self, out, rows, columns, frame):
             out[:] = np.reshape(self.numbers, (-1, 1, 1))
 
     edges = np.cumsum([0, *counts])
