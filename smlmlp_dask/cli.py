@@ -13,10 +13,13 @@ import click
 from . import __version__, parsing
 from .commands import (
     Group,
+    LocalPath,
     Parsed,
     json_option,
     log_to_stderr,
+    open_standard_streams,
     telling_what_is_kept,
+    told,
     verbose_option,
 )
 from .store_commands import STORE_COMMANDS
@@ -41,6 +44,7 @@ def smlmlp() -> None:
     smlmlp-dask plot background.zarr                a picture of it
     smlmlp-dask report background.zarr              all of it as one HTML page
     """
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # else it is somebody's own, who sees to that
             stream.reconfigure(errors="backslashreplace")  # no locale can make us fail
@@ -57,7 +61,7 @@ for command in STORE_COMMANDS:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Store to write, such as background.zarr; must not exist.",
 )
 @click.option(
@@ -125,7 +129,7 @@ for command in STORE_COMMANDS:
 )
 @click.option(
     "--scheduler-file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Run on the Dask scheduler that wrote this file.",
 )
 @click.option(
@@ -277,10 +281,11 @@ def run(
                 destination=output,
                 **how,
             )
-        if as_json:
-            print_json(documents.plan_document(plan))
-        else:
-            print_plan(console(), plan)
+        with told():
+            if as_json:
+                print_json(documents.plan_document(plan))
+            else:
+                print_plan(console(), plan)
         return
     tell = partial(click.echo, err=True) if show_progress else logging.getLogger(__name__).info
     with (
@@ -296,12 +301,13 @@ def run(
             resume=resume,
             progress=show_progress,
         )
-    if as_json:
-        print_json(documents.store_document(result.path))
-        return
-    out = console()
-    out.print(summary(result))
-    out.print(f"finished: {result.path}")
+    with told():
+        if as_json:
+            print_json(documents.store_document(output))
+            return
+        out = console()
+        out.print(summary(result))
+        out.print(f"finished: {output}")
 
 
 def _described(
@@ -334,7 +340,7 @@ def _described(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     default="smlmlp-dask-demo",
     show_default=True,
     help="Folder to write; must not exist.",
@@ -362,10 +368,11 @@ def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
 
     log_to_stderr(verbose=verbose)
     report = run_demo(output, frames, progress=sys.stderr.isatty())
-    if as_json:
-        print_json(documents.demo_document(report))
-    else:
-        print_demo(console(), report)
+    with told():
+        if as_json:
+            print_json(documents.demo_document(report))
+        else:
+            print_demo(console(), report)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import dask.config
 from dask.system import CPU_COUNT
 from dask.utils import format_bytes, parse_timedelta
 
-from .workers import active_client, leaves_it_to_dask, memory_limit_bytes
+from .workers import active_client, check_open_files, leaves_it_to_dask, memory_limit_bytes
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def connected(
     with ExitStack() as stack:
         client = active_client() or _start(place, memory_limit, tell, stack)
         if client is not None:
-            _wait_for_a_worker(client, tell)
+            _wait_for_workers(client, tell)
         yield
 
 
@@ -236,18 +236,18 @@ def no_workers_seconds() -> float:
     return WAIT_SECONDS if configured is None else float(parse_timedelta(configured))
 
 
-def _wait_for_a_worker(client: Any, tell: Callable[[str], None]) -> None:
+def _wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -> None:
     limit = no_workers_seconds()
     began, told = monotonic(), False
-    while not client.scheduler_info(n_workers=1)["workers"]:
+    while len(client.scheduler_info(n_workers=count)["workers"]) < count:
         waited = monotonic() - began
         where = f"the scheduler {client.scheduler.address}"
         if client.status != "running":
             raise RuntimeError(f"{where} ended before it had a worker: start it again")
         if waited > limit:
             raise RuntimeError(
-                f"{where} had no worker for {limit:g} s: start some with "
-                f"dask worker {client.scheduler.address}, or raise "
+                f"{where} had {'no worker' if count == 1 else f'under {count} workers'} for "
+                f"{limit:g} s: start some with dask worker {client.scheduler.address}, or raise "
                 "distributed.scheduler.no-workers-timeout in Dask's configuration"
             )
         if waited > PATIENCE_SECONDS and not told:
@@ -263,6 +263,7 @@ def _wait_for_a_worker(client: Any, tell: Callable[[str], None]) -> None:
 def _local_processes(
     count: int, memory_limit: int | str | None, tell: Callable[[str], None], stack: ExitStack
 ) -> Any:
+    check_open_files(count)
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
@@ -283,7 +284,7 @@ def _local_processes(
     workers.scale(count)
     _replace_the_lost(workers, stack)
     client = stack.enter_context(Client(workers))
-    client.wait_for_workers(count)
+    _wait_for_workers(client, tell, count)
     each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
     # It needs bokeh, which is not asked for.
     link = f"; dashboard: {workers.dashboard_link}" if find_spec("bokeh") else ""

@@ -1,13 +1,14 @@
 """Click commands whose errors are one line on stderr, with exit code 2."""
 
 import logging
+import os
 import shlex
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from .paths import local_path
 from .stack import one_line, printable
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
@@ -44,6 +46,40 @@ class OneLineError(click.ClickException):
         """Print the message on a line of its own, whatever line breaks it had."""
         line = Text.assemble(("Error:", "bold red"), " ", printable(" ".join(self.message.split())))
         Console(file=file, stderr=True).print(line, soft_wrap=True)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Print in the ``with`` block what is done; it stays done where the reader of stdout has left.
+
+    Only printing belongs there: a job, too, may lose a connection.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else Python fails to write the rest when it ends
+        os.close(nowhere)
+
+
+def open_standard_streams() -> None:
+    """Let what is written to a stdout or stderr that was closed go nowhere.
+
+    The next file that is opened would take its number, and be written to by libraries.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.fstat(number)
+                continue
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 class Command(click.Command):
@@ -170,6 +206,17 @@ class _Stderr(logging.Handler):
         """Write its lines."""
         for line in self.format(record).splitlines():
             sys.stderr.write(f"{printable(line)}\n")
+
+
+class LocalPath(click.Path):
+    """A local path: ``~`` is written out, and URLs are refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path."""
+        return super().convert(local_path(value), param, ctx)
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]

@@ -13,6 +13,7 @@ from zarr.codecs import BloscCodec
 
 from .background import bkgd_spatial_mean
 from .overview import plot_result, write_picture
+from .paths import absolute_path
 from .pipeline import run_spatial_mean
 from .simulate import SimulatedMovie, simulate_movie
 from .store import SpatialMeanResult
@@ -71,6 +72,7 @@ def run_demo(folder: Path, frames: int, *, progress: bool) -> DemoReport:
     FileExistsError
         If the folder exists.
     """
+    folder = absolute_path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists: delete it, or choose another with --output")
     folder.mkdir(parents=True)

@@ -13,6 +13,7 @@ from .described import DescribedMovie
 from .distributing import MOST_AHEAD, TASKS_PER_THREAD
 from .filtering import Engine, check_engine
 from .jobs import REGION_TASKS, blocks_per_task
+from .paths import store_path
 from .planning import Source, cut_into_blocks, source_list, workers_for
 from .sources import described_stacks, open_stacks
 from .storage import Codec, Storage
@@ -206,6 +207,7 @@ def plan_spatial_mean(
     """
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise ValueError(f"workers is {workers!r}: pass 1 or more, or None for those there are")
+    above = None if destination is None else _existing(store_path(destination).parent)
     if isinstance(sources, DescribedMovie):
         if frames is not None or raw_shape is not None or raw_dtype is not None:
             raise ValueError(
@@ -239,7 +241,6 @@ def plan_spatial_mean(
         return plan
     if cuda:
         backend.require_device()
-    above = None if destination is None else _existing(Path(destination).absolute().parent)
     from .calibration import measure  # which simulates movies, by dask.array
 
     rates = measure(

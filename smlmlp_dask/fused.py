@@ -24,13 +24,16 @@ from .passes import RUN, SHORT, Floats, filter_in_rows, filter_in_tiles
 FILTER_VERSION = 1
 """Goes up whenever a change here changes any bit of any background."""
 
-# Pixels copied at a time where frames cannot be read in place.
-_COPIED_PIXELS = 2**18
+# Pixels filtered at a time where frames cannot be read in place, or are looked at once more: in a
+# cache, that costs little.
+_PIXELS_AT_A_TIME = 2**18
 # Rows that begin at multiples of this are written past the caches.
 _STREAMED_BYTES = 16
-# Native dtypes that are read in place; other ones, as float16, are cast by NumPy first.
-_IN_PLACE = frozenset("bBhHiIlLqQfd")
+# Native dtypes that are read in place; other ones, as float16 and float64, NumPy casts first.
+_IN_PLACE = frozenset("bBhHiIlLqQf")
 
+# Two of these, added, still are finite.
+_HALF_RANGE = float(np.finfo(np.float32).max) / 2
 # Held while a kernel is made, so that the first blocks of many threads compile it only once.
 _COMPILING = threading.Lock()
 
@@ -66,8 +69,9 @@ def correlate_frames(
     numpy.ndarray
         `out`, or else a new C-contiguous float32 array of the shape of `frames`. It is within
         1e-6 (4e-6 for radii over 20 px) of the exact sums, relative to the largest input under
-        the kernel. Inputs over half of float32's range may overflow: opposite pixels are added
-        before they are weighted.
+        the kernel, for inputs of all of float32's range: opposite pixels are added before they are
+        weighted, and where that overflows, the pixel is computed from a quarter of its inputs.
+        Those beyond the range are infinite, as the cast makes them.
 
     Raises
     ------
@@ -104,7 +108,9 @@ def correlate_frames(
     in_place = frames.dtype == readable and frames.flags.c_contiguous and frames.flags.aligned
     short = max(taps_y.size, taps_x.size) - 1 <= SHORT
     streamed = out.ctypes.data % _STREAMED_BYTES == width * out.itemsize % _STREAMED_BYTES == 0
-    run = count if in_place else max(1, _COPIED_PIXELS // (height * width))
+    may_overflow = native.kind == "f" and native.itemsize > 2  # all others end far below
+    whole = in_place and not may_overflow
+    run = count if whole else max(1, _PIXELS_AT_A_TIME // (height * width))
     with _COMPILING:
         kernel = _compiled(readable.name, in_rows=short and width >= RUN)
 
@@ -116,6 +122,8 @@ def correlate_frames(
                 with np.errstate(over="ignore"):  # long double to float32: infinite, as elsewhere
                     part = part.astype(readable, order="C")
             kernel(part, taps_y, taps_x, out[first:last].reshape(-1), streamed)
+            if may_overflow and _any_large(part):
+                _mend_overflows(kernel, part, taps_y, taps_x, out[first:last])
 
     shares = min(threads, count)
     bounds = [count * share // shares for share in range(shares + 1)]
@@ -125,6 +133,42 @@ def correlate_frames(
         with ThreadPoolExecutor(shares) as pool:
             list(pool.map(fill, bounds[:-1], bounds[1:]))
     return out
+
+
+def _any_large(frames: Floats) -> bool:
+    """Tell whether a float32 pixel may be beyond `_HALF_RANGE`, infinite or NaN."""
+    # As integers, floats of one sign are in the same order: two reductions that no NaN slows down.
+    # Where no number is negative, one is enough.
+    sign, large = 2**31, 0x7F000000
+    most = int(frames.view(np.uint32).max())
+    if most < sign:
+        return most >= large
+    return most >= sign + large or int(frames.view(np.int32).max()) >= large
+
+
+def _mend_overflows(
+    kernel: Callable[..., None],
+    frames: Floats,
+    taps_y: Floats,
+    taps_x: Floats,
+    out: Floats,
+) -> None:
+    """Compute pixels that overflowed once more, from a quarter of their inputs.
+
+    A pixel that is finite stays as it is, so that none depends on how a movie is cut.
+    """
+    for index, frame in enumerate(frames):
+        with np.errstate(invalid="ignore"):  # NaN is passed over
+            low, high = np.fmin.reduce(frame, None), np.fmax.reduce(frame, None)
+        if not (low < -_HALF_RANGE or high > _HALF_RANGE):
+            continue
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            quarter = frame * np.float32(0.25)
+        scaled = np.empty_like(out[index])
+        kernel(quarter[np.newaxis], taps_y, taps_x, scaled.reshape(-1), False)
+        with np.errstate(over="ignore"):
+            scaled *= np.float32(4)
+        np.copyto(out[index], scaled, where=~np.isfinite(out[index]) & np.isfinite(scaled))
 
 
 def _check_kernel(name: str, kernel: Floats) -> None:

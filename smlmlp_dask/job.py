@@ -14,8 +14,10 @@ from .checking import known
 from .chunks import BlockPlan
 from .filtering import Engine, check_engine, engine_version
 from .kernels import noise_correction, residual_kernel
+from .paths import absolute_path
 from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
 from .records import source_identity
+from .selection import as_plain
 from .sources import open_stacks, source_roots
 from .stack import SourceReadError
 from .storage import Storage
@@ -140,7 +142,7 @@ def prepare(
     storage = Storage.checked(codec, keep_bits)
     # Blocks are filtered where the workers are: a client's own machine needs no device.
     cupy_versions = on_every_worker(backend.require_device) if cuda else []
-    recorded = [os.path.abspath(path) for path in paths]  # noqa: PTH100 - globs stay globs
+    recorded = [str(absolute_path(path)) for path in paths]
     means = [channel.mean for channel in channels]
     factors = [
         np.float32(factor) * noise_correction(*mean.sigmas)
@@ -158,10 +160,10 @@ def prepare(
         "cuda": bool(cuda),
         "sources": recorded,
         "inputs": list(_identities(recorded).values()),
-        "bboxes": bboxes,
-        "flips": flips,
-        "frames": None if frames is None else [frames.start, frames.stop, frames.step],
-        "raw_shape": raw_shape,
+        "bboxes": as_plain(bboxes),
+        "flips": as_plain(flips),
+        "frames": None if frames is None else as_plain([frames.start, frames.stop, frames.step]),
+        "raw_shape": as_plain(raw_shape),
         "raw_dtype": None if raw_dtype is None else np.dtype(raw_dtype).str,
         "codec": storage.codec,
         "keep_bits": storage.keep_bits,

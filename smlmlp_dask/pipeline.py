@@ -20,6 +20,7 @@ from .filtering import Engine, SpatialMean, filter_chunk
 from .job import Job, prepare
 from .jobs import run_tasks
 from .metadata import RECORDS
+from .paths import store_path
 from .planning import Source, side_by_side
 from .progress import Amount, progress_bar
 from .records import check_owner, this_owner
@@ -113,6 +114,7 @@ def run_spatial_mean(
     destination : path
         The store to be written, a folder whose name usually ends in ``.zarr``. It must not exist
         (but see `resume`), and not lie on or inside a source; missing parent folders are made.
+        A name such as ``x.tif`` or a URL is refused.
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radii in pixels, as `bkgd_spatial_mean` takes them.
     noise_corrections : sequence of float, optional
@@ -190,6 +192,7 @@ def run_spatial_mean(
     >>> again.noise_corrections == result.noise_corrections
     True
     """
+    destination = store_path(destination)
     job = prepare(
         sources,
         channels_mean_radii_pix,
@@ -206,7 +209,6 @@ def run_spatial_mean(
         codec=codec,
         keep_bits=keep_bits,
     )
-    destination = Path(destination).absolute()
     run_job(job, destination, resume=resume, progress=progress)
     return open_backgrounds(destination)
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,7 +46,8 @@ def source_identity(path: Path) -> dict[str, Any]:
     Parameters
     ----------
     path : pathlib.Path
-        A file, or a folder with all that is in it.
+        A file; a folder of TIFFs; or a Zarr store, with all of its arrays. Of folders, only those
+        files count that are read: notes, hidden files and links to nothing may come and go.
 
     Returns
     -------
@@ -66,20 +67,18 @@ def source_identity(path: Path) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
+    from .tiff import tiff_names  # brings tifffile, which a look at a store does without
+    from .zarrs import is_node, stored_files
+
     if path.is_file():
-        status = path.stat()
-        yield path.name, status.st_size, status.st_mtime_ns
-        return
-    folders = [path]
-    while folders:
-        with os.scandir(folders.pop()) as found:
-            for entry in found:
-                if entry.is_dir():
-                    folders.append(Path(entry.path))
-                else:
-                    status = entry.stat()
-                    name = os.path.relpath(entry.path, path)
-                    yield name, status.st_size, status.st_mtime_ns
+        names: Iterable[tuple[str, Path]] = [(path.name, path)]
+    elif is_node(path):
+        names = ((os.path.relpath(file, path), file) for file in stored_files(path))
+    else:
+        names = ((name, path / name) for name in tiff_names(path, list(path.iterdir())))
+    for name, file in names:
+        status = file.stat()
+        yield name, status.st_size, status.st_mtime_ns
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

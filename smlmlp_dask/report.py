@@ -16,6 +16,7 @@ from . import __version__
 from .documents import Document, store_document
 from .kernels import gaussian_kernel, without_zero_ends
 from .overview import draw_samples, warnings_of
+from .paths import local_path, refuse_inside
 from .samples import ChannelSample, raw_stacks, sample_channel
 from .stack import Stack, one_line, printable
 from .store import open_backgrounds, read_attributes, refusing_damage
@@ -55,10 +56,11 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
     FileExistsError
         If the file exists.
     ValueError
-        If it is no such store, or damaged.
+        If it is no such store, or damaged; if the file would lie inside it or inside a source.
     OSError
         If the file cannot be written.
     """
+    path, output = local_path(path), local_path(output)
     store = store_document(path)
     attributes = read_attributes(path)
     if output.exists():
@@ -66,6 +68,8 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
     if not output.parent.is_dir():
         raise NotADirectoryError(f"{output.parent} is no folder: choose one with --output")
     with refusing_damage(path):
+        inputs = [Path(entry["path"]) for entry in attributes["inputs"]]
+        refuse_inside(output, [path, *inputs], "page")
         page = _page(path, store, attributes, verify=verify and store["finished"])
     try:
         with output.open("x", encoding="utf-8") as file:

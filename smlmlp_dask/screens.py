@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from dask.utils import format_bytes, format_time
@@ -23,9 +23,17 @@ if TYPE_CHECKING:
     from .dry_run import JobPlan
 
 
+class _Stdout(Console):
+    """A console that leaves it to the caller what a reader who has left means."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise again; rich would end with 1."""
+        raise  # what rich is handling when it calls this
+
+
 def console() -> Console:
     """Return what tables and lines are printed to: names of files are shown as they are."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Stdout(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def print_json(document: "Document") -> None:

@@ -1,12 +1,12 @@
 """Which part of the sources makes which channel: boxes, flips, frames, raw layouts, checked."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from .stack import Movie, shown
 
@@ -31,8 +31,24 @@ def _integer(value: object) -> int | None:
         return None
 
 
+def _is_list(values: object) -> TypeGuard["Sequence[Any] | NDArray[Any]"]:
+    """Tell whether a value lists others: a sequence, or an array of one axis or more."""
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0
+    return isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
+
+
+def as_plain(value: Any) -> Any:
+    """Return what was checked here as lists of Python's own numbers, as JSON has them."""
+    if _is_list(value):
+        return [as_plain(entry) for entry in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    return None if value is None else operator.index(value)
+
+
 def _integers(values: object, count: int) -> tuple[int, ...] | None:
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+    if not _is_list(values):
         return None
     numbers = [_integer(value) for value in values]
     whole = tuple(number for number in numbers if number is not None)
@@ -69,7 +85,7 @@ def boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ...
     """Return for each source its boxes (x0, y0, x1, y1) as integers, None for the whole frame."""
     if bboxes is None:
         return [[None]] * count
-    if isinstance(bboxes, str | Mapping) or not isinstance(bboxes, Sequence | np.ndarray):
+    if not _is_list(bboxes):
         raise TypeError(f"bboxes is of type {type(bboxes).__name__}: {_BBOXES_FORM}")
     if any(_integers(boxes, 4) for boxes in bboxes):
         raise ValueError(f"bboxes={shown(bboxes)} is a flat list of boxes: {_BBOXES_FORM}")
@@ -80,7 +96,7 @@ def boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ...
         if boxes is None:
             per_source.append([None])
             continue
-        if not isinstance(boxes, Sequence | np.ndarray) or len(boxes) == 0:
+        if not _is_list(boxes) or len(boxes) == 0:
             raise ValueError(
                 f"bboxes[{index}]={shown(boxes)} is not a list of boxes: {_BBOXES_FORM}; None is "
                 "the whole frame"
@@ -100,7 +116,7 @@ def flips_per_channel(flips: object, count: int) -> list[tuple[bool, bool]]:
     form = "pass one (flip_y, flip_x) pair of booleans per channel, or None for neither"
     if flips is None:
         return [(False, False)] * count
-    if isinstance(flips, str | Mapping) or not isinstance(flips, Sequence | np.ndarray):
+    if not _is_list(flips):
         raise TypeError(f"flips is of type {type(flips).__name__}: {form}")
     if len(flips) != count:
         raise ValueError(f"flips has {len(flips)} entries for {count} channels: {form}")
@@ -108,7 +124,7 @@ def flips_per_channel(flips: object, count: int) -> list[tuple[bool, bool]]:
     for index, flip in enumerate(flips):
         pair = (False, False) if flip is None else flip
         if (
-            not isinstance(pair, Sequence | np.ndarray)
+            not _is_list(pair)
             or len(pair) != 2
             or not all(isinstance(turned, bool | np.bool_) for turned in pair)
         ):

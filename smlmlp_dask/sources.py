@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from .described import DescribedMovie
 from .frames import FileMovie, PlainFrames
+from .paths import absolute_path
 from .selection import (
     RawLayout,
     boxes_per_source,
@@ -51,10 +52,11 @@ def open_channels(
     Parameters
     ----------
     *sources : str or os.PathLike
-        Each is one of
+        Local paths, in which ``~`` is the home folder. Each is one of
 
         - a Zarr array (format 2 or 3), also inside a store: ``movie.zarr/0``. It has axes
-          (frame, y, x); axes of an OME-Zarr image that are 1 long are dropped;
+          (frame, y, x), and names of axes that say otherwise are refused; axes of an OME-Zarr
+          image that are 1 long are dropped;
         - a Zarr group: an OME-Zarr 0.4 or 0.5 image (its full resolution), or a group with
           exactly one 3-D array;
         - a TIFF, BigTIFF, ImageJ or OME-TIFF of one page per frame, compressed or not;
@@ -243,7 +245,7 @@ def _path(source: object) -> Path:
     if not os.fspath(source):
         raise ValueError("source '' is empty: pass the path of a movie")
     # absolute: a worker may run in another folder
-    return Path(source).absolute()
+    return absolute_path(source, "source")
 
 
 # From a path to a movie

@@ -14,6 +14,7 @@ import zarr
 from zarr.errors import NodeNotFoundError
 
 from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
+from .paths import absolute_path
 from .records import Journal
 from .stack import Stack, one_line
 from .zarrs import open_stored
@@ -198,7 +199,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     >>> result.info["spatial_mean_sigmas"]
     [(3.5, 3.5)]
     """
-    path = Path(path)
+    path = absolute_path(path)
     attributes = read_attributes(path)
     if attributes.get("finished") is not True:
         raise ValueError(

@@ -2,14 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .commands import Command, json_option, log_to_stderr, verbose_option
+from .commands import Command, LocalPath, json_option, log_to_stderr, told, verbose_option
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=LocalPath())
 @json_option
 @verbose_option
 def info(path: Path, as_json: bool, verbose: bool) -> None:
@@ -26,7 +27,9 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
 
     log_to_stderr(verbose=verbose)
     if as_json:
-        print_json(documents.store_document(path))
+        document = documents.store_document(path)
+        with told():
+            print_json(document)
         return
     attributes = read_attributes(path)
     with refusing_damage(path):
@@ -36,21 +39,24 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
             "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
         ]
         state = None if attributes["finished"] else progress(path)
-    out = console()
+    shown: Any
     if state is None:
-        out.print(summary(open_backgrounds(path)))
-        print_glance(out, path, glance(path))
+        shown = summary(open_backgrounds(path))
     else:
-        out.print(
+        shown = (
             f"unfinished: {state.done:,} of {state.total:,} blocks "
             f"({state.done / max(1, state.total):.0%}); run it again with --resume to go on"
         )
-    for line in lines:
-        out.print(line)
+    problems = glance(path) if state is None else []
+    with told():
+        out = console()
+        out.print(shown, *lines, sep="\n")
+        if state is None:
+            print_glance(out, path, problems)
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=LocalPath())
 @click.option("--deep", is_flag=True, help="Also compute some blocks again and compare every bit.")
 @click.option(
     "--sample", type=click.IntRange(1), default=10, show_default=True, help="Blocks for --deep."
@@ -82,20 +88,21 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     report = verify_backgrounds(
         path, sample=sample if deep else 0, repair=repair, progress=sys.stderr.isatty()
     )
-    if as_json:
-        print_json(documents.verify_document(path, report))
-    else:
-        print_report(console(), report)
+    with told():
+        if as_json:
+            print_json(documents.verify_document(path, report))
+        else:
+            print_report(console(), report)
     if report.problems:
         raise SystemExit(1)
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=LocalPath())
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="File to write; must not exist (default: PATH with .html).",
 )
 @click.option(
@@ -121,15 +128,16 @@ def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
     log_to_stderr(verbose=verbose)
     target = path.with_suffix(".html") if output is None else output
     write_report(path, target, verify=check)
-    console().print(f"report: {target}")
+    with told():
+        console().print(f"report: {target}")
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=LocalPath())
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Picture to write, ending in .png, .svg or .pdf; by default next to the store.",
 )
 @click.option(
@@ -160,7 +168,8 @@ def plot(
     picture = overview.picture_beside(path) if output is None else output
     overview.check_picture(picture, path, overwrite=overwrite)
     overview.write_picture(overview.plot_result(result, frame), picture)
-    console().print(f"picture: {picture}")
+    with told():
+        console().print(f"picture: {picture}")
 
 
 STORE_COMMANDS = (info, verify, report, plot)

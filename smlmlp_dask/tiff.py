@@ -13,6 +13,7 @@ from tifffile import TiffFile, TiffFileError, TiffPage, natural_sorted
 
 from .frames import CodedPages, FileMovie, Frames, PageFiles, PlainFrames, movie_shape, open_file
 from .stack import one_line
+from .tiff_pages import follow_on, pages_as_they_are
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 """Endings, in lower case, of the files of a folder or glob that are taken as TIFF."""
@@ -32,12 +33,25 @@ def is_tiff(path: Path) -> bool:
 
 
 def tiff_names(folder: Path, files: Sequence[Path]) -> list[str]:
-    """Return the visible TIFF files as names relative to `folder`: 2 before 10."""
-    return natural_sorted(
-        file.relative_to(folder).as_posix()
-        for file in files
-        if not file.name.startswith(".") and file.suffix.lower() in TIFF_SUFFIXES and file.is_file()
-    )
+    """Return the visible TIFF files as names relative to `folder`: 2 before 10.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one is a link to nothing: frames of the movie are missing.
+    """
+    names = []
+    for file in files:
+        if file.name.startswith(".") or file.suffix.lower() not in TIFF_SUFFIXES:
+            continue
+        if file.is_file():
+            names.append(file.relative_to(folder).as_posix())
+        elif file.is_symlink() and not file.exists():
+            raise FileNotFoundError(
+                f"{file} is a link to a file that does not exist: restore that file, or remove the "
+                "link"
+            )
+    return natural_sorted(names)
 
 
 def open_tiff(path: Path, *, alone: bool = True) -> FileMovie:
@@ -237,10 +251,10 @@ def _locate(
     stored = dtype.newbyteorder(tif.byteorder)
     frame_bytes = prod(shape[1:]) * dtype.itemsize
     start = series.dataoffset
-    if start:
+    if start and follow_on(tif, shape[0], frame_bytes):
         end = start + shape[0] * frame_bytes
         return PlainFrames(path=path, offsets=range(start, end, frame_bytes), dtype=stored), end
-    pages = list(series)
+    pages, alike = pages_as_they_are(tif, series)
     missing = sum(page is None for page in pages)
     if missing or len(pages) != shape[0]:
         raise TiffFileError(f"{len(pages) - missing} pages stand for {shape[0]} frames")
@@ -251,8 +265,13 @@ def _locate(
     )
     keyframe = series.keyframe
     span = keyframe.dataoffsets[-1] - keyframe.dataoffsets[0]
-    if keyframe.is_final and all(
-        page.dataoffsets[0] and page.dataoffsets[-1] - page.dataoffsets[0] == span for page in pages
+    if (
+        alike
+        and keyframe.is_final
+        and all(
+            page.dataoffsets[0] and page.dataoffsets[-1] - page.dataoffsets[0] == span
+            for page in pages
+        )
     ):
         starts = np.fromiter((page.dataoffsets[0] for page in pages), np.int64, len(pages))
         return PlainFrames(path=path, offsets=starts, dtype=stored), end

@@ -13,6 +13,7 @@ from .checking import Known, check, known, stored_plans
 from .chunks import Block
 from .filtering import SpatialMean, filter_chunk
 from .job import recorded_job
+from .paths import absolute_path
 from .pipeline import run_job
 from .records import differences
 from .reopening import reopened_channels
@@ -99,7 +100,7 @@ def verify_backgrounds(
     >>> report.chunks, report.recomputed, report.problems
     (1, 1, [])
     """
-    path = Path(path).absolute()
+    path = absolute_path(path)
     store = known(path)
     if not store.finished:
         open_backgrounds(path)  # which refuses it, and says how to go on

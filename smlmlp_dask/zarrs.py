@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from .storage import bulk_codecs
 from .units import Decoding, at_a_time, in_groups, touched
 
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+# Metadata and chunks as they are named: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
+_FILES = re.compile(r"zarr\.json|\.zarray|\.zgroup|\.zattrs|\.zmetadata|c|(c\.)?\d+(\.\d+)*")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,10 +175,7 @@ def open_zarr(path: Path) -> ZarrMovie:
     """Open an array, an OME-Zarr image, or a group with exactly one 3-D array."""
     if _is_array(path):
         array = _zarr_array(path)
-        names = None
-        if array.ndim != 3:
-            parent = _ome_image(path.parent) if is_node(path.parent) else None
-            names = parent[1] if parent else _dimension_names(array)
+        names = _axes_in_image(path) or _dimension_names(array)
         return ZarrMovie(path=str(path), array=array, axes=_axes(path, array.shape, names))
     image = _ome_image(path)
     if image is not None:
@@ -192,12 +192,33 @@ def open_zarr(path: Path) -> ZarrMovie:
             f"{arrays_hint(path)}"
         )
     found, array = movies[0]
-    return ZarrMovie(path=str(found), array=array, axes=(0, 1, 2))
+    axes = _axes(found, array.shape, _axes_in_image(found) or _dimension_names(array))
+    return ZarrMovie(path=str(found), array=array, axes=axes)
 
 
 def is_node(folder: Path) -> bool:
     """Tell whether a folder is a Zarr array or group."""
     return any((folder / name).is_file() for name in _ZARR_METADATA)
+
+
+def stored_files(store: Path) -> Iterator[Path]:
+    """Find the metadata and chunks of all arrays in a store; links to nothing are no chunks."""
+    folders = [store]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.is_dir():
+                    if not (entry.is_symlink() and _leads_back(Path(entry.path), store)):
+                        folders.append(Path(entry.path))
+                elif _FILES.fullmatch(entry.name) and entry.is_file():
+                    yield Path(entry.path)
+
+
+def _leads_back(link: Path, store: Path) -> bool:
+    """Tell whether a link leads to a folder above itself."""
+    above = [folder for folder in link.parents if folder.is_relative_to(store)]
+    return link.resolve() in {folder.resolve() for folder in above}
 
 
 def _is_array(node: Path) -> bool:
@@ -272,15 +293,11 @@ def _ome_image(group: Path) -> tuple[str, list[str]] | None:
     Only these two fields are looked at: a validator would refuse movies that can be read.
     """
     with _parsing(group):
-        store = LocalStore(group, read_only=True)
-        attributes = zarr.open_group(store, mode="r", use_consolidated=False).attrs.asdict()
-        image: Any = attributes.get("ome", attributes)
-        if "multiscales" not in image:
+        multiscales = _multiscales(group)
+        if multiscales is None:
             return None
-        multiscale = image["multiscales"][0]
-        axes = multiscale.get("axes", list("tczyx"))  # the fixed axes of OME-Zarr 0.1 and 0.2
-        names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
-        dataset = multiscale["datasets"][0]["path"]
+        names = _axis_names(multiscales[0])
+        dataset = multiscales[0]["datasets"][0]["path"]
         parts = PurePosixPath(dataset).parts
     if (
         not parts
@@ -298,7 +315,35 @@ def _ome_image(group: Path) -> tuple[str, list[str]] | None:
             f"{group} names {dataset!r} as its full-resolution array, which is no Zarr array: "
             f"{arrays_hint(group)}"
         )
-    return dataset, [str(name).lower() for name in names]
+    return dataset, names
+
+
+def _axes_in_image(path: Path) -> list[str] | None:
+    """Return the axes of the OME-Zarr image that lists an array, at whatever resolution, if any."""
+    path = path.resolve()
+    for group in filter(is_node, path.parents):
+        try:
+            for multiscale in _multiscales(group) or ():
+                for dataset in multiscale["datasets"]:
+                    if (group / dataset["path"]).resolve() == path:
+                        return _axis_names(multiscale)
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+            continue  # damaged metadata above say nothing of an array that can be read
+    return None
+
+
+def _multiscales(group: Path) -> Any:
+    """Return what an OME-Zarr image says of its resolutions; None for another group."""
+    store = LocalStore(group, read_only=True)
+    attributes = zarr.open_group(store, mode="r", use_consolidated=False).attrs.asdict()
+    image: Any = attributes.get("ome", attributes)
+    return image.get("multiscales")
+
+
+def _axis_names(multiscale: Any) -> list[str]:
+    axes = multiscale.get("axes", list("tczyx"))  # the fixed axes of OME-Zarr 0.1 and 0.2
+    names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
+    return [str(name).lower() for name in names]
 
 
 def _lies_inside(path: Path, folder: Path) -> bool:
@@ -309,9 +354,23 @@ def _lies_inside(path: Path, folder: Path) -> bool:
         return False
 
 
+_AXES = ("t", "c", "z", "y", "x")
+# What others call them.
+_CALLED = dict.fromkeys(("time", "frame", "frames"), "t")
+_CALLED |= dict.fromkeys(("row", "rows", "height"), "y")
+_CALLED |= dict.fromkeys(("col", "cols", "column", "columns", "width"), "x")
+
+
 def _dimension_names(array: zarr.Array[Any]) -> list[str] | None:
-    names = getattr(array.metadata, "dimension_names", None)  # format 2 has none
-    return [str(name).lower() for name in names] if names else None
+    # format 2 has none of its own: xarray's convention
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    if not isinstance(names, Sequence) or isinstance(names, str) or not any(names):
+        return None
+    called = [_CALLED.get(str(name).lower(), str(name).lower()) for name in names]
+    if array.ndim != 3:
+        return called
+    # names that say nothing, such as dim_0, are taken in their order
+    return [name if name in _AXES else due for name, due in zip(called, "tyx", strict=True)]
 
 
 def _axes(path: Path, shape: tuple[int, ...], names: Sequence[str] | None) -> tuple[int, int, int]:
@@ -322,10 +381,18 @@ def _axes(path: Path, shape: tuple[int, ...], names: Sequence[str] | None) -> tu
     called = "".join(names) if all(len(name) == 1 for name in names) else ", ".join(names)
     leading = range(ndim - 2)
     long = [axis for axis in leading if shape[axis] != 1]
-    if list(names[-2:]) != ["y", "x"] or len(names) != ndim or not leading or len(long) > 1:
+    twice = len(set(names)) < len(names)
+    if (
+        list(names[-2:]) != ["y", "x"]
+        or len(names) != ndim
+        or twice
+        or not leading
+        or len(long) > 1
+    ):
+        remedy = "each channel or slice as a movie of its own"
         raise ValueError(
-            f"{path} has shape {shape} (axes {called}), not (frame, y, x): save each channel or "
-            "slice as a movie of its own"
+            f"{path} has shape {shape} (axes {called}), not (frame, y, x): save "
+            f"{'it with its axes in that order' if ndim == 3 else remedy}"
         )
     if long:
         return (long[0], ndim - 2, ndim - 1)

@@ -374,6 +374,44 @@ def test_a_reader_that_leaves_is_no_error(folder):
     assert done.stderr == b""
 
 
+def test_closed_streams_do_not_stop_a_job(folder):
+    """The number of a closed stderr is that of the next file: no library may write there."""
+    program = f"{shlex.quote(sys.executable)} -m smlmlp_dask"
+    for name, closed in (("a", "2>&-"), ("b", ">&-"), ("c", ">&- 2>&-")):
+        command = f"{program} run movie.tif -o {name}.zarr --progress -v {closed}"
+        done = subprocess.run(command, shell=True, capture_output=True, check=False)
+        assert done.returncode == 0, (closed, done)
+        assert open_backgrounds(f"{name}.zarr").bkgds[0].shape == MOVIE.shape
+    failing = f"{program} run gone.tif -o d.zarr 2>&-"
+    assert subprocess.run(failing, shell=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("run movie.tif -o new.zarr", 0),
+        ("run movie.tif -o new.zarr --json", 0),
+        ("run movie.tif --dry-run -o new.zarr", 0),
+        ("info out.zarr", 0),
+        ("info out.zarr --json", 0),
+        ("verify out.zarr", 0),
+        ("verify damaged.zarr", 1),
+        ("report out.zarr", 0),
+        ("plot out.zarr", 0),
+    ],
+)
+def test_what_is_done_is_done_though_nobody_reads_of_it(folder, line, code):
+    call("run", "movie.tif", "-o", "out.zarr")
+    shutil.copytree("out.zarr", "damaged.zarr")
+    Path("damaged.zarr/channel_0/0/c/0/0/0").unlink()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "smlmlp_dask", *line.split()]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
 def test_verbose_says_what_is_done(folder):
     said = start("run", "movie.tif", "-o", "out.zarr", "--no-progress", "-v").stderr.decode()
     for part in (

@@ -337,6 +337,19 @@ def test_a_client_that_is_killed(movie, whole, tmp_path):
     assert contents(out) == whole
 
 
+def test_too_few_open_files_are_told(movie, tmp_path):
+    command = [*(sys.executable, "-m", "smlmlp_dask", "run", movie), "-o", tmp_path / "out.zarr"]
+    limited = f"ulimit -n 32; exec {shlex.join(map(str, command))} --workers 2"
+    done = subprocess.run(
+        ["sh", "-c", limited], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 2
+    assert "2 worker processes take some 56 open files, and the limit is 32" in done.stderr
+    assert "ulimit -n 1024" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.zarr").exists()
+
+
 def test_a_scheduler_without_workers(movie, tmp_path):
     config = {"distributed__scheduler__no_workers_timeout": "4s"}
     with scheduler(tmp_path) as (_, _, address):

@@ -526,3 +526,55 @@ def test_taps_follow_the_shared_fold():
     kernel = gaussian_kernel(30)
     folded = fold(without_zero_ends(kernel), 9)
     np.testing.assert_array_equal(fused._taps(kernel, 9), folded[folded.size // 2 :])
+
+
+# ---- up to the end of float32's range ------------------------------------------------------------
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("dtype", ["f4", ">f4", "f8", "longdouble"])
+@pytest.mark.parametrize("value", [1.8e38, 2.5e38, -2.5e38, 3.4e38])
+@pytest.mark.parametrize("radii", [(1, 1), (7, 3), (12, 40)])
+def test_a_large_constant_stays_itself(dtype, value, radii):
+    stack = np.full((3, 40, 90), value).astype(dtype)
+    np.testing.assert_allclose(correlate_frames(stack, *kernels(*radii)), value, rtol=2e-6)
+
+
+@pytest.mark.parametrize("radii", [(7, 7), (3, 20)])
+def test_large_pixels_as_the_plain_engine_has_them(radii):
+    rng = np.random.default_rng(3)
+    stack = (rng.uniform(-1, 1, (3, 60, 130)) * LARGEST).astype(np.float32)
+    stack[1] = COUNTS[0, :60, :130]
+    actual = correlate_frames(stack, *kernels(*radii))
+    expected = stack.astype(np.float64)
+    for axis, kernel in zip((1, 2), kernels(*radii), strict=True):
+        expected = ndimage.correlate1d(expected, kernel.astype(float), axis, mode="nearest")
+    assert np.isfinite(actual).all()
+    np.testing.assert_allclose(actual[[0, 2]], expected[[0, 2]], atol=1e-6 * LARGEST)
+    np.testing.assert_array_equal(actual[1], correlate_frames(stack[1:2], *kernels(*radii))[0])
+
+
+def test_a_large_pixel_changes_no_bit_far_from_it():
+    """Tiny numbers in the frame of a huge one: a scaled frame would lose their last bits."""
+    stack = np.full((2, 60, 130), 1e-44, np.float32)
+    near_by = kernels(7, 7)
+    clean = correlate_frames(stack, *near_by)
+    stack[:, :9] = 3e38
+    actual = correlate_frames(stack, *near_by)
+    assert np.isfinite(actual).all()
+    np.testing.assert_array_equal(actual[:, 20:], clean[:, 20:])
+    for cut in (slice(0, 30), slice(0, 42)):  # a block sees a part of the frame
+        part = correlate_frames(np.ascontiguousarray(stack[:, cut]), *near_by)
+        whole = cut.stop - 10
+        np.testing.assert_array_equal(part[:, :whole], actual[:, :whole])
+
+
+def test_infinite_pixels_stay_infinite_beside_large_ones():
+    stack = np.full((1, 40, 90), 2.5e38, np.float64)
+    stack[0, 20, 45] = 1e39  # infinite, once it is float32
+    stack[0, 20, 5] = np.nan
+    actual = correlate_frames(stack, *kernels(7, 7))[0]
+    assert np.isposinf(actual[20, 45])
+    assert np.isnan(actual[20, 5])
+    np.testing.assert_allclose(actual[:5], 2.5e38, rtol=2e-6)

@@ -273,10 +273,18 @@ def test_wide_kernels_are_cut_short(folder):
             ["damaged.zarr"],
             "damaged.zarr has damaged metadata (zarr.json is not as it was written): repair",
         ),
+        (["out.zarr", "-o", "out.zarr/page.html"], "the page out.zarr/page.html lies inside"),
+        (["out.zarr", "-o", "out.zarr/channel_0/page.html"], "lies inside"),
+        (["out.zarr", "-o", "link/page.html"], "the page link/page.html lies inside"),
+        (["zarr.zarr", "-o", "movie.zarr/page.html"], "the page movie.zarr/page.html lies inside"),
+        (["zarr.zarr", "-o", "movie.zarr/c/0/page.html"], "lies inside"),
     ],
 )
 def test_what_is_refused(folder, arguments, message):
     run_spatial_mean("movie.tif", "out.zarr")
+    zarr.create_array("movie.zarr", data=MOVIE)
+    run_spatial_mean("movie.zarr", "zarr.zarr")
+    Path("link").symlink_to("out.zarr")
     run_spatial_mean("movie.tif", "damaged.zarr")
     file = Path("damaged.zarr/zarr.json")
     file.write_text(file.read_text().replace('"inputs"', '"outputs"'))

@@ -152,6 +152,58 @@ def test_axes_from_dimension_names(tmp_path):
     assert_reads(open_one(path), MOVIE)
 
 
+AXES = [
+    # dimension_names of a 3-D array, and whether it is taken as (frame, y, x)
+    (["t", "y", "x"], True),
+    (["z", "y", "x"], True),  # as an OME-Zarr image of these axes is
+    (["c", "y", "x"], True),
+    (["time", "Y", "X"], True),
+    (["frame", "row", "column"], True),
+    (["dim_0", "dim_1", "dim_2"], True),  # they say nothing
+    ([None, "y", "x"], True),
+    (["y", "x", "t"], False),
+    (["t", "x", "y"], False),
+    (["y", "x", "c"], False),
+    (["x", "y", "z"], False),
+    (["rows", "cols", "frames"], False),
+    (["y", "dim_1", "dim_2"], False),
+    (["height", "width", "time"], False),
+]
+
+
+@pytest.mark.parametrize(("names", "taken"), AXES)
+@pytest.mark.parametrize("where", ["array", "group", "xarray"])
+def test_axes_of_three_are_checked(tmp_path, names, taken, where):
+    path = tmp_path / "store.zarr"
+    group = zarr.create_group(path, zarr_format=2 if where == "xarray" else 3)
+    if where == "xarray":
+        group.create_array("movie", data=MOVIE).attrs["_ARRAY_DIMENSIONS"] = names
+    else:
+        group.create_array("movie", data=MOVIE, dimension_names=names)
+    source = path if where == "group" else path / "movie"
+    if taken:
+        assert_reads(open_one(source), MOVIE)
+        return
+    with pytest.raises(ValueError, match=r"axes .* not \(frame, y, x\): save it with its axes in"):
+        open_channels(source)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("axes", ["yxt", "txy", "yxc", "xyz"])
+def test_axes_of_an_image_are_those_of_its_array(tmp_path, version, axes):
+    path = write_ome(tmp_path / "movie.zarr", MOVIE, axes, version=version)
+    (tmp_path / "link").symlink_to(path / "0")
+    for source in (path, path / "0", tmp_path / "link"):
+        with pytest.raises(ValueError, match=rf"axes {axes}\), not \(frame, y, x\)"):
+            open_channels(source)
+
+
+def test_an_array_beside_an_image_is_none_of_it(tmp_path):
+    path = write_ome(tmp_path / "movie.zarr", MOVIE, "yxt")
+    zarr.create_array(path / "other", data=MOVIE)
+    assert_reads(open_one(path / "other"), MOVIE)
+
+
 def test_a_group_with_one_stack(tmp_path):
     group = zarr.create_group(tmp_path / "store.zarr")
     group.create_array("inner/movie", data=MOVIE)

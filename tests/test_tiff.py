@@ -1,5 +1,7 @@
 """TIFF files of every layout come back pixel by pixel; damaged ones are refused by name."""
 
+import io
+import struct
 from itertools import pairwise
 
 import numpy as np
@@ -364,3 +366,96 @@ def test_pixels_past_the_end_are_not_taken_as_zeros(tmp_path):
         pytest.skip("the last page's pixels do not end the file in this version of tifffile")
     with pytest.raises(SourceReadError, match="its pixels reach to byte"):
         movie.read(range(11), *WHOLE)
+
+
+# Pages of one stack that are not laid out as its first page
+
+
+def page_of_its_own(frame, **options):
+    """Return a TIFF of one page as bytes."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, frame, metadata=None, byteorder="<", **options)
+    return file.getvalue()
+
+
+def replace_page(path, index, frame, **options):
+    """Put another page in the place of one in a chain of pages."""
+    other = page_of_its_own(frame, **options)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        gone = tif.pages[index].dataoffsets[0]
+    content[gone : gone + frame.nbytes] = bytes(frame.nbytes)
+    base = len(content) + len(content) % 2
+    content += bytes(base - len(content)) + other
+    with tifffile.TiffFile(io.BytesIO(other)) as tif:
+        page = tif.pages.first
+        own = base + page.offset
+        moved = [t.offset for t in page.tags.values() if t.valueoffset != t.offset + 8]
+        places = page.tags[273]
+    for tag in moved:  # what an entry points to has moved with the file
+        (old,) = struct.unpack_from("<I", content, base + tag + 8)
+        struct.pack_into("<I", content, base + tag + 8, base + old)
+    count = places.count
+    for i in range(count):
+        at = base + places.valueoffset + 4 * i
+        (old,) = struct.unpack_from("<I", content, at)
+        struct.pack_into("<I", content, at, base + old)
+    links, link = [4], 4
+    while (offset := struct.unpack_from("<I", content, link)[0]) != 0:
+        link = offset + 2 + 12 * struct.unpack_from("<H", content, offset)[0]
+        links.append(link)
+    struct.pack_into("<I", content, own + 2 + 12 * struct.unpack_from("<H", content, own)[0],
+                     *struct.unpack_from("<I", content, links[index + 1]))  # fmt: skip
+    struct.pack_into("<I", content, links[index], own)
+    path.write_bytes(content)
+
+
+UNLIKE = {
+    "compressed": {"compression": "zlib"},
+    "compressed, with a predictor": {"compression": "lzw", "predictor": True},
+    "strips": {"rowsperstrip": 9, "extratags": [(32999, 3, 1, 1, True)]},
+}
+
+
+@pytest.mark.parametrize("kind", ["imagej", "ome", "shaped"])
+@pytest.mark.parametrize("case", UNLIKE)
+@pytest.mark.parametrize("index", [1, 5, 10])
+def test_a_page_laid_out_unlike_the_first_is_decoded(tmp_path, kind, case, index):
+    path = tmp_path / "movie.tif"
+    options = {} if kind == "shaped" else {kind: True, "metadata": {"axes": "TYX"}}
+    tifffile.imwrite(path, MOVIE, byteorder="<", **options)
+    replace_page(path, index, MOVIE[index], **UNLIKE[case])
+    movie = open_tiff(path)
+    np.testing.assert_array_equal(movie.read(range(11), *WHOLE), MOVIE)
+
+
+@pytest.mark.parametrize(
+    ("frame", "compression", "match"),
+    [
+        (MOVIE[5].astype("i2"), None, r"page 5 has shape \(9, 7\) and dtype int16, the first"),
+        (MOVIE[5].astype("i2"), "zlib", r"page 5 has shape \(9, 7\) and dtype int16, the first"),
+        (MOVIE[5].astype("u4"), None, r"page 5 has shape \(9, 7\) and dtype uint32, the first"),
+        (MOVIE[5, :8], None, r"page 5 has shape \(8, 7\) and dtype uint16, the first \(9, 7\)"),
+        (MOVIE[5, :8], "zlib", r"page 5 has shape \(8, 7\) and dtype uint16, the first \(9, 7\)"),
+    ],
+)
+def test_a_page_of_another_kind_is_named(tmp_path, frame, compression, match):
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, MOVIE, byteorder="<", imagej=compression is None,
+                     compression=compression)  # fmt: skip
+    replace_page(path, 5, frame, compression=compression)
+    with pytest.raises(ValueError, match=match):
+        open_tiff(path)
+
+
+def test_a_page_of_fewer_bytes_is_not_filled_up(tmp_path):
+    path = tmp_path / "movie.tif"
+    LAYOUTS["imagej"](path)
+    with tifffile.TiffFile(path) as tif:
+        tag = tif.pages[5].aspage().tags[279]
+        code = {3: "<H", 4: "<I"}[tag.dtype]
+    with path.open("r+b") as file:
+        file.seek(tag.valueoffset)
+        file.write(struct.pack(code, 2))
+    with pytest.raises(ValueError, match="page 5 has 2 bytes, a frame takes 126"):
+        open_tiff(path)

@@ -1,0 +1,116 @@
+"""Paths as callers spell them: local, absolute, and never a URL."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .stack import shown
+
+_SUFFIXES = """
+.tif .tiff .btf .tf2 .tf8 .stk .raw .dat .bin .h5 .hdf5 .hdf .ims .nd2 .czi .lif .oib .oir .sif
+.dcimg .mat .npy .npz .png .jpg .jpeg .gif .bmp .svg .pdf .avi .mp4 .csv .tsv .txt .md .json .yaml
+.yml .xml .html .zip .tar .tgz .gz .bz2 .xz .7z
+"""
+FILE_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Endings, in lower case, that name a file: a store of that name would be taken for one."""
+
+# Two letters at least, so that the drive C:/ is none; pathlib turns :// into :/.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+:(?:/|$)")
+
+
+def local_path(value: Any, name: str = "path") -> Path:
+    """Return a path with ``~`` written out, as relative as it was.
+
+    Parameters
+    ----------
+    value : str or os.PathLike
+        What the caller passed.
+    name : str
+        What it is, for messages.
+
+    Raises
+    ------
+    TypeError
+        If it is not a path.
+    ValueError
+        If it looks like a URL, or there is no such home folder.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(
+            f"the {name} {shown(value)} is of type {type(value).__name__}: pass the path of a "
+            "local file or folder"
+        )
+    text = os.fspath(value)
+    if _URL.match(text):
+        raise ValueError(
+            f"the {name} {text} looks like a URL, and only local paths are read and written: "
+            "mount the storage, or copy the data to a local folder, and pass that path"
+        )
+    path = Path(text)
+    home = path.parts[0] if path.parts else ""
+    if not home.startswith("~"):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        if len(path.parts) == 1 or os.path.lexists(home):  # a file may be named ~movie.tif
+            return path
+        raise ValueError(
+            f"the {name} {text} begins with {home}, and there is no such home folder: write the "
+            "path in full"
+        ) from None
+
+
+def absolute_path(value: Any, name: str = "path") -> Path:
+    """Return a path that means the same file after a change of folder, and in other processes.
+
+    Each ``..`` is followed where the system would follow it, and links stay links otherwise.
+    ``os.path.abspath`` would take ``link/../movie.tif`` for a file beside the link.
+    Parameters and errors are those of `local_path`.
+    """
+    path = local_path(value, name).absolute()
+    plain = Path(path.anchor)
+    for part in path.parts[1:]:
+        if part != ".." or not os.path.isdir(plain):  # noqa: PTH112 - it never raises
+            plain /= part  # also a .. behind a pattern, or behind nothing: it stays as it is
+        else:
+            plain = (plain.resolve() if plain.is_symlink() else plain).parent
+    return plain
+
+
+def store_path(value: Any) -> Path:
+    """Return the absolute path of a store to be written; refuse the name of a file.
+
+    What is there already has its name: the caller says what may become of it. Errors are those of
+    `local_path`.
+    """
+    path = absolute_path(value, "destination")
+    if path.suffix.lower() in FILE_SUFFIXES and not os.path.lexists(path):
+        raise ValueError(
+            f"the destination {path} ends in {path.suffix}, as a file does: a store is a folder, "
+            f"usually named NAME.zarr, such as {path.with_suffix('.zarr').name}"
+        )
+    return path
+
+
+def refuse_inside(path: Path, folders: Iterable[Path], name: str) -> None:
+    """Raise `ValueError` if a file to be written is one of these, or lies inside one of them.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    folders : iterable of pathlib.Path
+        Files and folders, under whatever spelling; those that are gone are passed over.
+    name : str
+        What the file is, for the message.
+    """
+    for folder in folders:
+        for above in (path, *path.absolute().parents, *path.resolve().parents):
+            if folder.exists() and above.exists() and above.samefile(folder):
+                raise ValueError(
+                    f"the {name} {path} lies inside {folder}, which must stay as it is: write "
+                    "elsewhere, by --output"
+                )

@@ -1,0 +1,356 @@
+"""Paths as users spell them: URLs are no folders, ~ is home, .. goes where the system goes; and a
+result stays where it is when the folder changes."""
+
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from click.testing import CliRunner
+
+from smlmlp_dask import (
+    open_backgrounds,
+    open_channels,
+    plan_spatial_mean,
+    run_spatial_mean,
+    verify_backgrounds,
+)
+from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.demo import run_demo
+from smlmlp_dask.paths import absolute_path, local_path
+from smlmlp_dask.records import source_identity
+
+MOVIE = np.random.default_rng(5).poisson(200, (5, 20, 24)).astype(np.uint16)
+URLS = [
+    "s3://bucket/x",
+    Path("s3://bucket/x"),
+    "gs:",
+    "https://host/x",
+    "file:///tmp/x",
+    "memory://x",
+    "zip://x::s3://bucket/x.zip",
+    "simplecache::s3://bucket/x",
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    Path("home").mkdir()
+    tifffile.imwrite("home/movie.tif", MOVIE, photometric="minisblack")
+    zarr.create_array("movie.zarr", data=MOVIE, chunks=(2, 20, 24))
+    return tmp_path
+
+
+def everything(folder):
+    return sorted(folder.rglob("*"))
+
+
+def call(line):
+    return CliRunner().invoke(smlmlp, shlex.split(line))
+
+
+# ---- URLs and names of files ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", URLS, ids=str)
+@pytest.mark.parametrize(
+    "use",
+    [
+        open_channels,
+        open_backgrounds,
+        verify_backgrounds,
+        plan_spatial_mean,
+        lambda url: run_spatial_mean(url, "out.zarr"),
+        lambda url: run_spatial_mean("movie.zarr", url),
+        lambda url: plan_spatial_mean("movie.zarr", destination=url),
+        lambda url: run_demo(url, 1, progress=False),
+    ],
+)
+def test_urls_are_refused(folder, url, use):
+    before = everything(folder)
+    with pytest.raises(ValueError, match=r"looks like a URL.*: mount the storage, or copy"):
+        use(url)
+    assert everything(folder) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run s3://b/m.zarr -o out.zarr",
+        "run movie.zarr -o s3://b/out.zarr",
+        "run movie.zarr -o s3:/b/out.zarr --resume",
+        "run movie.zarr -o s3://b/out.zarr --dry-run",
+        "info s3://b/out.zarr",
+        "verify gs://b/out.zarr",
+        "report s3://b/out.zarr",
+        "report store.zarr -o s3://b/out.html",
+        "plot s3://b/out.zarr",
+        "plot store.zarr -o s3://b/out.png",
+        "demo -o s3://b/demo",
+    ],
+)
+def test_urls_are_refused_on_the_command_line(folder, line):
+    run_spatial_mean("movie.zarr", "store.zarr")
+    before = everything(folder)
+    done = call(line)
+    assert done.exit_code == 2
+    assert "looks like a URL" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert everything(folder) == before
+
+
+@pytest.mark.parametrize("path", ["C:/movies/a.zarr", "a:b.tif", "time 12:30/x.zarr", "./s3:/x"])
+def test_these_are_no_urls(path):
+    assert local_path(path) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["x.tif", "x.TIFF", "x.ome.tif", "a/x.raw", "x.h5", "x.nd2", "x.czi", "x.png", "x.npy",
+             "x.csv", "x.json", "x.html", "x.zarr.zip"],
+)  # fmt: skip
+def test_a_store_is_a_folder(folder, name):
+    before = everything(folder)
+    for use in (
+        lambda: run_spatial_mean("movie.zarr", name),
+        lambda: run_spatial_mean("movie.zarr", name, resume=True),
+        lambda: plan_spatial_mean("movie.zarr", destination=name),
+    ):
+        with pytest.raises(ValueError, match=r"a store is a folder, usually named NAME\.zarr"):
+            use()
+    assert everything(folder) == before
+
+
+# ---- ~ -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_home_is_written_out(folder, kind):
+    result = run_spatial_mean(kind("~/movie.tif"), kind("~/out.zarr"))
+    assert result.path == folder / "home/out.zarr"
+    assert len(run_spatial_mean(kind("~/m*.tif"), kind("~/glob.zarr")).bkgds[0]) == len(MOVIE)
+    assert open_backgrounds(kind("~/out.zarr")).path == result.path
+    assert verify_backgrounds(kind("~/out.zarr"), sample=1).problems == []
+
+
+@pytest.mark.parametrize(
+    ("line", "made"),
+    [
+        ("run '~/movie.tif' -o '~/b.zarr'", "b.zarr/zarr.json"),
+        ("report '~/out.zarr'", "out.html"),
+        ("report '~/out.zarr' -o '~/page.html'", "page.html"),
+        ("plot '~/out.zarr'", "out.png"),
+        ("plot '~/out.zarr' -o '~/picture.svg'", "picture.svg"),
+        ("info '~/out.zarr'", "out.zarr"),
+        ("verify '~/out.zarr'", "out.zarr"),
+        ("demo -o '~/demo' --frames 2", "demo/demo.png"),
+    ],
+)
+def test_home_on_the_command_line(folder, line, made):
+    run_spatial_mean("~/movie.tif", "~/out.zarr")
+    done = call(line)
+    assert done.exit_code == 0, done.output
+    assert (folder / "home" / made).exists()
+    assert not (folder / "~").exists()
+
+
+def test_nobodys_home(folder):
+    Path("~movie.tif").write_bytes(Path("home/movie.tif").read_bytes())
+    assert open_channels("~movie.tif")[0].shape == MOVIE.shape
+    with pytest.raises(ValueError, match="there is no such home folder: write the path in full"):
+        run_spatial_mean("movie.zarr", "~nobody-of-that-name/out.zarr")
+
+
+# ---- places --------------------------------------------------------------------------------------
+
+
+def test_a_result_stays_where_it_is(folder, monkeypatch):
+    results = [run_spatial_mean("movie.zarr", "b.zarr"), open_backgrounds("b.zarr")]
+    expected = [result.bkgds[0].compute() for result in results]
+    Path("other").mkdir()
+    zarr.create_array("other/movie.zarr", data=MOVIE + 1, chunks=(2, 20, 24))
+    monkeypatch.chdir("other")
+    run_spatial_mean("movie.zarr", "b.zarr")  # another one, of the same name
+    for result, pixels in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result.bkgds[0].compute(), pixels)
+        assert result.path == folder / "b.zarr"
+        np.testing.assert_array_equal(open_backgrounds(result.path).bkgds[0].compute(), pixels)
+
+
+def test_the_lazy_array_of_a_result_is_made_later(folder, monkeypatch):
+    result = open_backgrounds(run_spatial_mean("movie.zarr", "b.zarr").path.name)
+    Path("other").mkdir()
+    monkeypatch.chdir("other")
+    assert result.bkgds[0].compute().shape == MOVIE.shape
+
+
+@pytest.fixture
+def linked(folder):
+    """A link whose .. is elsewhere, and a movie of one name on both sides."""
+    Path("far/away").mkdir(parents=True)
+    zarr.create_array("far/m.zarr", data=MOVIE + 100, chunks=(2, 20, 24))
+    zarr.create_array("m.zarr", data=MOVIE, chunks=(2, 20, 24))
+    Path("link").symlink_to("far/away")
+    return folder
+
+
+@pytest.mark.parametrize("source", ["link/../m.zarr", "link/./../m.zarr"])
+def test_the_recorded_source_is_the_one_that_was_read(linked, source):
+    path = run_spatial_mean(source, "b.zarr").path
+    attributes = zarr.open_group(path, mode="r").attrs["smlmlp_dask"]
+    assert attributes["sources"] == [str(linked / "far/m.zarr")]
+    report = verify_backgrounds(path, sample=1)
+    assert (report.recomputed, report.problems) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("m.zarr", "m.zarr"),
+        ("far/../m.zarr", "m.zarr"),
+        ("link", "link"),  # a link stays one
+        ("link/m.zarr", "link/m.zarr"),
+        ("link/../m*.tif", "far/m*.tif"),
+        ("link/../../m.zarr", "m.zarr"),
+        ("f*/../m.zarr", "f*/../m.zarr"),  # which one that is, nobody knows yet
+        ("gone/../m.zarr", "gone/../m.zarr"),  # not there, for the system
+    ],
+)
+def test_absolute_paths(linked, path, expected):
+    assert str(absolute_path(path)) == f"{linked}/{expected}"
+
+
+# ---- what counts as the source -------------------------------------------------------------------
+
+
+def pages():
+    Path("pages").mkdir()
+    for index, frame in enumerate(MOVIE):
+        tifffile.imwrite(f"pages/{index}.tif", frame, photometric="minisblack")
+    return "pages"
+
+
+def stray(folder):
+    Path(folder, "notes.txt").write_text("after lunch")
+    Path(folder, ".DS_Store").write_text("x")
+    Path(folder, "dangling").symlink_to("gone")
+    Path(folder, "sub").mkdir()
+    Path(folder, "sub/notes.txt").write_text("more")
+    Path(folder, "loop").symlink_to(Path(folder).absolute())
+
+
+def strange(*_):
+    for name in ("notes.txt", ".DS_Store", "c/notes.txt", "c/0/0/.nfs01"):
+        Path("movie.zarr", name).write_text("x")
+    Path("movie.zarr/dangling").symlink_to("gone")
+    Path("movie.zarr/c/4").mkdir()
+    Path("movie.zarr/c/4/loop").symlink_to(Path("movie.zarr").absolute())
+
+
+@pytest.mark.parametrize("source", ["pages", "movie.zarr"])
+def test_what_is_not_read_may_come_and_go(folder, source):
+    if source == "pages":
+        pages()
+    before = source_identity(Path(source))
+    result = run_spatial_mean(source, "b.zarr")
+    (stray if source == "pages" else strange)(source)
+    assert source_identity(Path(source)) == before
+    assert run_spatial_mean(source, "b.zarr", resume=True).path == result.path
+    assert verify_backgrounds("b.zarr", sample=1).problems == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: tifffile.imwrite("pages/9.tif", MOVIE[0], photometric="minisblack"),
+        lambda: Path("pages/0.tif").unlink(),
+        lambda: os.utime("pages/0.tif", ns=(1, 1)),
+        lambda: shutil.copy("pages/0.tif", "pages/1.tif"),
+        lambda: Path("movie.zarr/c/0/0/0").unlink(),
+        lambda: os.utime("movie.zarr/c/1/0/0", ns=(1, 1)),
+        lambda: os.utime("movie.zarr/zarr.json", ns=(1, 1)),
+        lambda: shutil.copytree("movie.zarr/c/0", "movie.zarr/c/7"),
+    ],
+)
+def test_what_is_read_counts(folder, change):
+    pages()
+    before = [source_identity(Path(source)) for source in ("pages", "movie.zarr")]
+    change()
+    assert [source_identity(Path(source)) for source in ("pages", "movie.zarr")] != before
+
+
+def test_every_file_of_a_tidy_store_counts(folder):
+    for zarr_format, options in ((2, {}), (3, {}), (3, {"shards": (4, 20, 24)})):
+        root = zarr.create_group(f"tidy{len(everything(folder))}.zarr", zarr_format=zarr_format)
+        root.create_array("a/b", data=MOVIE, chunks=(2, 20, 24), **options)
+        root.create_array("scalar", data=np.array(3.0))
+        path = Path(root.store.root)
+        files = [file for file in path.rglob("*") if file.is_file()]
+        assert source_identity(path)["files"] == len(files)
+
+
+def test_a_tiff_that_links_to_nothing_is_a_frame_that_is_missing(folder):
+    pages()
+    Path("pages/5.tif").symlink_to("gone.tif")
+    with pytest.raises(FileNotFoundError, match=r"5\.tif is a link to a file that does not exist"):
+        open_channels("pages")
+
+
+# ---- NumPy arrays as arguments -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ({"bboxes": np.array([[[0, 0, 9, 8], [9, 0, 18, 8]]])},
+         {"bboxes": [[(0, 0, 9, 8), (9, 0, 18, 8)]]}),
+        ({"bboxes": [np.array([[0, 0, 9, 8]])]}, {"bboxes": [[(0, 0, 9, 8)]]}),
+        ({"bboxes": [[np.array([0, 0, 9, 8], "u1")]]}, {"bboxes": [[(0, 0, 9, 8)]]}),
+        ({"flips": np.array([[True, False]])}, {"flips": [(True, False)]}),
+        ({"flips": [np.array([False, True])]}, {"flips": [(False, True)]}),
+        ({"frames": slice(np.int64(1), np.array(4), np.uint8(2))}, {"frames": slice(1, 4, 2)}),
+    ],
+)  # fmt: skip
+def test_arrays_are_recorded_as_lists(folder, options, same):
+    made = run_spatial_mean("movie.zarr", "a.zarr", **options)
+    expected = run_spatial_mean("movie.zarr", "b.zarr", **same)
+    plan_spatial_mean("movie.zarr", **options)
+    for actual, wanted in zip(made.bkgds, expected.bkgds, strict=True):
+        np.testing.assert_array_equal(actual.compute(), wanted.compute())
+    a, b = (
+        json.loads(Path(p, "zarr.json").read_text())["attributes"] for p in ("a.zarr", "b.zarr")
+    )
+    assert a == b
+    assert run_spatial_mean("movie.zarr", "a.zarr", **same, resume=True).path == made.path
+    assert verify_backgrounds("a.zarr", sample=1).problems == []
+
+
+def test_a_raw_shape_that_is_an_array(folder):
+    MOVIE.astype(">u2").tofile("movie.raw")
+    raw = {"raw_shape": np.array(MOVIE.shape), "raw_dtype": ">u2"}
+    assert run_spatial_mean("movie.raw", "raw.zarr", **raw).bkgds[0].shape == MOVIE.shape
+    assert verify_backgrounds("raw.zarr", sample=1).problems == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bboxes": np.array(5)}, "bboxes is of type ndarray"),
+        ({"bboxes": [np.array(5)]}, r"bboxes\[0\]=array\(5\) is not a list of boxes"),
+        ({"bboxes": [[np.array(5)]]}, r"has array\(5\): a box is four integers"),
+        ({"flips": np.array(True)}, "flips is of type ndarray"),
+        ({"flips": [np.array(True)]}, r"flips\[0\]=array\(True\)"),
+        ({"raw_shape": np.array(7), "raw_dtype": "u2"}, r"raw_shape=array\(7\)"),
+    ],
+)
+def test_arrays_of_no_axis(folder, options, message):
+    for use in (open_channels, lambda path, **kw: run_spatial_mean(path, "out.zarr", **kw)):
+        with pytest.raises((ValueError, TypeError), match=message):
+            use("movie.zarr", **options)
+    assert not Path("out.zarr").exists()
