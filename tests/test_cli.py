@@ -222,6 +222,7 @@ def test_json_of_a_job_from_plan_to_verify(folder):
         "chunks_checked": 2,
         "blocks_recomputed": 2,
         "problems": [],
+        "repaired": [],
     }
     Path("out.zarr/channel_1/0/c/0/0/0").unlink()
     broken = call("verify", "out.zarr", "--json")
@@ -231,7 +232,6 @@ def test_json_of_a_job_from_plan_to_verify(folder):
         "whole": False,
         "blocks_recomputed": 0,
         "problems": ["channel_1/0/c/0/0/0: missing; verify --repair computes it again"],
-        "repaired": [],
     }
 
 

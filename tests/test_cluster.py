@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -477,7 +478,7 @@ def test_no_channel_starves(tmp_path):
                 spread.append(max(shares) - min(shares))
                 add(channel, number, checksums)
 
-            yield pipeline.replace(store, add=counting)
+            yield replace(store, add=counting)
 
     with local(2) as workers, Client(workers), pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "writing", watched)

@@ -404,7 +404,7 @@ def test_a_lost_scheduler_is_an_error(movie, whole, tmp_path):
 # ---- other settings ----------------------------------------------------------------------------
 
 BEGUN = {
-    "channels_mean_radii_pix": [5.0, 5.0],
+    "channels_mean_radii_pix": (5.0, 5.0),
     "noise_corrections": [1.0, 1.0],
     "bboxes": [[(0, 0, 16, 20), (4, 0, 20, 20)]],
     "flips": None,
@@ -439,7 +439,7 @@ def begun(raw, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "setting"),
     [
-        ("channels_mean_radii_pix", {"channels_mean_radii_pix": [5.0, 5.5]}),
+        ("channels_mean_radii_pix", {"channels_mean_radii_pix": (5.0, 5.5)}),
         ("channels_mean_radii_pix", {"channels_mean_radii_pix": [(5.0, 6.0), (5.0, 5.0)]}),
         ("noise_corrections", {"noise_corrections": [1.0, 0.5]}),
         ("bboxes", {"bboxes": [[(0, 0, 16, 20), (3, 0, 19, 20)]]}),
@@ -657,7 +657,7 @@ def test_a_deep_look_compares_the_channels_whose_movies_are_there(raw, tmp_path)
     assert report.recomputed == 1
     assert report.problems == [
         f"channel_0: not compared: {raw} does not exist: check the path",
-        "channel_1, frames 0-9: not what the source gives",
+        "channel_1, frames 0-9: not what the source gives; run it again to another destination",
     ]
 
 
@@ -674,5 +674,5 @@ def test_a_deep_look_says_where_the_movie_cannot_be_read(damaged, monkeypatch):
     monkeypatch.setattr(ZarrMovie, "read", fail)
     report = verify_backgrounds(out, sample=2)
     assert report.recomputed == 0
-    assert f"{files[0].relative_to(out)}: missing" in report.problems
+    assert f"{files[0].relative_to(out)}: missing; {AGAIN}" in report.problems
     assert any("not compared: the disk is on fire" in problem for problem in report.problems)
