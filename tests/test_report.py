@@ -175,7 +175,7 @@ def test_damage_is_told_first(folder, harm, state):
     assert DAMAGED in shown.of("bad")
     assert shown.of("good") == ["Unchanged since the backgrounds were computed."]
     assert "Channel 0: the frame in the middle" in shown.text
-    remedy = f"is {state}: repair it by smlmlp-dask verify --repair out.zarr"
+    remedy = f"is {state}: repair it by smlmlp-dask verify --repair {folder}/out.zarr"
     assert any(line.startswith("Channel 1: chunk c/0/0/0") and line.endswith(remedy)
                for line in shown.of("bad"))  # fmt: skip
     assert len(shown.images) == 1
@@ -216,8 +216,8 @@ def test_damage_that_is_met_is_told_though_nothing_was_checked(folder):
     top = page("--no-verify").text.split(" Written ")[0]
     assert top.endswith(
         "Not all of it can be read, though the store was finished: Channel 0: chunk c/0/0/0 "
-        "(frames 0-11) of out.zarr/channel_0/0 is damaged: repair it by smlmlp-dask verify "
-        "--repair out.zarr The other chunks were not checked ( --no-verify )."
+        f"(frames 0-11) of {folder}/out.zarr/channel_0/0 is damaged: repair it by smlmlp-dask "
+        f"verify --repair {folder}/out.zarr The other chunks were not checked ( --no-verify )."
     )
 
 
