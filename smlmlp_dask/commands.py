@@ -192,7 +192,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     handler.setFormatter(logging.Formatter(shape, datefmt="%Y-%m-%d %H:%M:%S"))
     level = logging.WARNING if verbose else logging.CRITICAL
     logging.basicConfig(level=level, handlers=[handler])
-    logging.getLogger(__package__).setLevel(logging.INFO if verbose else logging.NOTSET)
+    logging.getLogger("smlmlp_dask").setLevel(logging.INFO if verbose else logging.NOTSET)
     if not verbose:
         from .cluster import quieten_distributed
 

@@ -71,7 +71,7 @@ def uses(function, roots):
 
 
 def our_uses():
-    for path in [*sorted(PACKAGE.glob("*.py")), BENCHMARK]:
+    for path in [*sorted(PACKAGE.rglob("*.py")), BENCHMARK]:
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef):
                 classes = annotated(function)

@@ -112,7 +112,7 @@ def test_the_reference_has_every_public_name():
 
 
 def examples_of_docstrings():
-    for path in sorted((ROOT / "smlmlp_dask").glob("*.py")):
+    for path in sorted((ROOT / "smlmlp_dask").rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         for start, _, text in PythonDocStringDocument.extract_docstrings(source):
             if ">>> " in text:

@@ -1,6 +1,5 @@
 """The project around the code: requirements in step, imports, the README."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -60,42 +59,6 @@ def test_import_loads_nothing_heavy():
     )
     assert shown.stdout.strip() == "[]"
     assert shown.stderr == ""
-
-
-#: A result shows itself: its methods call what draws it, once they are called.
-UPWARDS = {("store", "overview"), ("store", "views")}
-
-
-def rooms_in_order():
-    """Return the modules as CONTRIBUTING lists them: each may import those after it."""
-    table = (ROOT / ".github" / "CONTRIBUTING.md").read_text().split("|---|---|\n")[1]
-    rows = table.split("\n\n")[0].splitlines()
-    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
-
-
-def imported_rooms(module):
-    """Return what a module imports of ours when it runs, whether at once or in a function."""
-    tree = ast.parse(module.read_text())
-    for block in ast.walk(tree):
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
-            block.body = []
-    for statement in ast.walk(tree):
-        if isinstance(statement, ast.ImportFrom) and statement.level:
-            names = [statement.module] if statement.module else [n.name for n in statement.names]
-            yield from (name for name in names if not name.startswith("__"))
-
-
-def test_imports_point_downwards():
-    order = rooms_in_order()
-    files = [path for path in (ROOT / "smlmlp_dask").glob("*.py") if "__" not in path.stem]
-    assert sorted(order) == sorted(path.stem for path in files)
-    upwards = {
-        (path.stem, room)
-        for path in files
-        for room in imported_rooms(path)
-        if order.index(room) <= order.index(path.stem)
-    }
-    assert upwards == UPWARDS
 
 
 def test_public_names_are_documented():
