@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .kernels import MAX_RADIUS_PIX
-from .stack import shown
+from .messages import shown
 
 Pair: TypeAlias = tuple[float, float]
 

@@ -16,8 +16,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from .messages import one_line, printable
 from .paths import local_path
-from .stack import one_line, printable
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""

@@ -8,8 +8,8 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .messages import shown
 from .selection import check_dtype
-from .stack import shown
 from .units import Decoding
 
 

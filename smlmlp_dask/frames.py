@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile, TiffPage
 
-from .stack import SourceReadError, as_slice, named, one_line, within
+from .messages import one_line
+from .stack import SourceReadError, as_slice, named, within
 from .units import Decoding
 
 Offsets: TypeAlias = range | NDArray[np.int64]

@@ -14,7 +14,7 @@ from dask_image import ndfilters
 
 from . import backend, chunks
 from .kernels import Kernel
-from .stack import one_line
+from .messages import one_line
 
 FLOAT32_TAPS = 512
 """Taps up to which sums of float32 on a device are exact enough.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .stack import shown
+from .messages import shown
 
 _SUFFIXES = """
 .tif .tiff .btf .tf2 .tf8 .stk .raw .dat .bin .h5 .hdf5 .hdf .ims .nd2 .czi .lif .oib .oir .sif

@@ -10,7 +10,8 @@ from dask.utils import format_bytes
 
 from . import arguments, chunks
 from .filtering import SpatialMean
-from .stack import Stack, shown
+from .messages import shown
+from .stack import Stack
 from .workers import BASE_BYTES, Workers, active_workers, memory_limit_bytes, runs_own_threads
 
 Source: TypeAlias = str | os.PathLike[str]

@@ -6,9 +6,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from .messages import one_line
 from .records import source_identity
 from .sources import open_stacks, source_roots
-from .stack import Stack, one_line
+from .stack import Stack
 from .tiff import is_tiff
 
 

@@ -15,10 +15,11 @@ from jinja2 import Environment, StrictUndefined
 from . import __version__
 from .documents import Document, store_document
 from .kernels import gaussian_kernel, without_zero_ends
+from .messages import one_line, printable
 from .overview import draw_samples, warnings_of
 from .paths import local_path, refuse_inside
 from .samples import ChannelSample, raw_stacks, sample_channel
-from .stack import Stack, one_line, printable
+from .stack import Stack
 from .store import open_backgrounds, read_attributes, refusing_damage
 from .verify import verify_backgrounds
 from .zarrs import repair_command

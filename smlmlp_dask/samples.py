@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 from .kernels import gaussian_kernel
+from .messages import one_line
 from .reopening import reopened_channels
-from .stack import Stack, one_line
+from .stack import Stack
 from .store import SpatialMeanResult, read_attributes, refusing_damage
 
 LEVELS = 64

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from .described import DescribedMovie
 from .frames import FileMovie, PlainFrames
+from .messages import printable_errors, shown
 from .paths import absolute_path
 from .selection import (
     RawLayout,
@@ -25,7 +26,7 @@ from .selection import (
     raw_layout,
     select,
 )
-from .stack import Movie, Stack, printable_errors, shown
+from .stack import Movie, Stack
 from .tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
 from .zarrs import arrays_hint, is_node, open_zarr, store_of
 

@@ -1,15 +1,14 @@
 """A movie on disk, the part of it that is a channel, and the lazy array that reads it."""
 
-import reprlib
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .messages import printable
 from .units import Decoding
 
 TURNED_BYTES = 2**20
@@ -46,38 +45,6 @@ def named(frames: range) -> str:
     """Return how messages call these frames."""
     low, high = min(frames), max(frames)
     return f"frame {low}" if low == high else f"frames {low}-{high}"
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error on one line, or its type where it has none."""
-    return printable(" ".join(str(error).split())) or type(error).__name__
-
-
-def printable(text: str) -> str:
-    """Return a text in which nothing breaks the line or steers a terminal: a name may hold both."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def shown(value: object) -> str:
-    """Return how messages show a value: on one line, and not at length."""
-    text = printable(" ".join(_SHORT.repr(value).split()))
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-_SHORT = reprlib.Repr()  # what is nested without end, or very long, costs nothing
-_SHORT.maxstring = _SHORT.maxother = 1000
-
-
-@contextmanager
-def printable_errors() -> Iterator[None]:
-    """Let the messages of errors be `printable`, whatever names they quote."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError) as error:
-        error.args = tuple(printable(arg) if isinstance(arg, str) else arg for arg in error.args)
-        raise
 
 
 # One movie, and the part of it that is a channel

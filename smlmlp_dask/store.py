@@ -13,10 +13,11 @@ import numpy as np
 import zarr
 from zarr.errors import NodeNotFoundError
 
+from .messages import one_line
 from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
 from .paths import absolute_path
 from .records import Journal
-from .stack import Stack, one_line
+from .stack import Stack
 from .zarrs import open_stored
 
 if TYPE_CHECKING:

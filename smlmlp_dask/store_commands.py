@@ -21,8 +21,8 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     """
     from . import documents
     from .checking import glance
+    from .messages import printable
     from .screens import console, print_glance, print_json, summary
-    from .stack import printable
     from .store import open_backgrounds, progress, read_attributes, refusing_damage
 
     log_to_stderr(verbose=verbose)

@@ -12,7 +12,7 @@ import numpy as np
 from tifffile import TiffFile, TiffFileError, TiffPage, natural_sorted
 
 from .frames import CodedPages, FileMovie, Frames, PageFiles, PlainFrames, movie_shape, open_file
-from .stack import one_line
+from .messages import one_line
 from .tiff_pages import follow_on, pages_as_they_are
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})

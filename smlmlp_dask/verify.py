@@ -13,11 +13,12 @@ from .checking import Known, check, known, stored_plans
 from .chunks import Block
 from .filtering import SpatialMean, filter_chunk
 from .job import recorded_job
+from .messages import one_line
 from .paths import absolute_path
 from .pipeline import run_job
 from .records import differences
 from .reopening import reopened_channels
-from .stack import Stack, one_line
+from .stack import Stack
 from .storage import Storage
 from .store import open_backgrounds, refusing_damage
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.utils import format_bytes
 
+from .messages import one_line, printable
 from .samples import one_frame, raw_stacks
-from .stack import SourceReadError, one_line, printable
+from .stack import SourceReadError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
-from .stack import SourceReadError, as_rising, named, one_line, within
+from .messages import one_line
+from .stack import SourceReadError, as_rising, named, within
 from .storage import bulk_codecs
 from .units import Decoding, at_a_time, in_groups, touched
 
