@@ -13,10 +13,10 @@ from . import arguments, backend
 from .checking import known
 from .chunks import BlockPlan
 from .filtering import Engine, check_engine, engine_version
+from .identity import source_identity
 from .kernels import noise_correction, residual_kernel
 from .paths import absolute_path
 from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
-from .records import source_identity
 from .selection import as_plain
 from .sources import open_stacks, source_roots
 from .stack import SourceReadError

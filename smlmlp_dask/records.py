@@ -5,11 +5,10 @@ a journal, one line a finished block; when it is finished, the array holds the c
 chunk. (Files in an array's folder do not disturb Zarr; in a group's they would.)
 """
 
-import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,47 +37,6 @@ CONSEQUENCES = frozenset(
 
 OPTIONS = {"channels_mean_radii_pix": "--radius", "bboxes": "--bbox", "flips": "--flip"}
 """Settings that the command line calls otherwise."""
-
-
-def source_identity(path: Path) -> dict[str, Any]:
-    """Return what tells whether a source has changed, without reading its pixels.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file; a folder of TIFFs; or a Zarr store, with all of its arrays. Of folders, only those
-        files count that are read: notes, hidden files and links to nothing may come and go.
-
-    Returns
-    -------
-    dict
-        ``path``, ``files``, ``bytes``, ``newest`` (modification time, ns) and ``digest`` (of all
-        names, sizes and times).
-    """
-    entries = sorted(_entries(path))
-    digest = hashlib.blake2b(json.dumps(entries).encode(), digest_size=16).hexdigest()
-    return {
-        "path": str(path),
-        "files": len(entries),
-        "bytes": sum(size for _, size, _ in entries),
-        "newest": max((time for *_, time in entries), default=0),
-        "digest": digest,
-    }
-
-
-def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
-    from .tiff import tiff_names  # brings tifffile, which a look at a store does without
-    from .zarrs import is_node, stored_files
-
-    if path.is_file():
-        names: Iterable[tuple[str, Path]] = [(path.name, path)]
-    elif is_node(path):
-        names = ((os.path.relpath(file, path), file) for file in stored_files(path))
-    else:
-        names = ((name, path / name) for name in tiff_names(path, list(path.iterdir())))
-    for name, file in names:
-        status = file.stat()
-        yield name, status.st_size, status.st_mtime_ns
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from .identity import source_identity
 from .messages import one_line
-from .records import source_identity
 from .sources import open_stacks, source_roots
 from .stack import Stack
 from .tiff import is_tiff
