@@ -19,11 +19,11 @@ from .distributing import seen_by_workers, this_worker
 from .filtering import Engine, SpatialMean, filter_chunk
 from .job import Job, prepare
 from .jobs import run_tasks
+from .lock import check_owner, this_owner
 from .metadata import RECORDS
 from .paths import store_path
 from .planning import Source, side_by_side
 from .progress import Amount, progress_bar
-from .records import check_owner, this_owner
 from .stack import SourceReadError, Stack
 from .storage import Codec
 from .store import SpatialMeanResult, open_backgrounds, refusing_damage

@@ -25,6 +25,7 @@ from .checking import Known, check, known, recorded_blocks
 from .chunk_files import ChunkFiles, chunk_path
 from .chunks import BlockPlan
 from .durable import PARTIAL, sync_files, sync_folder, syncing
+from .lock import sole_writer
 from .metadata import (
     COPY,
     RECORDS,
@@ -34,7 +35,7 @@ from .metadata import (
     versions,
     write_metadata,
 )
-from .records import Journal, differences, sole_writer, still_there
+from .records import Journal, differences, still_there
 from .stack import SourceReadError
 from .storage import Storage
 
