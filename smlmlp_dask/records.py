@@ -1,58 +1,22 @@
-"""What stands beside the pixels of a store: who writes it, which blocks are done, checksums.
+"""The journal of a store: which blocks are done, and the checksums of their chunks.
 
-All of it lives in the folder of the Zarr array ``records``. While a job runs, that holds a lock and
-a journal, one line a finished block; when it is finished, the array holds the checksum of every
-chunk. (Files in an array's folder do not disturb Zarr; in a group's they would.)
+It lies in the folder of the Zarr array ``records``, next to the lock, while a job runs: a line a
+finished block. In the end the array holds the checksum of every chunk. (Files in an array's
+folder do not disturb Zarr; in a group's they would.)
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
 from dask.system import CPU_COUNT
 
 from .chunk_files import chunk_path, ends_in, is_whole
 from .chunks import Block, BlockPlan
 from .durable import sync_file, sync_files, write_whole
-
-CONSEQUENCES = frozenset(
-    {
-        "spatial_mean_sigmas",
-        "spatial_mean_kernels_y",
-        "spatial_mean_kernels_x",
-        "noise_corrections",
-        "plan",
-        "blocks",
-    }
-)
-"""Attributes of a store that follow from others: they say no more where those differ."""
-
-OPTIONS = {"channels_mean_radii_pix": "--radius", "bboxes": "--bbox", "flips": "--flip"}
-"""Settings that the command line calls otherwise."""
-
-
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Name every setting of a job in which a store and a new call differ, and not what follows."""
-    names = [name for name, value in wanted.items() if stored.get(name) != value]
-    chosen = [name for name in names if name not in CONSEQUENCES]
-    return [
-        f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
-        for name in chosen or names
-    ]
-
-
-def _named(setting: str) -> str:
-    return f"{setting} ({OPTIONS[setting]})" if setting in OPTIONS else setting
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def this_boot() -> str | None:

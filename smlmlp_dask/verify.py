@@ -16,7 +16,7 @@ from .job import recorded_job
 from .messages import one_line
 from .paths import absolute_path
 from .pipeline import run_job
-from .records import differences
+from .provenance import differences
 from .reopening import reopened_channels
 from .stack import Stack
 from .storage import Storage

@@ -35,7 +35,8 @@ from .metadata import (
     versions,
     write_metadata,
 )
-from .records import Journal, differences, still_there
+from .provenance import differences
+from .records import Journal, still_there
 from .stack import SourceReadError
 from .storage import Storage
 

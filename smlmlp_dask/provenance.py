@@ -1,0 +1,39 @@
+"""In which settings a store and a new call of the same job differ, in words."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+CONSEQUENCES = frozenset(
+    {
+        "spatial_mean_sigmas",
+        "spatial_mean_kernels_y",
+        "spatial_mean_kernels_x",
+        "noise_corrections",
+        "plan",
+        "blocks",
+    }
+)
+"""Attributes of a store that follow from others: they say no more where those differ."""
+
+OPTIONS = {"channels_mean_radii_pix": "--radius", "bboxes": "--bbox", "flips": "--flip"}
+"""Settings that the command line calls otherwise."""
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Name every setting of a job in which a store and a new call differ, and not what follows."""
+    names = [name for name, value in wanted.items() if stored.get(name) != value]
+    chosen = [name for name in names if name not in CONSEQUENCES]
+    return [
+        f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
+        for name in chosen or names
+    ]
+
+
+def _named(setting: str) -> str:
+    return f"{setting} ({OPTIONS[setting]})" if setting in OPTIONS else setting
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
