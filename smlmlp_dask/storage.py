@@ -1,19 +1,13 @@
 """How backgrounds are kept: the codec of their chunks, and how many bits of them."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
-import zarr
-import zarr.core.codec_pipeline
 from numcodecs import BitRound, Blosc
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 Codec: TypeAlias = Literal["fast", "small", "none"]
-
-FUSED_PIPELINE = "FusedCodecPipeline"
-"""Of zarr 3.4 and later: decodes the chunks of a read without a coroutine for each."""
 
 MANTISSA_BITS = 23
 """Of float32."""
@@ -31,19 +25,6 @@ Measured on float32 backgrounds of camera counts: LZ4 with byte shuffle is as fa
 bit shuffle, smaller, and twice as fast to read. Zstandard packs 9 % tighter and takes twice as long
 to write; level 3 in Blosc's own small blocks is no smaller, and takes twice as long again.
 """
-
-
-def bulk_codecs() -> AbstractContextManager[Any]:
-    """Let arrays that are opened in the ``with`` block use zarr's faster codec pipeline.
-
-    On 2 cores, tiled chunks were read 1.3 times as fast. Arrays keep the pipeline they were opened
-    with, so that the setting need not last.
-    """
-    if not hasattr(zarr.core.codec_pipeline, FUSED_PIPELINE):
-        return nullcontext()
-    chosen = {"codec_pipeline.path": f"zarr.core.codec_pipeline.{FUSED_PIPELINE}"}
-    setting: AbstractContextManager[Any] = zarr.config.set(chosen)
-    return setting
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -15,14 +15,17 @@ from typing import Any, Self
 
 import numpy as np
 import zarr
+import zarr.core.codec_pipeline
 from numpy.typing import NDArray
 from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
 from .messages import one_line
 from .stack import SourceReadError, as_rising, named, within
-from .storage import bulk_codecs
 from .units import Decoding, at_a_time, in_groups, touched
+
+FUSED_PIPELINE = "FusedCodecPipeline"
+"""Of zarr 3.4 and later: decodes the chunks of a read without a coroutine for each."""
 
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 # Metadata and chunks as they are named: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
@@ -398,3 +401,16 @@ def _axes(path: Path, shape: tuple[int, ...], names: Sequence[str] | None) -> tu
     if long:
         return (long[0], ndim - 2, ndim - 1)
     return (names.index("t") if "t" in names else ndim - 3, ndim - 2, ndim - 1)
+
+
+def bulk_codecs() -> AbstractContextManager[Any]:
+    """Let arrays that are opened in the ``with`` block use zarr's faster codec pipeline.
+
+    On 2 cores, tiled chunks were read 1.3 times as fast. Arrays keep the pipeline they were opened
+    with, so that the setting need not last.
+    """
+    if not hasattr(zarr.core.codec_pipeline, FUSED_PIPELINE):
+        return nullcontext()
+    chosen = {"codec_pipeline.path": f"zarr.core.codec_pipeline.{FUSED_PIPELINE}"}
+    setting: AbstractContextManager[Any] = zarr.config.set(chosen)
+    return setting
