@@ -36,7 +36,7 @@ def source_identity(path: Path) -> dict[str, Any]:
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
     from .tiff import tiff_names  # brings tifffile, which a look at a store does without
-    from .zarrs import is_node, stored_files
+    from .zarr_nodes import is_node, stored_files
 
     if path.is_file():
         names: Iterable[tuple[str, Path]] = [(path.name, path)]

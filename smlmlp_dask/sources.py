@@ -28,7 +28,8 @@ from .selection import (
 )
 from .stack import Movie, Stack
 from .tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
-from .zarrs import arrays_hint, is_node, open_zarr, store_of
+from .zarr_nodes import is_node, store_of
+from .zarrs import arrays_hint, open_zarr
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -1,8 +1,6 @@
 """Movies in Zarr arrays and OME-Zarr images."""
 
-import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +21,10 @@ from zarr.storage import LocalStore
 from .messages import one_line
 from .stack import SourceReadError, as_rising, named, within
 from .units import Decoding, at_a_time, in_groups, touched
+from .zarr_nodes import arrays_in, is_array, is_node
 
 FUSED_PIPELINE = "FusedCodecPipeline"
 """Of zarr 3.4 and later: decodes the chunks of a read without a coroutine for each."""
-
-_ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
-# Metadata and chunks as they are named: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
-_FILES = re.compile(r"zarr\.json|\.zarray|\.zgroup|\.zattrs|\.zmetadata|c|(c\.)?\d+(\.\d+)*")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,7 +172,7 @@ def open_stored(path: Path, store: Path) -> ZarrMovie:
 
 def open_zarr(path: Path) -> ZarrMovie:
     """Open an array, an OME-Zarr image, or a group with exactly one 3-D array."""
-    if _is_array(path):
+    if is_array(path):
         array = _zarr_array(path)
         names = _axes_in_image(path) or _dimension_names(array)
         return ZarrMovie(path=str(path), array=array, axes=_axes(path, array.shape, names))
@@ -188,7 +183,7 @@ def open_zarr(path: Path) -> ZarrMovie:
         return ZarrMovie(
             path=str(path / dataset), array=array, axes=_axes(path, array.shape, names)
         )
-    arrays = [(found, _zarr_array(found)) for found in _arrays_in(path)]
+    arrays = [(found, _zarr_array(found)) for found in arrays_in(path)]
     movies = [(found, array) for found, array in arrays if array.ndim == 3]
     if len(movies) != 1:
         raise ValueError(
@@ -200,64 +195,11 @@ def open_zarr(path: Path) -> ZarrMovie:
     return ZarrMovie(path=str(found), array=array, axes=axes)
 
 
-def is_node(folder: Path) -> bool:
-    """Tell whether a folder is a Zarr array or group."""
-    return any((folder / name).is_file() for name in _ZARR_METADATA)
-
-
-def stored_files(store: Path) -> Iterator[Path]:
-    """Find the metadata and chunks of all arrays in a store; links to nothing are no chunks."""
-    folders = [store]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(folder) as found:
-            for entry in found:
-                if entry.is_dir():
-                    if not (entry.is_symlink() and _leads_back(Path(entry.path), store)):
-                        folders.append(Path(entry.path))
-                elif _FILES.fullmatch(entry.name) and entry.is_file():
-                    yield Path(entry.path)
-
-
-def _leads_back(link: Path, store: Path) -> bool:
-    """Tell whether a link leads to a folder above itself."""
-    above = [folder for folder in link.parents if folder.is_relative_to(store)]
-    return link.resolve() in {folder.resolve() for folder in above}
-
-
-def _is_array(node: Path) -> bool:
-    """Tell whether a folder is a Zarr array; one with damaged metadata fails when opened."""
-    document = node / "zarr.json"
-    if not document.is_file():
-        return (node / ".zarray").is_file()
-    try:
-        return bool(json.loads(document.read_bytes())["node_type"] != "group")
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return True
-
-
-def store_of(path: Path) -> Path | None:
-    """Return the outermost Zarr group around a path."""
-    stores = [parent for parent in path.absolute().parents if is_node(parent)]
-    return stores[-1] if stores else None
-
-
-def _arrays_in(folder: Path) -> Iterator[Path]:
-    """Find the arrays below a group, also in groups that have no metadata of their own."""
-    for child in sorted(folder.iterdir()):
-        if not child.is_dir():
-            continue
-        if _is_array(child):
-            yield child
-        elif not child.is_symlink():
-            yield from _arrays_in(child)
-
-
 def arrays_hint(store: Path) -> str:
     """Return what an error message says of the arrays that a store does have."""
-    if _is_array(store):
+    if is_array(store):
         return f"pass {store}, which is one array"
-    shapes = {found: _zarr_array(found).shape for found in _arrays_in(store)}
+    shapes = {found: _zarr_array(found).shape for found in arrays_in(store)}
     if not shapes:
         return f"{store} has no arrays; pass another path"
     listed = [f"{found.relative_to(store).as_posix()} {shape}" for found, shape in shapes.items()]
@@ -314,7 +256,7 @@ def _ome_image(group: Path) -> tuple[str, list[str]] | None:
             f"{group} names {dataset!r} as its full-resolution array, which lies outside: pass "
             "the array's own path if you trust it"
         )
-    if not _is_array(group / dataset):
+    if not is_array(group / dataset):
         raise ValueError(
             f"{group} names {dataset!r} as its full-resolution array, which is no Zarr array: "
             f"{arrays_hint(group)}"

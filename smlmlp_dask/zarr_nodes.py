@@ -1,0 +1,64 @@
+"""Zarr as folders: arrays, groups, and the files of both."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+# Metadata and chunks as they are named: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
+_FILES = re.compile(r"zarr\.json|\.zarray|\.zgroup|\.zattrs|\.zmetadata|c|(c\.)?\d+(\.\d+)*")
+
+
+def is_node(folder: Path) -> bool:
+    """Tell whether a folder is a Zarr array or group."""
+    return any((folder / name).is_file() for name in _ZARR_METADATA)
+
+
+def stored_files(store: Path) -> Iterator[Path]:
+    """Find the metadata and chunks of all arrays in a store; links to nothing are no chunks."""
+    folders = [store]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.is_dir():
+                    if not (entry.is_symlink() and _leads_back(Path(entry.path), store)):
+                        folders.append(Path(entry.path))
+                elif _FILES.fullmatch(entry.name) and entry.is_file():
+                    yield Path(entry.path)
+
+
+def _leads_back(link: Path, store: Path) -> bool:
+    """Tell whether a link leads to a folder above itself."""
+    above = [folder for folder in link.parents if folder.is_relative_to(store)]
+    return link.resolve() in {folder.resolve() for folder in above}
+
+
+def is_array(node: Path) -> bool:
+    """Tell whether a folder is a Zarr array; one with damaged metadata fails when opened."""
+    document = node / "zarr.json"
+    if not document.is_file():
+        return (node / ".zarray").is_file()
+    try:
+        return bool(json.loads(document.read_bytes())["node_type"] != "group")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return True
+
+
+def store_of(path: Path) -> Path | None:
+    """Return the outermost Zarr group around a path."""
+    stores = [parent for parent in path.absolute().parents if is_node(parent)]
+    return stores[-1] if stores else None
+
+
+def arrays_in(folder: Path) -> Iterator[Path]:
+    """Find the arrays below a group, also in groups that have no metadata of their own."""
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir():
+            continue
+        if is_array(child):
+            yield child
+        elif not child.is_symlink():
+            yield from arrays_in(child)
