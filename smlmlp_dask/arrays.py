@@ -1,7 +1,6 @@
 """Stacks and targets that callers pass to `bkgd_spatial_mean`: checked, and as Dask arrays."""
 
 import math
-import uuid
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +12,7 @@ import zarr
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from . import backend, chunks
+from .ndimage import view_stack
 
 
 def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
@@ -203,19 +203,6 @@ def _lazy_zarr(array: "zarr.Array[Any]") -> da.Array:
     )
     lazy: da.Array = da.from_array(array, chunks=blocks, name=False, inline_array=True)
     return lazy
-
-
-def view_stack(array: Any) -> da.Array:
-    """Cut an array in memory into views; `da.from_array` would copy all of it."""
-    frames, height, width = array.shape
-    runs = chunks.split(frames, chunks.frames_per_block(height * width))
-    name = f"stack-{uuid.uuid4().hex}"  # hashing the pixels would read them all
-    graph = {}
-    start = 0
-    for i, run in enumerate(runs):
-        graph[name, i, 0, 0] = array[start : start + run]
-        start += run
-    return da.Array(graph, name, (runs, (height,), (width,)), meta=array[:0, :0, :0])
 
 
 def _overlap(one: Any, other: Any) -> bool:

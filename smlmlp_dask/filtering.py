@@ -63,8 +63,7 @@ def filter_chunk(
     kernels = mean.folded(frames.shape[1:])
     if engine != "dask-image" and not cuda:
         return correlate_chunk(frames, kernels, threads)
-    from .arrays import view_stack
-    from .ndimage import correlate_on_device, correlate_stack
+    from .ndimage import correlate_on_device, correlate_stack, view_stack
 
     if cuda:
         return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]

@@ -1,5 +1,6 @@
 """The plain engine: both passes through dask-image, for NumPy chunks and for blocks on a device."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -153,3 +154,16 @@ def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterato
             f"{backend.BLOCKS_AT_ONCE} blocks are there at a time ({one_line(error)}): {remedy}, "
             "or end what else uses the GPU"
         ) from error
+
+
+def view_stack(array: Any) -> da.Array:
+    """Cut an array in memory into views; `da.from_array` would copy all of it."""
+    frames, height, width = array.shape
+    runs = chunks.split(frames, chunks.frames_per_block(height * width))
+    name = f"stack-{uuid.uuid4().hex}"  # hashing the pixels would read them all
+    graph = {}
+    start = 0
+    for i, run in enumerate(runs):
+        graph[name, i, 0, 0] = array[start : start + run]
+        start += run
+    return da.Array(graph, name, (runs, (height,), (width,)), meta=array[:0, :0, :0])
