@@ -7,12 +7,12 @@ from . import backend  # noqa: F401 - before Dask and Zarr, which a damaged CuPy
 
 if TYPE_CHECKING:
     from .background import bkgd_spatial_mean
+    from .channels import open_channels
     from .described import DescribedMovie
     from .dry_run import plan_spatial_mean
     from .kernels import gaussian_kernel, noise_correction
     from .pipeline import run_spatial_mean
     from .simulate import simulate_movie
-    from .sources import open_channels
     from .store import open_backgrounds
     from .verify import verify_backgrounds
 
@@ -28,7 +28,7 @@ _ROOMS = {
     "noise_correction": "kernels",
     "run_spatial_mean": "pipeline",
     "simulate_movie": "simulate",
-    "open_channels": "sources",
+    "open_channels": "channels",
     "open_backgrounds": "store",
     "verify_backgrounds": "verify",
 }

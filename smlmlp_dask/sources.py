@@ -1,4 +1,4 @@
-"""Paths to lazy stacks: Zarr, OME-Zarr, TIFF, folders of TIFFs and headerless movies.
+"""Paths to stacks: Zarr, OME-Zarr, TIFF, folders of TIFFs and headerless movies.
 
 A source is opened once, for its metadata. What goes into the graph is small: each task gets the
 path and the place of its own block, opens the file for itself and reads that block.
@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from numpy.typing import DTypeLike
 
@@ -31,98 +31,8 @@ from .tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
 from .zarr_nodes import is_node, store_of
 from .zarrs import arrays_hint, open_zarr
 
-if TYPE_CHECKING:
-    import dask.array as da
-
 Source: TypeAlias = str | os.PathLike[str]
 Box: TypeAlias = Sequence[int]
-
-
-def open_channels(
-    *sources: Source,
-    bboxes: Sequence[Sequence[Box] | None] | None = None,
-    flips: Sequence[tuple[bool, bool] | None] | None = None,
-    frames: slice | None = None,
-    raw_shape: Sequence[int] | None = None,
-    raw_dtype: DTypeLike | None = None,
-) -> "list[da.Array]":
-    """Open movies as lazy stacks, one per channel.
-
-    Only metadata are read: headers, shapes and frame counts are checked here, pixels are read
-    when a stack is computed.
-
-    Parameters
-    ----------
-    *sources : str or os.PathLike
-        Local paths, in which ``~`` is the home folder. Each is one of
-
-        - a Zarr array (format 2 or 3), also inside a store: ``movie.zarr/0``. It has axes
-          (frame, y, x), and names of axes that say otherwise are refused; axes of an OME-Zarr
-          image that are 1 long are dropped;
-        - a Zarr group: an OME-Zarr 0.4 or 0.5 image (its full resolution), or a group with
-          exactly one 3-D array;
-        - a TIFF, BigTIFF, ImageJ or OME-TIFF of one page per frame, compressed or not;
-        - a folder or a glob pattern of TIFFs, joined in natural order (2 before 10): single
-          pages are the frames, stacks follow one another. Hidden and other files are ignored;
-        - any other file: a headerless movie, described by `raw_shape` and `raw_dtype`.
-    bboxes : sequence, optional
-        Per source a list of boxes (x0, y0, x1, y1), each a channel ``[:, y0:y1, x0:x1]``, or
-        None for the whole frame. By default every source is one channel of whole frames.
-    flips : sequence, optional
-        Per channel (flip_y, flip_x), or None for neither. Channels count after `bboxes`.
-    frames : slice, optional
-        Frames taken from every source, as Python slices a list.
-    raw_shape : (int, int, int), optional
-        (frame, y, x) of the headerless movies.
-    raw_dtype : dtype, optional
-        Their NumPy dtype with its byte order, such as ``">u2"``.
-
-    Returns
-    -------
-    list of dask.array.Array
-        Stacks (frame, y, x) with the source's dtype in native byte order. Blocks are whole
-        frames, or storage tiles where a Zarr array is tiled in y or x; along frames they hold
-        near 16 MiB of float32 and end where storage chunks end, so that no chunk is
-        decoded by two blocks. Channels cut from one source share its reading tasks.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a source does not exist, or a folder or glob has no TIFF.
-    TypeError
-        If a dtype is not a real integer or float, or an argument is of the wrong type.
-    ValueError
-        If a source is damaged, cut short, or not one movie of gray frames; if a box, a flip, a
-        slice or a raw movie's description does not fit.
-    SourceReadError
-        When a stack is computed: if pixels cannot be read. It names path, frames and Zarr chunk.
-
-    Examples
-    --------
-    >>> from smlmlp_dask import open_channels
-    >>> [movie] = open_channels("movie.tif")
-    >>> movie
-    dask.array<open-channels..., shape=(120, 64, 96), dtype=uint16, chunksize=(120, 64, 96), ...>
-
-    Two channels side by side on one camera, the right one mirrored:
-
-    >>> left, right = open_channels(
-    ...     "movie.tif",
-    ...     bboxes=[[(0, 0, 48, 64), (48, 0, 96, 64)]],
-    ...     flips=[None, (False, True)],
-    ... )
-    >>> bool((right[0] == movie[0, :, :47:-1]).all())
-    True
-    """
-    from .lazy import cut, lazy  # which bring dask.array
-
-    groups = _open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
-    channels = []
-    for stacks in groups:
-        movie = stacks[0].movie
-        whole = lazy(Stack.of(movie, stacks[0].frames))
-        channels += [cut(whole, stack) for stack in stacks]
-    return channels
 
 
 def open_stacks(
@@ -137,7 +47,7 @@ def open_stacks(
 
     Parameters, errors and channels are those of `open_channels`.
     """
-    groups = _open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
+    groups = open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
     return [stack for stacks in groups for stack in stacks]
 
 
@@ -188,7 +98,7 @@ def source_roots(source: Source) -> list[Path]:
 
 
 @printable_errors()
-def _open_groups(
+def open_groups(
     sources: Sequence[object],
     bboxes: object,
     flips: object,

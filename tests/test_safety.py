@@ -14,9 +14,9 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
+from smlmlp_dask.channels import open_channels
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.messages import one_line, printable, printable_errors
-from smlmlp_dask.sources import open_channels
 from smlmlp_dask.stack import SourceReadError
 from smlmlp_dask.tiff import open_tiff
 
