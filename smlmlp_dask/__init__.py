@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .dry_run import plan_spatial_mean
     from .kernels import gaussian_kernel, noise_correction
     from .pipeline import run_spatial_mean
+    from .result import open_backgrounds
     from .simulate import simulate_movie
-    from .store import open_backgrounds
     from .verify import verify_backgrounds
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ _ROOMS = {
     "run_spatial_mean": "pipeline",
     "simulate_movie": "simulate",
     "open_channels": "channels",
-    "open_backgrounds": "store",
+    "open_backgrounds": "result",
     "verify_backgrounds": "verify",
 }
 

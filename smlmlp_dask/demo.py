@@ -15,8 +15,8 @@ from .background import bkgd_spatial_mean
 from .overview import plot_result, write_picture
 from .paths import absolute_path
 from .pipeline import run_spatial_mean
+from .result import SpatialMeanResult
 from .simulate import SimulatedMovie, simulate_movie
-from .store import SpatialMeanResult
 
 FRAME_SIZES = ((256, 256), (192, 320))
 """(height, width) of the two channels: cameras need not agree."""

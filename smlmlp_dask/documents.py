@@ -30,7 +30,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .store import Progress, open_backgrounds, progress, read_attributes, refusing_damage
+from .result import open_backgrounds
+from .store import Progress, progress, read_attributes, refusing_damage
 from .verify import Report
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from .diagnostics import LARGEST_SHARE
 from .kernels import gaussian_kernel, residual_kernel, without_zero_ends
 from .plots import WARNING_COLOUR, FrameRow, Picture, draw_frames
-from .samples import PERCENTILES, ChannelSample, sample_channels
-from .store import SpatialMeanResult
+from .samples import PERCENTILES, ChannelSample, Result, sample_channels
 
 SUFFIXES = (".png", ".svg", ".pdf")
 """Pictures that can be written."""
@@ -31,7 +30,7 @@ _WARNING_CHARACTERS = 140
 _DPI = 150
 
 
-def plot_result(result: SpatialMeanResult, frame: int | None = None) -> Picture:
+def plot_result(result: Result, frame: int | None = None) -> Picture:
     """Draw a finished result.
 
     For each channel: one frame (raw, background, signal, in camera counts), the kernel of the

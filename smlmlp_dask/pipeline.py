@@ -24,9 +24,10 @@ from .metadata import RECORDS
 from .paths import store_path
 from .planning import Source, side_by_side
 from .progress import Amount, progress_bar
+from .result import SpatialMeanResult, open_backgrounds
 from .stack import SourceReadError, Stack
 from .storage import Codec
-from .store import SpatialMeanResult, open_backgrounds, refusing_damage
+from .store import refusing_damage
 from .workers import active_client, count_workers
 from .writing import check_destination, writing
 

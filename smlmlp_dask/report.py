@@ -18,9 +18,10 @@ from .kernels import gaussian_kernel, without_zero_ends
 from .messages import one_line, printable
 from .overview import draw_samples, warnings_of
 from .paths import local_path, refuse_inside
+from .result import open_backgrounds
 from .samples import ChannelSample, raw_stacks, sample_channel
 from .stack import Stack
-from .store import open_backgrounds, read_attributes, refusing_damage
+from .store import read_attributes, refusing_damage
 from .verify import verify_backgrounds
 from .zarrs import repair_command
 

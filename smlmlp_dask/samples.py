@@ -5,7 +5,7 @@ A store may hold 10⁷ frames: what is read here depends on the size of a frame 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from .kernels import gaussian_kernel
 from .messages import one_line
 from .reopening import reopened_channels
 from .stack import Stack
-from .store import SpatialMeanResult, read_attributes, refusing_damage
+from .store import read_attributes, refusing_damage
 
 LEVELS = 64
 """Frames on which the level of the background is measured."""
@@ -27,6 +27,30 @@ PERCENTILES = (10, 50, 90)
 """Of a frame's pixels: the level of the background, and how much it differs in the frame."""
 
 _LARGEST_SIDE = 1024  # of the part around a frame's centre that stands for the frame
+
+
+class Result(Protocol):
+    """What pictures need of a result; a `SpatialMeanResult` has it."""
+
+    @property
+    def stacks(self) -> list[Stack]:
+        """The backgrounds on disk."""
+
+    @property
+    def bkgds(self) -> list[Any]:
+        """The same as Dask arrays."""
+
+    @property
+    def noise_corrections(self) -> list[np.float32]:
+        """One factor per channel."""
+
+    @property
+    def info(self) -> dict[str, list[Any]]:
+        """Radii, sigmas and residual kernels."""
+
+    @property
+    def path(self) -> Path:
+        """The store."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +128,7 @@ def one_frame(stack: Stack, frame: int) -> npt.NDArray[Any]:
     return pixels
 
 
-def sample_channels(result: SpatialMeanResult, frame: int | None = None) -> list[ChannelSample]:
+def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSample]:
     """Read what a picture of a result shows.
 
     Parameters
@@ -129,7 +153,7 @@ def sample_channels(result: SpatialMeanResult, frame: int | None = None) -> list
 
 
 def sample_channel(
-    result: SpatialMeanResult, channel: int, raw_stack: Stack | str, frame: int | None = None
+    result: Result, channel: int, raw_stack: Stack | str, frame: int | None = None
 ) -> ChannelSample:
     """Read what a picture of one channel shows; see `sample_channels`.
 

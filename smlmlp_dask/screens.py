@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .jobs import REGION_TASKS
-from .store import SpatialMeanResult
+from .result import SpatialMeanResult
 from .verify import Report
 
 if TYPE_CHECKING:

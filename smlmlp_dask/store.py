@@ -1,152 +1,17 @@
-"""The output group on disk, to be read: what it says of itself, how far it is, its pixels."""
+"""The output group on disk, to be read: what it says of itself, and how far it is."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import zarr
 from zarr.errors import NodeNotFoundError
 
 from .messages import one_line
 from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
-from .paths import absolute_path
 from .records import Journal
-from .stack import Stack
-from .zarrs import open_stored
-
-if TYPE_CHECKING:
-    import dask.array as da
-    from matplotlib.figure import Figure
-
-KERNEL_KEYS = ("spatial_mean_kernels_y", "spatial_mean_kernels_x")
-
-
-class SpatialMeanResult:
-    """Backgrounds on disk and what is needed to use them.
-
-    Each access gives new lists, dictionaries and kernels: they are the caller's, to be multiplied
-    in place or changed otherwise, and the result stays as it is.
-
-    Attributes
-    ----------
-    stacks : list of Stack
-        The backgrounds on disk, one per channel, as `bkgds` reads them.
-    bkgds : list of dask.array.Array
-        One lazy float32 stack (frame, y, x) per channel, in camera counts; of the same names and
-        graphs at each access.
-    noise_corrections : list of numpy.float32
-        One factor per channel: the noise of (raw - background) over that of raw.
-    info : dict
-        Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them.
-    path : pathlib.Path
-        The store.
-    """
-
-    def __init__(
-        self,
-        stacks: Sequence[Stack],
-        noise_corrections: Sequence[np.float32],
-        info: dict[str, list[Any]],
-        path: Path,
-    ) -> None:
-        self._stacks = tuple(stacks)
-        self._noise_corrections = tuple(noise_corrections)
-        self._info = deepcopy(info)
-        self._path = path
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(noise_corrections={self.noise_corrections}, info={self._info}, "
-            f"path={self.path!r})"
-        )
-
-    @property
-    def stacks(self) -> list[Stack]:
-        """The backgrounds on disk, one per channel, as `bkgds` reads them."""
-        return list(self._stacks)
-
-    @property
-    def bkgds(self) -> "list[da.Array]":
-        """One lazy float32 stack (frame, y, x) per channel, in camera counts."""
-        # Dask's arrays can be assigned to; a copy has the name and the graph of the original.
-        return [bkgd.copy() for bkgd in self._bkgds]
-
-    @cached_property
-    def _bkgds(self) -> "tuple[da.Array, ...]":
-        from .lazy import lazy  # which brings dask.array
-
-        return tuple(lazy(stack) for stack in self._stacks)
-
-    @property
-    def noise_corrections(self) -> list[np.float32]:
-        """One factor per channel: the noise of (raw - background) over that of raw."""
-        return list(self._noise_corrections)
-
-    @property
-    def info(self) -> dict[str, list[Any]]:
-        """Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them."""
-        return deepcopy(self._info)
-
-    @property
-    def path(self) -> Path:
-        """The store."""
-        return self._path
-
-    # A notebook asks the object itself; what draws is loaded only then.
-
-    def _repr_html_(self) -> str:
-        from .views import result_html
-
-        return result_html(self)
-
-    def plot(self, frame: int | None = None) -> "Figure":
-        """Draw a frame of each channel, kernels and the background over time; see `plot_result`.
-
-        Parameters
-        ----------
-        frame : int, optional
-            Number of the frame; by default the one in the middle of each channel.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            A notebook shows it; ``figure.savefig("picture.svg")`` writes it.
-
-        Raises
-        ------
-        ValueError
-            If a channel has no such frame.
-        OSError
-            If backgrounds cannot be read.
-        """
-        from .overview import plot_result
-
-        return plot_result(self, frame)
-
-    def browse(self) -> Any:
-        """Return a slider through the frames, each read when it is shown; see `browse_result`.
-
-        Returns
-        -------
-        ipywidgets.VBox
-            To be shown by a notebook.
-
-        Raises
-        ------
-        RuntimeError
-            If ipywidgets is not installed: it comes with the extra ``notebooks``.
-        ValueError, OSError
-            If there is no frame, or the store cannot be read.
-        """
-        from .views import browse_result
-
-        return browse_result(self)
 
 
 @dataclass(frozen=True)
@@ -165,64 +30,6 @@ def progress(path: Path) -> Progress:
     if attributes.get("finished") is True:
         return Progress(total, total)
     return Progress(len(Journal.read(path / RECORDS / "journal").done), total)
-
-
-def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
-    """Open a finished store of backgrounds, lazily.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A store written by `run_spatial_mean` or ``smlmlp-dask run``.
-
-    Returns
-    -------
-    SpatialMeanResult
-        As `run_spatial_mean` returned it: lazy backgrounds in blocks of whole chunks near
-        16 MiB, noise corrections and info. Computing them raises `SourceReadError` where a chunk
-        is missing or its checksum does not fit.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing is there.
-    ValueError
-        If it is no such store, or an unfinished one.
-
-    Examples
-    --------
-    >>> from smlmlp_dask import open_backgrounds, run_spatial_mean
-    >>> path = run_spatial_mean("movie.tif", "background.zarr", 7.0).path
-    >>> result = open_backgrounds(path)
-    >>> frame = result.bkgds[0][60].compute()
-    >>> frame.shape, frame.dtype.name
-    ((64, 96), 'float32')
-    >>> result.info["spatial_mean_sigmas"]
-    [(3.5, 3.5)]
-    """
-    path = absolute_path(path)
-    attributes = read_attributes(path)
-    if attributes.get("finished") is not True:
-        raise ValueError(
-            f"{path} is not finished: its backgrounds are incomplete; go on with it by resume=True "
-            "(smlmlp-dask run ... --resume), or delete it"
-        )
-    with refusing_damage(path, ValueError, OSError):
-        n_channels = len(attributes["noise_corrections"])
-        movies = [open_stored(path / f"channel_{i}" / "0", path) for i in range(n_channels)]
-        info: dict[str, list[Any]] = {
-            **{
-                key: [(float(y), float(x)) for y, x in attributes[key]]
-                for key in ("channels_mean_radii_pix", "spatial_mean_sigmas")
-            },
-            **{key: [np.array(k, np.float32) for k in attributes[key]] for key in KERNEL_KEYS},
-        }
-        corrections = [np.float32(factor) for factor in attributes["noise_corrections"]]
-        if any(len(entries) != n_channels for entries in info.values()):
-            raise ValueError(f"not all of {', '.join(info)} are of {n_channels} channels")
-    info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
-    stacks = [Stack.of(movie, range(movie.shape[0])) for movie in movies]
-    return SpatialMeanResult(stacks, corrections, info, path)
 
 
 @contextmanager

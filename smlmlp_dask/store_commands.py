@@ -22,8 +22,9 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     from . import documents
     from .checking import glance
     from .messages import printable
+    from .result import open_backgrounds
     from .screens import console, print_glance, print_json, summary
-    from .store import open_backgrounds, progress, read_attributes, refusing_damage
+    from .store import progress, read_attributes, refusing_damage
 
     log_to_stderr(verbose=verbose)
     if as_json:
@@ -160,8 +161,8 @@ def plot(
     smlmlp-dask plot background.zarr -o picture.svg --frame 1000
     """
     from . import overview  # which brings matplotlib
+    from .result import open_backgrounds
     from .screens import console
-    from .store import open_backgrounds
 
     log_to_stderr(verbose=verbose)
     result = open_backgrounds(path)

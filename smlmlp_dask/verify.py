@@ -18,9 +18,10 @@ from .paths import absolute_path
 from .pipeline import run_job
 from .provenance import differences
 from .reopening import reopened_channels
+from .result import open_backgrounds
 from .stack import Stack
 from .storage import Storage
-from .store import open_backgrounds, refusing_damage
+from .store import refusing_damage
 
 
 @dataclass(frozen=True)

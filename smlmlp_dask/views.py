@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .samples import Result
     from .stack import Stack
-    from .store import SpatialMeanResult
 
 THUMBNAILS = 8
 """Channels that get a small picture."""
@@ -30,7 +30,7 @@ _NOTHING = "\N{EN DASH}"
 _UNREADABLE = '<b style="color: #991b1b">'
 
 
-def result_html(result: SpatialMeanResult) -> str:
+def result_html(result: Result) -> str:
     """Return a table of the channels, each with a small picture of the frame in its middle.
 
     For a picture one chunk is decoded. Where it cannot be read, its cell says why, and the heading
@@ -63,7 +63,7 @@ def result_html(result: SpatialMeanResult) -> str:
     return f"{header}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _row(result: SpatialMeanResult, channel: int, bkgd: Any, picture: str) -> str:
+def _row(result: Result, channel: int, bkgd: Any, picture: str) -> str:
     radius_y, radius_x = result.info["channels_mean_radii_pix"][channel]
     cells = (
         str(channel),
@@ -81,7 +81,7 @@ def _block_bytes(bkgd: Any) -> int:
     return int(np.prod(bkgd.chunksize)) * int(bkgd.dtype.itemsize)
 
 
-def _thumbnail(result: SpatialMeanResult, channel: int) -> str:
+def _thumbnail(result: Result, channel: int) -> str:
     # Shown for every cell that ends in a result: a store that has gone must not break that.
     try:
         stack = result.stacks[channel]
@@ -118,7 +118,7 @@ def _small_png(pixels: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def browse_result(result: SpatialMeanResult) -> Any:
+def browse_result(result: Result) -> Any:
     """Return a slider through the frames of a result: raw, background and signal.
 
     Each position reads the chunks that hold that one frame, of the store and of the movie, in this

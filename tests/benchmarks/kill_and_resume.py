@@ -38,7 +38,8 @@ import zarr
 from smlmlp_dask.chunk_files import chunk_path
 from smlmlp_dask.pipeline import run_spatial_mean
 from smlmlp_dask.records import Journal
-from smlmlp_dask.store import open_backgrounds, read_attributes
+from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store import read_attributes
 from smlmlp_dask.workers import local_threads
 
 if TYPE_CHECKING:
