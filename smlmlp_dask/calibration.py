@@ -17,11 +17,11 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from .block import Task, filter_and_store
 from .chunk_files import ChunkFiles, chunk_path
 from .chunks import Block
 from .described import DescribedMovie
 from .filtering import Engine, filter_chunk
-from .pipeline import Task, filter_and_store
 from .planning import Channel
 from .simulate import simulate_movie
 from .sources import open_stacks

@@ -1,88 +1,31 @@
 """`run_spatial_mean`: the whole job, path to path."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from math import prod
 from pathlib import Path
-from time import sleep
 from typing import Any
 
-import numpy as np
-
 from . import chunks
-from .chunk_files import ChunkFiles
+from .block import Lock, Task, filter_and_store
 from .cluster import connected
-from .distributing import seen_by_workers, this_worker
-from .filtering import Engine, SpatialMean, filter_chunk
+from .distributing import seen_by_workers
+from .filtering import Engine
 from .job import Job, prepare
 from .jobs import run_tasks
-from .lock import check_owner, this_owner
+from .lock import this_owner
 from .metadata import RECORDS
 from .paths import store_path
 from .planning import Source, side_by_side
 from .progress import Amount, progress_bar
 from .result import SpatialMeanResult, open_backgrounds
-from .stack import SourceReadError, Stack
 from .storage import Codec
 from .store import refusing_damage
 from .workers import active_client, count_workers
 from .writing import check_destination, writing
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER_SECONDS = (0.05, 0.2, 0.5, 1.0)
-"""Pauses after which a block that could not be read is tried again."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One block of one channel: where its frames come from and where its background goes."""
-
-    channel: int
-    source: Stack
-    target: ChunkFiles
-    block: chunks.Block
-    mean: SpatialMean
-
-    def __str__(self) -> str:
-        frames = self.block.inner[0]
-        return f"channel {self.channel}, frames {frames.start}-{frames.stop - 1}"
-
-
-@dataclass(frozen=True)
-class Lock:
-    """What a task must find in the store before it writes there."""
-
-    folder: Path
-    owner: str
-    sources: tuple[Path, ...] = ()
-
-    def reading(self, read: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        """Read while sources are seen, before and after: Zarr takes chunks that are not for 0."""
-        self._check_sources()
-        pixels = read()
-        self._check_sources()
-        return pixels
-
-    def _check_sources(self) -> None:
-        for path in self.sources:
-            if not path.exists():
-                raise FileNotFoundError(
-                    f"{this_worker()} cannot read {path}: use a folder that all machines share"
-                )
-
-    def check(self) -> None:
-        """Refuse to write where another run writes, or where nobody does."""
-        try:
-            check_owner(self.folder, self.owner)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{this_worker()} cannot write: {error} under this path; use a folder that all "
-                "machines share"
-            ) from None
 
 
 @connected()
@@ -275,44 +218,5 @@ def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool
     log.info("%s: finished", destination)
 
 
-def filter_and_store(
-    task: Task,
-    *,
-    engine: Engine,
-    threads: int,
-    cuda: bool,
-    lock: Lock | None = None,
-) -> list[int]:
-    """Read a block, filter and write it one output chunk at a time; return their checksums."""
-    inner = task.block.inner
-    own = (slice(None), *task.block.own[1:])
-    raw = _read(task.source) if lock is None else lock.reading(lambda: _read(task.source))
-    checksums = []
-    for first, stop in pairwise(_steps(inner[0], task.target.chunks[0])):
-        frames = raw[first - inner[0].start : stop - inner[0].start]
-        background = filter_chunk(frames, task.mean, engine=engine, threads=threads, cuda=cuda)
-        part = (slice(first, stop), inner[1], inner[2])
-        if lock is not None:
-            lock.check()
-        checksums.append(task.target.write(part, task.target.storage.rounded(background[own])))
-    return checksums
-
-
-def _read(source: Stack) -> np.ndarray[Any, Any]:
-    """Read a block; a disk or a network that fails now may answer in a moment."""
-    for seconds in RETRY_AFTER_SECONDS:
-        try:
-            return source.read()
-        except SourceReadError as error:
-            log.warning("%s; trying again in %g s", error, seconds)
-            sleep(seconds)
-    return source.read()
-
-
 def _pixels(block: chunks.Block) -> int:
     return prod(part.stop - part.start for part in block.inner)
-
-
-def _steps(part: slice, step: int) -> Iterator[int]:
-    yield from range(part.start, part.stop, step)
-    yield part.stop

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
+    block,
     gaussian_kernel,
     noise_correction,
     open_backgrounds,
     open_channels,
-    pipeline,
     plan_spatial_mean,
     run_spatial_mean,
     verify_backgrounds,
@@ -37,7 +37,7 @@ HUGE = 10**30
 def folder(tmp_path, monkeypatch):
     """A working folder with one movie in many forms, a finished store, and what is in the way."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline, "RETRY_AFTER_SECONDS", ())
+    monkeypatch.setattr(block, "RETRY_AFTER_SECONDS", ())
     monkeypatch.setitem(sys.modules, "cupy", None)  # as where it is not installed
     tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     MOVIE.astype(">u2").tofile("movie.raw")

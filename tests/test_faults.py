@@ -25,10 +25,10 @@ import zarr
 from dask.distributed import Client, LocalCluster
 
 from smlmlp_dask import (
+    block,
     chunk_files,
     job,
     open_backgrounds,
-    pipeline,
     records,
     run_spatial_mean,
     writing,
@@ -327,14 +327,14 @@ def test_a_chunk_that_fails_three_times(movie, whole, tmp_path, monkeypatch, cap
     with caplog.at_level(logging.WARNING, "smlmlp_dask"):
         run_spatial_mean(movie, tmp_path / "out.zarr")
     assert [record.message.split("; ")[1] for record in caplog.records] == [
-        f"trying again in {seconds:g} s" for seconds in pipeline.RETRY_AFTER_SECONDS[:3]
+        f"trying again in {seconds:g} s" for seconds in block.RETRY_AFTER_SECONDS[:3]
     ]
     assert all("movie.zarr: no answer" in record.message for record in caplog.records)
     assert contents(tmp_path / "out.zarr") == whole
 
 
 def test_a_chunk_that_cannot_be_read(movie, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "RETRY_AFTER_SECONDS", (0.01,))
+    monkeypatch.setattr(block, "RETRY_AFTER_SECONDS", (0.01,))
     out, chunk = tmp_path / "out.zarr", movie / "c/20/0/0"
     pixels, before = chunk.read_bytes(), chunk.stat()
 
