@@ -12,10 +12,10 @@ import numpy as np
 
 from . import chunks
 from .chunk_files import ChunkFiles
-from .distributing import this_worker
 from .filtering import Engine, SpatialMean, filter_chunk
 from .lock import check_owner
 from .stack import SourceReadError, Stack
+from .workers import this_worker
 
 log = logging.getLogger(__name__)
 

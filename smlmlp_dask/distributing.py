@@ -310,13 +310,3 @@ def _not_seen(read: list[tuple[Path, int | None]], above: Path) -> str | None:
     if not os.access(above, os.W_OK):
         return f"({host}) may not write into {above}: let its user write there"
     return None
-
-
-def this_worker() -> str:
-    """Return how messages name the process that runs a task."""
-    from distributed import get_worker
-
-    try:
-        return f"worker {get_worker().address} ({socket.gethostname()})"
-    except ValueError:
-        return f"process {os.getpid()} ({socket.gethostname()})"

@@ -1,5 +1,7 @@
 """Who runs the tasks: the workers of the active client, or this machine; and their memory."""
 
+import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -197,3 +199,13 @@ def check_open_files(count: int) -> None:
             f"the limit is {limit}: raise it, as by ulimit -n {max(1024, 2 * needed)}, or start "
             "fewer with --workers"
         )
+
+
+def this_worker() -> str:
+    """Return how messages name the process that runs a task."""
+    from distributed import get_worker
+
+    try:
+        return f"worker {get_worker().address} ({socket.gethostname()})"
+    except ValueError:
+        return f"process {os.getpid()} ({socket.gethostname()})"
