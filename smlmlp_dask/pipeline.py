@@ -10,7 +10,6 @@ from typing import Any
 from . import chunks
 from .block import Lock, Task, filter_and_store
 from .cluster import connected
-from .distributing import seen_by_workers
 from .filtering import Engine
 from .job import Job, prepare
 from .jobs import run_tasks
@@ -18,6 +17,7 @@ from .lock import this_owner
 from .metadata import RECORDS
 from .paths import store_path
 from .planning import Source, side_by_side
+from .preflight import seen_by_workers
 from .progress import Amount, progress_bar
 from .result import SpatialMeanResult, open_backgrounds
 from .storage import Codec

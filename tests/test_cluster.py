@@ -31,6 +31,7 @@ from smlmlp_dask import (
     distributing,
     open_channels,
     pipeline,
+    preflight,
     run_spatial_mean,
 )
 from smlmlp_dask.cluster import Place, SlurmJobs, connected
@@ -520,7 +521,7 @@ def test_another_version_of_a_package_is_named(movie, tmp_path, two_workers):
 
 
 def test_a_package_that_is_missing_is_named(movie, tmp_path, two_workers):
-    missing = distributing.PackageNotFoundError("numba")
+    missing = preflight.PackageNotFoundError("numba")
     address = answers(two_workers, {("version", "numba"): missing})
     with pytest.raises(RuntimeError, match=f"worker {address} has no numba: install numba"):
         run_spatial_mean(movie, tmp_path / "out.zarr")
@@ -555,7 +556,7 @@ def test_a_worker_that_does_not_see_the_movie(tmp_path, movie, hidden):
 def test_a_worker_that_sees_another_movie(tmp_path, two_workers, monkeypatch):
     path = tmp_path / "movie.raw"
     path.write_bytes(bytes(2 * 8 * 8 * 2))
-    monkeypatch.setattr(distributing, "_paths_needed", lambda *_: ([(path, 1000)], tmp_path))
+    monkeypatch.setattr(preflight, "_paths_needed", lambda *_: ([(path, 1000)], tmp_path))
     with pytest.raises(
         OSError, match=r"worker .* sees another .*movie\.raw, of 256 bytes, not 1000"
     ):

@@ -1,0 +1,102 @@
+"""What every worker must have before a job begins: versions, and the same files."""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .workers import active_client
+
+LOOKED_AT = 100
+"""Files of a source that each worker is asked for, of however many."""
+
+PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
+"""What determines bits and bytes of a store, and must be the same on all workers."""
+
+
+@contextmanager
+def seen_by_workers(sources: Sequence[Path], destination: Path) -> Iterator[None]:
+    """Check that every worker of the active client can take part in a job.
+
+    They are looked at again if the job fails: workers may have joined.
+
+    Parameters
+    ----------
+    sources : sequence of pathlib.Path
+        Files and folders that are read.
+    destination : pathlib.Path
+        The store that is written.
+
+    Raises
+    ------
+    RuntimeError
+        If a worker has other versions of packages, or lacks one.
+    OSError
+        If a worker does not see a source, or cannot write where the destination goes.
+    """
+    client = active_client()
+    if client is None:
+        yield
+        return
+    needs = _paths_needed(sources, destination)
+    _check_workers(client, *needs)
+    try:
+        yield
+    except Exception:
+        if client.status == "running":
+            _check_workers(client, *needs)  # which tells better
+        raise
+
+
+def _paths_needed(
+    sources: Sequence[Path], destination: Path
+) -> tuple[list[tuple[Path, int | None]], Path]:
+    some = sources[:: max(1, len(sources) // LOOKED_AT)]
+    read = [(path, None if path.is_dir() else path.stat().st_size) for path in some]
+    above = next(parent for parent in destination.absolute().parents if parent.exists())
+    return read, above
+
+
+def _check_workers(client: Any, read: list[tuple[Path, int | None]], above: Path) -> None:
+    for package in PACKAGES:
+        expected = version(package)
+        for worker, found in client.run(version, package, on_error="return").items():
+            if isinstance(found, PackageNotFoundError):
+                raise RuntimeError(
+                    f"worker {worker} has no {package}: install {package} {expected} there"
+                )
+            if isinstance(found, str) and found != expected:
+                raise RuntimeError(
+                    f"worker {worker} has {package} {found}, and here it is {expected}: install "
+                    "the same version in both places"
+                )
+    for worker, problem in client.run(_not_seen, read, above, on_error="return").items():
+        if isinstance(problem, str):
+            raise OSError(f"worker {worker} {problem}")
+        if isinstance(problem, ImportError | AttributeError):
+            raise RuntimeError(
+                f"worker {worker} cannot import smlmlp_dask ({problem}): install the same there"
+            )
+
+
+def _not_seen(read: list[tuple[Path, int | None]], above: Path) -> str | None:
+    """Return what a job needs and this process does not see, in words."""
+    remedy = "use a folder that all machines share, under the same path"
+    host = socket.gethostname()
+    for path, size in read:
+        try:
+            found = path.stat()
+        except OSError as error:
+            return f"({host}) cannot read {path} ({error.strerror}): {remedy}"
+        if not os.access(path, os.R_OK):
+            return f"({host}) may not read {path}: let its user read it"
+        if size is not None and found.st_size != size:
+            return f"({host}) sees another {path}, of {found.st_size} bytes, not {size}: {remedy}"
+    if not above.is_dir():
+        return f"({host}) does not see the folder {above} of the destination: {remedy}"
+    if not os.access(above, os.W_OK):
+        return f"({host}) may not write into {above}: let its user write there"
+    return None
