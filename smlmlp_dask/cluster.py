@@ -19,16 +19,16 @@ import dask.config
 from dask.system import CPU_COUNT
 from dask.utils import format_bytes, parse_timedelta
 
-from .workers import active_client, check_open_files, leaves_it_to_dask, memory_limit_bytes
+from .workers import (
+    FOREVER_SECONDS,
+    active_client,
+    check_open_files,
+    leaves_it_to_dask,
+    memory_limit_bytes,
+    wait_for_workers,
+)
 
 log = logging.getLogger(__name__)
-
-WAIT_SECONDS = 300.0
-"""How long a scheduler may be without workers, unless Dask's configuration says otherwise in
-``distributed.scheduler.no-workers-timeout``."""
-
-FOREVER_SECONDS = 1e9
-"""How long jobs of SLURM are waited for: a queue takes the time it takes."""
 
 REPLACE_SECONDS = 5.0
 """Between two looks for workers that were lost for good."""
@@ -36,9 +36,6 @@ REPLACE_SECONDS = 5.0
 SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 100}
 """Of the last messages to each worker, and of other events, a scheduler that is started here keeps
 so many, for those who debug it; by default 1000, which takes some 5 MB a worker."""
-
-PATIENCE_SECONDS = 2.0
-"""After which it is said that one waits."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def connected(
     with ExitStack() as stack:
         client = active_client() or _start(place, memory_limit, tell, stack)
         if client is not None:
-            _wait_for_workers(client, tell)
+            wait_for_workers(client, tell)
         yield
 
 
@@ -230,33 +227,6 @@ _TLS_REMEDY = (
 )
 
 
-def no_workers_seconds() -> float:
-    """Return how long a scheduler may be without workers before a job is given up."""
-    configured = dask.config.get("distributed.scheduler.no-workers-timeout", None)
-    return WAIT_SECONDS if configured is None else float(parse_timedelta(configured))
-
-
-def _wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -> None:
-    limit = no_workers_seconds()
-    began, told = monotonic(), False
-    while len(client.scheduler_info(n_workers=count)["workers"]) < count:
-        waited = monotonic() - began
-        where = f"the scheduler {client.scheduler.address}"
-        if client.status != "running":
-            raise RuntimeError(f"{where} ended before it had a worker: start it again")
-        if waited > limit:
-            raise RuntimeError(
-                f"{where} had {'no worker' if count == 1 else f'under {count} workers'} for "
-                f"{limit:g} s: start some with dask worker {client.scheduler.address}, or raise "
-                "distributed.scheduler.no-workers-timeout in Dask's configuration"
-            )
-        if waited > PATIENCE_SECONDS and not told:
-            bound = f"for {limit:g} s at most" if limit < FOREVER_SECONDS else "Ctrl-C gives up"
-            tell(f"waiting for a worker of {where}, {bound}")
-            told = True
-        sleep(0.1)
-
-
 # Processes of this machine
 
 
@@ -284,7 +254,7 @@ def _local_processes(
     workers.scale(count)
     _replace_the_lost(workers, stack)
     client = stack.enter_context(Client(workers))
-    _wait_for_workers(client, tell, count)
+    wait_for_workers(client, tell, count)
     each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
     # It needs bokeh, which is not asked for.
     link = f"; dashboard: {workers.dashboard_link}" if find_spec("bokeh") else ""

@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from .cluster import no_workers_seconds
+from .workers import no_workers_seconds
 
 T = TypeVar("T")
 R = TypeVar("R")

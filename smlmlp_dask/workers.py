@@ -7,13 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import dask.config
 from dask.base import get_scheduler
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
-from dask.utils import format_bytes, parse_bytes
+from dask.utils import format_bytes, parse_bytes, parse_timedelta
+
+WAIT_SECONDS = 300.0
+"""How long a scheduler may be without workers, unless Dask's configuration says otherwise in
+``distributed.scheduler.no-workers-timeout``."""
+
+FOREVER_SECONDS = 1e9
+"""How long jobs of SLURM are waited for: a queue takes the time it takes."""
+
+PATIENCE_SECONDS = 2.0
+"""After which it is said that one waits."""
 
 R = TypeVar("R")
 
@@ -209,3 +220,31 @@ def this_worker() -> str:
         return f"worker {get_worker().address} ({socket.gethostname()})"
     except ValueError:
         return f"process {os.getpid()} ({socket.gethostname()})"
+
+
+def no_workers_seconds() -> float:
+    """Return how long a scheduler may be without workers before a job is given up."""
+    configured = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+    return WAIT_SECONDS if configured is None else float(parse_timedelta(configured))
+
+
+def wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -> None:
+    """Wait until a scheduler has so many workers."""
+    limit = no_workers_seconds()
+    began, told = monotonic(), False
+    while len(client.scheduler_info(n_workers=count)["workers"]) < count:
+        waited = monotonic() - began
+        where = f"the scheduler {client.scheduler.address}"
+        if client.status != "running":
+            raise RuntimeError(f"{where} ended before it had a worker: start it again")
+        if waited > limit:
+            raise RuntimeError(
+                f"{where} had {'no worker' if count == 1 else f'under {count} workers'} for "
+                f"{limit:g} s: start some with dask worker {client.scheduler.address}, or raise "
+                "distributed.scheduler.no-workers-timeout in Dask's configuration"
+            )
+        if waited > PATIENCE_SECONDS and not told:
+            bound = f"for {limit:g} s at most" if limit < FOREVER_SECONDS else "Ctrl-C gives up"
+            tell(f"waiting for a worker of {where}, {bound}")
+            told = True
+        sleep(0.1)
