@@ -1,0 +1,90 @@
+"""Worker processes of this machine."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.util import find_spec
+from multiprocessing import resource_tracker
+from typing import Any
+
+import dask.config
+from dask.system import CPU_COUNT
+from dask.utils import format_bytes
+
+from .workers import (
+    check_open_files,
+    memory_limit_bytes,
+    wait_for_workers,
+)
+
+log = logging.getLogger(__name__)
+
+REPLACE_SECONDS = 5.0
+"""Between two looks for workers that were lost for good."""
+
+SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 100}
+"""Of the last messages to each worker, and of other events, a scheduler that is started here keeps
+so many, for those who debug it; by default 1000, which takes some 5 MB a worker."""
+
+
+def local_processes(
+    count: int, memory_limit: int | str | None, tell: Callable[[str], None], stack: ExitStack
+) -> Any:
+    """Start worker processes, and return a client of theirs; they end with `stack`."""
+    check_open_files(count)
+    from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    total = MEMORY_LIMIT if memory_limit is None else memory_limit_bytes(memory_limit)
+    threads = max(1, CPU_COUNT // count)
+    stack.enter_context(dask.config.set(SCHEDULER_LOG))
+    workers = stack.enter_context(
+        LocalCluster(
+            n_workers=0,
+            threads_per_worker=threads,
+            memory_limit=total // count,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # any free port: another may run here
+            silence_logs=logging.CRITICAL,
+        )
+    )
+    workers.sync(_leave_interrupts_to_us)
+    workers.scale(count)
+    replace_the_lost(workers, stack)
+    client = stack.enter_context(Client(workers))
+    wait_for_workers(client, tell, count)
+    each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
+    # It needs bokeh, which is not asked for.
+    link = f"; dashboard: {workers.dashboard_link}" if find_spec("bokeh") else ""
+    tell(f"{count} worker process{'es' if count > 1 else ''}, {each}{link}")
+    return client
+
+
+async def _leave_interrupts_to_us() -> None:
+    """Let processes that this thread starts, now or later, never be told of a Ctrl-C.
+
+    A terminal sends it to all of them. They would die in many words, in the middle of a block.
+    """
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        resource_tracker.ensure_running()  # whose start would undo it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def replace_the_lost(workers: Any, stack: ExitStack) -> None:
+    """Bring a new worker for each that does not come back, as after the walltime of its job.
+
+    Dask drops those, but starts others only when it is told again how many there should be.
+    """
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(REPLACE_SECONDS)
+            workers.scale(len(workers.worker_spec))
+
+    async def begin() -> "asyncio.Task[None]":
+        return asyncio.create_task(repeat())
+
+    task = workers.sync(begin)
+    stack.callback(lambda: workers.loop.add_callback(task.cancel))
