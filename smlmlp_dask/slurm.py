@@ -1,0 +1,134 @@
+"""Workers as SLURM jobs, by dask-jobqueue."""
+
+import logging
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.config
+
+from .local import SCHEDULER_LOG, replace_the_lost
+from .workers import (
+    FOREVER_SECONDS,
+)
+
+
+@dataclass(frozen=True)
+class SlurmJobs:
+    """SLURM jobs, each a Dask worker; what is None is left to dask-jobqueue's configuration.
+
+    Attributes
+    ----------
+    jobs : (int, int)
+        How many there are at least and at most.
+    queue, walltime : str or None
+        The partition; the time limit, such as ``"01:00:00"``.
+    cores : int or None
+        Threads of a job.
+    memory : str or None
+        Memory of a job, such as ``"8GB"``.
+    """
+
+    jobs: tuple[int, int] = (1, 1)
+    queue: str | None = None
+    walltime: str | None = None
+    cores: int | None = None
+    memory: str | None = None
+
+
+def slurm_jobs(wanted: bool, options: Mapping[str, Any]) -> SlurmJobs | None:
+    """Return the SLURM jobs that options of the command line ask for.
+
+    Raises
+    ------
+    ValueError
+        If an option is given, but SLURM is not `wanted`.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not wanted:
+        name = "--job-memory" if next(iter(given)) == "memory" else f"--{next(iter(given))}"
+        raise ValueError(f"{name} describes SLURM jobs: add --slurm, or leave it out")
+    return SlurmJobs(**given) if wanted else None
+
+
+def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:
+    """Submit SLURM jobs, and return a client of theirs; they end with `stack`."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        from dask_jobqueue.slurm import SLURMCluster
+    except ImportError:
+        raise RuntimeError(
+            "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"
+        ) from None
+    for number, handler in handlers.items():  # its import lets both end Python without a word
+        signal.signal(number, handler)
+    if shutil.which("sbatch") is None:
+        raise RuntimeError(
+            "--slurm needs sbatch, which is not on this machine: run it where SLURM jobs are "
+            "submitted, or leave it out"
+        )
+    from distributed import Client
+    from distributed.security import Security
+
+    sizes = {"cores": slurm.cores, "memory": slurm.memory}
+    if any(
+        size is None and dask.config.get(f"jobqueue.slurm.{name}", None) is None
+        for name, size in sizes.items()
+    ):
+        raise ValueError(
+            "how large a SLURM job is must be said: pass --cores and --job-memory, such as "
+            "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
+        )
+    security = Security()  # of Dask's configuration
+    if security.get_tls_config_for_role("scheduler")["cert"] is None:
+        security = Security.temporary()  # a login node has many users
+    shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
+    configured = dask.config.get("jobqueue.slurm.scheduler-options", {})
+    stack.enter_context(dask.config.set(SCHEDULER_LOG))
+    jobs = SLURMCluster(
+        queue=slurm.queue,
+        walltime=slurm.walltime,
+        cores=slurm.cores,
+        memory=slurm.memory,
+        job_name="smlmlp-dask",
+        security=security,
+        shared_temp_directory=shared,
+        silence_logs=logging.CRITICAL,
+        scheduler_options={"dashboard_address": ":0", **configured},
+    )
+    stack.enter_context(jobs)
+    _try_to_submit(jobs.job_script())
+    least, most = slurm.jobs
+    if dask.config.get("distributed.scheduler.no-workers-timeout", None) is None:
+        forever = {"distributed.scheduler.no-workers-timeout": f"{FOREVER_SECONDS:g}s"}
+        stack.enter_context(dask.config.set(forever))
+    if least == most:
+        jobs.scale(jobs=most)
+    else:
+        # What is under way is bounded: with 5 s to be done with it, Dask would ask for few workers.
+        jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
+    replace_the_lost(jobs, stack)
+    tell(
+        f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted; squeue --me "
+        "shows whether they wait"
+    )
+    return stack.enter_context(Client(jobs))
+
+
+def _try_to_submit(script: str) -> None:
+    """Let SLURM say what is wrong with a job before any is submitted."""
+    tried = subprocess.run(
+        ["sbatch", "--test-only"],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode:
+        said = " ".join(tried.stderr.split()) or f"exit code {tried.returncode}"
+        raise RuntimeError(f"SLURM refuses the job: {said}; see sinfo for what it has")
