@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__, parsing
-from .commands import (
-    Group,
-    LocalPath,
-    Parsed,
-    json_option,
-    log_to_stderr,
-    open_standard_streams,
-    telling_what_is_kept,
-    told,
-    verbose_option,
-)
+from .commands import Group, log_to_stderr, open_standard_streams, telling_what_is_kept, told
+from .parsing import LocalPath, Parsed, json_option, verbose_option
 from .store_commands import STORE_COMMANDS
 
 # What computes is imported by the command that needs it: `--help` and wrong options answer at once.

@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,17 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from .messages import one_line, printable
-from .paths import local_path
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
-
-verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document instead, and nothing else."
-)
 
 
 class OneLineError(click.ClickException):
@@ -206,29 +198,3 @@ class _Stderr(logging.Handler):
         """Write its lines."""
         for line in self.format(record).splitlines():
             sys.stderr.write(f"{printable(line)}\n")
-
-
-class LocalPath(click.Path):
-    """A local path: ``~`` is written out, and URLs are refused."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the path."""
-        return super().convert(local_path(value), param, ctx)
-
-
-class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A value that a function parses; what it says in a `ValueError` is shown."""
-
-    def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
-        self.name = metavar
-        self.parse = parse
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Turn the text into the value."""
-        try:
-            return self.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)

@@ -1,7 +1,24 @@
-"""Text of the command line to values; what is wrong with it is said in a ValueError."""
+"""Options of the command line: text to values, and what several commands have.
+
+What is wrong with a text is said in a ValueError.
+"""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import click
+
+from .paths import local_path
+
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead, and nothing else."
+)
 
 
 def radius(text: str) -> tuple[float, ...]:
@@ -73,3 +90,29 @@ def bboxes(boxes: tuple[tuple[int, tuple[int, ...]], ...], n_sources: int) -> An
             )
         grouped[index] = [*(grouped[index] or []), corners]
     return grouped
+
+
+class LocalPath(click.Path):
+    """A local path: ``~`` is written out, and URLs are refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path."""
+        return super().convert(local_path(value), param, ctx)
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A value that a function parses; what it says in a `ValueError` is shown."""
+
+    def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
+        self.name = metavar
+        self.parse = parse
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Turn the text into the value."""
+        try:
+            return self.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

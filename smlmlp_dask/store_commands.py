@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from .commands import Command, LocalPath, json_option, log_to_stderr, told, verbose_option
+from .commands import Command, log_to_stderr, told
+from .parsing import LocalPath, json_option, verbose_option
 
 
 @click.command(cls=Command)
