@@ -3,14 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import backend  # noqa: F401 - before Dask and Zarr, which a damaged CuPy would break
+from .filters import device  # noqa: F401 - before Dask and Zarr, which a damaged CuPy would break
 
 if TYPE_CHECKING:
     from .background import bkgd_spatial_mean
     from .channels import open_channels
     from .described import DescribedMovie
     from .dry_run import plan_spatial_mean
-    from .kernels import gaussian_kernel, noise_correction
+    from .filters.kernels import gaussian_kernel, noise_correction
     from .pipeline import run_spatial_mean
     from .result import open_backgrounds
     from .simulate import simulate_movie
@@ -24,8 +24,8 @@ _ROOMS = {
     "bkgd_spatial_mean": "background",
     "DescribedMovie": "described",
     "plan_spatial_mean": "dry_run",
-    "gaussian_kernel": "kernels",
-    "noise_correction": "kernels",
+    "gaussian_kernel": "filters.kernels",
+    "noise_correction": "filters.kernels",
     "run_spatial_mean": "pipeline",
     "simulate_movie": "simulate",
     "open_channels": "channels",

@@ -11,8 +11,9 @@ import numpy as np
 import zarr
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from . import backend, chunks
-from .ndimage import view_stack
+from . import chunks
+from .filters import device
+from .filters.dask_image import view_stack
 
 
 def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
@@ -212,7 +213,7 @@ def _overlap(one: Any, other: Any) -> bool:
         except np.exceptions.TooHardError:
             return True
     if is_cupy(one) and is_cupy(other):
-        return backend.share_memory(one, other)
+        return device.share_memory(one, other)
     if isinstance(one, zarr.Array) and isinstance(other, zarr.Array):
         place, place_of_other = _place(one), _place(other)
         if isinstance(place, Path) and isinstance(place_of_other, Path):

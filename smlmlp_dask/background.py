@@ -8,10 +8,11 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from . import arguments, arrays, backend, chunks
-from .filtering import Engine, SpatialMean, check_engine, correlate_chunk
-from .kernels import Kernel, residual_kernel, residual_norm
-from .ndimage import correlate_on_device, correlate_stack
+from . import arrays, chunks
+from .filters import device, parameters
+from .filters.dask_image import correlate_on_device, correlate_stack
+from .filters.kernels import Kernel, residual_kernel, residual_norm
+from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk
 
 BATCH_BYTES = 2**29
 """Float32 bytes of backgrounds that the caller's own process holds before it writes them."""
@@ -144,13 +145,13 @@ def bkgd_spatial_mean(
     dask.array<..., shape=(6, 20, 12), dtype=float32, chunksize=(6, 20, 12), ...>
     """
     stacks = arrays.as_stacks(channels)
-    radii = arguments.as_radii(channels_mean_radii_pix, len(stacks))
-    corrections = arguments.check_corrections(noise_corrections, len(stacks))
-    threads = arguments.check_parallel(parallel)
+    radii = parameters.as_radii(channels_mean_radii_pix, len(stacks))
+    corrections = parameters.check_corrections(noise_corrections, len(stacks))
+    threads = parameters.check_parallel(parallel)
     targets = None if bkgds is None else arrays.check_targets(bkgds, channels, stacks)
-    engine = check_engine(engine, on_host=not cuda and all(map(backend.on_host, stacks)))
+    engine = check_engine(engine, on_host=not cuda and all(map(device.on_host, stacks)))
     if cuda:
-        backend.require_device()
+        device.require_device()
 
     means = [SpatialMean.from_radii(pair) for pair in radii]
     residuals = [(residual_kernel(m.kernel_y), residual_kernel(m.kernel_x)) for m in means]
@@ -164,9 +165,9 @@ def bkgd_spatial_mean(
     ]
     if targets is not None:
         # A sequence that cannot store the factors says so now, before a target is written.
-        arguments.replace(corrections, arguments.replace(corrections, factors))
+        parameters.replace(corrections, parameters.replace(corrections, factors))
         backgrounds = _write(backgrounds, targets)
-    arguments.replace(corrections, factors)
+    parameters.replace(corrections, factors)
     info: Info = {
         "channels_mean_radii_pix": radii,
         "channels_mean_radius_pix": radii,
@@ -199,8 +200,8 @@ def filter_stack(
     if planned != stack.chunks:
         stack = _merge_tiles(stack).rechunk(planned)
     kernels = mean.folded(stack.shape[1:])
-    if cuda or not backend.on_host(stack):
-        device_meta = backend.empty((0, 0, 0))
+    if cuda or not device.on_host(stack):
+        device_meta = device.empty((0, 0, 0))
         return _map_blocks(correlate_on_device, stack, kernels, device_meta)
     if engine != "dask-image":
         meta = np.empty((0, 0, 0), np.float32)
@@ -254,7 +255,7 @@ def _map_blocks(
 def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]:
     """Fill the targets and return their first frames: Zarr targets lazily, others themselves."""
     results = [
-        background if arrays.is_cupy(target) else backend.stack_to_host(background)
+        background if arrays.is_cupy(target) else device.stack_to_host(background)
         for background, target in zip(backgrounds, targets, strict=True)
     ]
     if sum(result.nbytes for result in results) <= BATCH_BYTES:
@@ -297,7 +298,7 @@ def _put(target: Any, start: int, batch: Any) -> None:
     """Write frames from `start` on, in this process."""
     frames = slice(start, start + len(batch))
     if arrays.is_cupy(target):
-        with backend.working_on(target):
-            target[frames] = backend.to_device(batch)
+        with device.working_on(target):
+            target[frames] = device.to_device(batch)
     else:
         target[frames] = batch

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import chunks
 from .chunk_files import ChunkFiles
-from .filtering import Engine, SpatialMean, filter_chunk
+from .filters.spatial_mean import Engine, SpatialMean, filter_chunk
 from .lock import check_owner
 from .stack import SourceReadError, Stack
 from .workers import this_worker

@@ -21,7 +21,7 @@ from .block import Task, filter_and_store
 from .chunk_files import ChunkFiles, chunk_path
 from .chunks import Block
 from .described import DescribedMovie
-from .filtering import Engine, filter_chunk
+from .filters.spatial_mean import Engine, filter_chunk
 from .planning import Channel
 from .simulate import simulate_movie
 from .sources import open_stacks

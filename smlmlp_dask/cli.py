@@ -18,7 +18,7 @@ from .store_commands import STORE_COMMANDS
 # What computes is imported by the command that needs it: `--help` and wrong options answer at once.
 if TYPE_CHECKING:
     from .described import DescribedMovie
-    from .filtering import Engine
+    from .filters.spatial_mean import Engine
     from .storage import Codec
 
 

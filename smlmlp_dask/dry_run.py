@@ -7,11 +7,12 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import arguments, backend, chunks
+from . import chunks
 from .cluster import connected
 from .described import DescribedMovie
 from .distributing import MOST_AHEAD, TASKS_PER_THREAD
-from .filtering import Engine, check_engine
+from .filters import device, parameters
+from .filters.spatial_mean import Engine, check_engine
 from .jobs import REGION_TASKS, blocks_per_task
 from .paths import store_path
 from .planning import Source, cut_into_blocks, source_list, workers_for
@@ -234,13 +235,13 @@ def plan_spatial_mean(
         on_cluster=workers is not None or active_client() is not None,
         processes=there.processes,
     )
-    threads = arguments.check_parallel(parallel)
+    threads = parameters.check_parallel(parallel)
     engine = check_engine(engine, on_host=not cuda)
     storage = Storage.checked(codec, keep_bits)
     if not measured or not any(prod(channel.shape) for channel in plan.channels):
         return plan
     if cuda:
-        backend.require_device()
+        device.require_device()
     from .calibration import measure  # which simulates movies, by dask.array
 
     rates = measure(

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, backend
 from .checking import known
 from .chunks import BlockPlan
-from .filtering import Engine, check_engine, engine_version
+from .filters import device, parameters
+from .filters.kernels import noise_correction, residual_kernel
+from .filters.spatial_mean import Engine, check_engine, engine_version
 from .identity import source_identity
-from .kernels import noise_correction, residual_kernel
 from .paths import absolute_path
 from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
 from .selection import as_plain
@@ -136,12 +136,12 @@ def prepare(
     given = noise_corrections  # which stay as they are: a tuple is not updated
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
         given = tuple(given)
-    corrections = arguments.check_corrections(given, len(channels))
-    threads = arguments.check_parallel(parallel)
+    corrections = parameters.check_corrections(given, len(channels))
+    threads = parameters.check_parallel(parallel)
     engine = check_engine(engine, on_host=not cuda)
     storage = Storage.checked(codec, keep_bits)
     # Blocks are filtered where the workers are: a client's own machine needs no device.
-    cupy_versions = on_every_worker(backend.require_device) if cuda else []
+    cupy_versions = on_every_worker(device.require_device) if cuda else []
     recorded = [str(absolute_path(path)) for path in paths]
     means = [channel.mean for channel in channels]
     factors = [

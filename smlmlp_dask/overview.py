@@ -14,7 +14,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from .diagnostics import LARGEST_SHARE
-from .kernels import gaussian_kernel, residual_kernel, without_zero_ends
+from .filters.kernels import gaussian_kernel, residual_kernel, without_zero_ends
 from .plots import WARNING_COLOUR, FrameRow, Picture, draw_frames
 from .samples import PERCENTILES, ChannelSample, Result, sample_channels
 

@@ -10,7 +10,7 @@ from typing import Any
 from . import chunks
 from .block import Lock, Task, filter_and_store
 from .cluster import connected
-from .filtering import Engine
+from .filters.spatial_mean import Engine
 from .job import Job, prepare
 from .jobs import run_tasks
 from .lock import this_owner

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 from dask.utils import format_bytes
 
-from . import arguments, chunks
-from .filtering import SpatialMean
+from . import chunks
+from .filters import parameters
+from .filters.spatial_mean import SpatialMean
 from .messages import shown
 from .stack import Stack
 from .workers import BASE_BYTES, Workers, active_workers, memory_limit_bytes, runs_own_threads
@@ -55,7 +56,7 @@ def workers_for(memory_limit: int | str | None, count: int | None = None) -> Wor
 
 def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> list[Channel]:
     """Plan blocks of which the workers can hold one for each thread."""
-    means = [SpatialMean.from_radii(pair) for pair in arguments.as_radii(radii, len(stacks))]
+    means = [SpatialMean.from_radii(pair) for pair in parameters.as_radii(radii, len(stacks))]
     share = workers.task_bytes
     channels = []
     for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from . import __version__
 from .documents import Document, store_document
-from .kernels import gaussian_kernel, without_zero_ends
+from .filters.kernels import gaussian_kernel, without_zero_ends
 from .messages import one_line, printable
 from .overview import draw_samples, warnings_of
 from .paths import local_path, refuse_inside

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
-from .kernels import gaussian_kernel
+from .filters.kernels import gaussian_kernel
 from .messages import one_line
 from .reopening import reopened_channels
 from .stack import Stack

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import backend
 from .checking import Known, check, known, stored_plans
 from .chunks import Block
-from .filtering import SpatialMean, filter_chunk
+from .filters import device
+from .filters.spatial_mean import SpatialMean, filter_chunk
 from .job import recorded_job
 from .messages import one_line
 from .paths import absolute_path
@@ -150,7 +150,7 @@ def _compared(
     """Compute some blocks again; return how many, and what differs or cannot be compared."""
     attributes = store.attributes
     if attributes["cuda"]:
-        backend.require_device()
+        device.require_device()
     raws = reopened_channels(attributes)
     problems = [
         f"channel_{i}: not compared: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)

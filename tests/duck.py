@@ -335,7 +335,8 @@ CUPY = MODULES["cupy"]
 @contextmanager
 def installed(memory_bytes=2**40):
     """Let `import cupy` find the stand-in; yield the record of what it does."""
-    from smlmlp_dask import backend, ndimage
+    from smlmlp_dask.filters import dask_image
+    from smlmlp_dask.filters import device as backend
 
     dispatchers = [
         dispatcher
@@ -347,7 +348,7 @@ def installed(memory_bytes=2**40):
     chunk_types = dask.array.chunk_types._HANDLED_CHUNK_TYPES
     modules = {name: sys.modules.get(name) for name in MODULES}
     sys.modules.update(MODULES)
-    caches = (backend._cupy, backend._streams, ndimage._device_graph)
+    caches = (backend._cupy, backend._streams, dask_image._device_graph)
     for cached in caches:
         cached.cache_clear()
     # What Dask and dask-image do when they meet CuPy's first array, whether or not they have met

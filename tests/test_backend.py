@@ -9,7 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from smlmlp_dask import backend, bkgd_spatial_mean, run_spatial_mean
+from smlmlp_dask import bkgd_spatial_mean, run_spatial_mean
+from smlmlp_dask.filters import device
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def cupy(monkeypatch):
         nvrtc=SimpleNamespace(getVersion=lambda: (12, 8)),
     )
     monkeypatch.setitem(sys.modules, "cupy", module)
-    backend._cupy.cache_clear()
+    device._cupy.cache_clear()
     yield module
-    backend._cupy.cache_clear()
+    device._cupy.cache_clear()
 
 
 def fail(*_):
@@ -32,7 +33,7 @@ def fail(*_):
 
 
 def test_a_device_is_told_with_cupys_version(cupy):
-    assert backend.require_device() == "13.6.0"
+    assert device.require_device() == "13.6.0"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_device_is_told_with_cupys_version(cupy):
     ],
 )
 def test_the_extra_for_the_driver_is_named(cupy, monkeypatch, what, message, driver, remedy):
-    monkeypatch.setattr(backend, "driver_cuda_version", lambda: driver)
+    monkeypatch.setattr(device, "driver_cuda_version", lambda: driver)
     if what == "no cupy":
         monkeypatch.setitem(sys.modules, "cupy", None)
     else:
@@ -87,7 +88,7 @@ def test_the_driver_is_asked_for_its_version(monkeypatch, status, expected):
         return status
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(cuDriverGetVersion=answer))
-    assert backend.driver_cuda_version() == expected
+    assert device.driver_cuda_version() == expected
 
 
 def test_there_may_be_no_driver_to_ask(monkeypatch):
@@ -95,7 +96,7 @@ def test_there_may_be_no_driver_to_ask(monkeypatch):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert backend.driver_cuda_version() is None
+    assert device.driver_cuda_version() is None
 
 
 def test_a_job_without_a_device_writes_nothing(cupy, tmp_path):

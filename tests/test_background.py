@@ -24,7 +24,7 @@ from smlmlp_dask import (
     plan_spatial_mean,
     run_spatial_mean,
 )
-from smlmlp_dask.arguments import check_parallel
+from smlmlp_dask.filters.parameters import check_parallel
 
 from . import reference, strategies
 

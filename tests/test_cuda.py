@@ -24,15 +24,15 @@ import zarr
 from click.testing import CliRunner
 
 from smlmlp_dask import (
-    backend,
     bkgd_spatial_mean,
     chunks,
-    ndimage,
     open_channels,
     run_spatial_mean,
     verify_backgrounds,
 )
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.filters import dask_image
+from smlmlp_dask.filters import device as backend
 
 from . import duck, reference
 from .benchmarks import device as benchmark
@@ -203,7 +203,7 @@ def test_device_memory_does_not_grow_with_the_movie(xp):
 
     few, many = peak(4), peak(40)
     assert 0 < many == few
-    assert few <= 5 * 64 * 64 * (2 + ndimage.DEVICE_BYTES) + 2**20 * (xp is not duck.CUPY)
+    assert few <= 5 * 64 * 64 * (2 + dask_image.DEVICE_BYTES) + 2**20 * (xp is not duck.CUPY)
 
 
 @pytest.mark.parametrize("kind", ["numpy", "cupy", "zarr"])
@@ -342,13 +342,13 @@ def test_blocks_are_on_the_device_side_by_side(device, monkeypatch):
         return duck.correlate(*args, **kwargs)
 
     monkeypatch.setattr(duck.MODULES["cupyx.scipy.ndimage"], "correlate", correlate)
-    ndimage._device_graph.cache_clear()
+    dask_image._device_graph.cache_clear()
     stack = da.from_array(MOVIE, chunks=(2, -1, -1))
     [background], _, _ = bkgd_spatial_mean([stack], [PAIR], cuda=True)
     background.compute(scheduler="threads", num_workers=2)
     assert len(device.streams) == 2
     assert max(most) == 2
-    ndimage._device_graph.cache_clear()
+    dask_image._device_graph.cache_clear()
 
 
 def test_no_more_blocks_are_there_than_planned(device):
@@ -357,7 +357,7 @@ def test_no_more_blocks_are_there_than_planned(device):
     with dask.config.set(scheduler="threads", num_workers=8):
         bkgd_spatial_mean([stack], [PAIR], [target], cuda=True)
     assert len(device.streams) <= backend.BLOCKS_AT_ONCE
-    block = 64 * 64 * (2 + ndimage.DEVICE_BYTES)
+    block = 64 * 64 * (2 + dask_image.DEVICE_BYTES)
     waiting = 8 * 64 * 64 * 4  # filtered, on their way to the store
     assert device.peak_bytes <= backend.BLOCKS_AT_ONCE * block + waiting
 
@@ -394,7 +394,7 @@ def test_a_source_is_filtered_on_the_device_that_holds_it(device):
 
 
 def test_short_memory_cuts_blocks_into_parts():
-    memory = 3 * 4 * 20 * 24 * (2 + ndimage.DEVICE_BYTES)
+    memory = 3 * 4 * 20 * 24 * (2 + dask_image.DEVICE_BYTES)
     with duck.installed(memory) as device:
         target = np.empty(MOVIE.shape, np.float32)
         with dask.config.set(scheduler="sync"):

@@ -1,6 +1,6 @@
 """Is every call into CuPy one that the installed CuPy has? No device is needed, and none used.
 
-The calls are read from the source: what `backend.py` does with the module (`xp`) and with names
+The calls are read from the source: what `device.py` does with the module (`xp`) and with names
 annotated as CuPy's (`stream: cupy.cuda.Stream`), and what dask-image and Dask do on our path.
 """
 
@@ -18,7 +18,7 @@ import dask_image.ndfilters._conv
 import pytest
 
 import smlmlp_dask
-from smlmlp_dask import backend
+from smlmlp_dask.filters import device
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed: its calls are not checked")
 
@@ -217,7 +217,7 @@ def test_the_cpu_needs_no_driver(tmp_path):
 
 def test_without_a_device_the_wheel_is_refused_in_one_line(tmp_path):
     try:
-        backend.require_device()
+        device.require_device()
     except RuntimeError as error:
         message = str(error)
     else:

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from smlmlp_dask import fused, passes
-from smlmlp_dask.fused import correlate_frames
-from smlmlp_dask.kernels import fold, gaussian_kernel, without_zero_ends
+from smlmlp_dask.filters.compiled import engine, loops
+from smlmlp_dask.filters.compiled.engine import correlate_frames
+from smlmlp_dask.filters.kernels import fold, gaussian_kernel, without_zero_ends
 
 from . import reference, strategies
 
@@ -67,7 +67,7 @@ def assert_same_bits(actual, expected):
 def run_loop(loop, frames, kernel_y, kernel_x, *, streamed=False):
     """Run one of the loops, compiled or as the plain Python that it also is."""
     out = np.empty(frames.shape, np.float32)
-    taps = [fused._taps(k, n) for k, n in zip((kernel_y, kernel_x), frames.shape[1:], strict=True)]
+    taps = [engine._taps(k, n) for k, n in zip((kernel_y, kernel_x), frames.shape[1:], strict=True)]
     loop(frames, *taps, out.reshape(-1), streamed)
     return out
 
@@ -157,7 +157,7 @@ def test_no_frames_give_no_frames():
     radii=strategies.radius_pairs,
 )
 def test_compiled_code_has_the_bits_of_its_definition(frames, radii):
-    defined = run_loop(passes.filter_in_tiles, frames, *kernels(*radii))
+    defined = run_loop(loops.filter_in_tiles, frames, *kernels(*radii))
     assert_same_bits(correlate_frames(frames, *kernels(*radii)), defined)
 
 
@@ -170,12 +170,12 @@ SHORT_RADII = st.sampled_from([0.3, 1, 2, 3, 4, 5, 6])
     radii=st.tuples(SHORT_RADII, SHORT_RADII),
 )
 def test_rows_and_tiles_have_the_same_bits(frames, radii):
-    frames = np.pad(frames, ((0, 0), (0, 0), (0, passes.RUN)), mode="wrap")
+    frames = np.pad(frames, ((0, 0), (0, 0), (0, loops.RUN)), mode="wrap")
     expected = correlate_frames(frames, *kernels(*radii))
     dtype = frames.dtype.name
-    for in_rows, loop in ((True, passes.filter_in_rows), (False, passes.filter_in_tiles)):
+    for in_rows, loop in ((True, loops.filter_in_rows), (False, loops.filter_in_tiles)):
         assert_same_bits(run_loop(loop, frames, *kernels(*radii)), expected)
-        compiled = fused._compiled(dtype, in_rows=in_rows)
+        compiled = engine._compiled(dtype, in_rows=in_rows)
         for streamed in {False, frames.shape[2] % 4 == 0}:
             actual = run_loop(compiled, frames, *kernels(*radii), streamed=streamed)
             assert_same_bits(actual, expected)
@@ -183,8 +183,8 @@ def test_rows_and_tiles_have_the_same_bits(frames, radii):
 
 def test_all_short_kernels_take_the_loop_for_them():
     halos = {halo(gaussian_kernel(radius / 2)) for radius in (0.3, 1, 2, 3, 4, 5, 6)}
-    assert halos <= set(range(passes.SHORT + 1))
-    assert passes.SHORT in halos
+    assert halos <= set(range(loops.SHORT + 1))
+    assert loops.SHORT in halos
 
 
 @pytest.mark.parametrize("radius", [1, 7])
@@ -370,8 +370,8 @@ def test_out_must_not_be_the_input():
 PROGRAM = """
 import hashlib, json, sys
 import numpy as np
-from smlmlp_dask import fused
-from smlmlp_dask.kernels import gaussian_kernel
+from smlmlp_dask.filters.compiled import engine as fused
+from smlmlp_dask.filters.kernels import gaussian_kernel
 {before}
 assert "numba" not in sys.modules or {patched}
 digest = hashlib.sha256()
@@ -438,7 +438,7 @@ def test_any_cpu_gives_the_same_bits(first_process, tmp_path):
 @pytest.mark.parametrize("in_rows", [False, True])
 def test_no_multiplication_is_fused_with_an_addition(monkeypatch, tmp_path, in_rows):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
-    kernel = fused._compiled.__wrapped__("uint16", in_rows=in_rows)
+    kernel = engine._compiled.__wrapped__("uint16", in_rows=in_rows)
     (code,) = kernel.inspect_asm().values()
     assert "mulps" in code
     assert not re.search(r"\bv?fn?m(add|sub)|\bfml", code)
@@ -513,7 +513,7 @@ def test_threads_of_a_scheduler_may_overlap():
 def test_without_jit_the_definition_runs():
     program = """
 import numpy as np
-from smlmlp_dask import fused, passes
+from smlmlp_dask.filters.compiled import engine as fused, loops as passes
 stack, kernel = np.full((1, 5, 5), 3, np.uint8), np.array([0.25, 0.5, 0.25], np.float32)
 assert (fused.correlate_frames(stack, kernel, kernel) == 3).all()
 assert fused._compiled("uint8", in_rows=False).__code__ is passes.filter_in_tiles.__code__
@@ -525,7 +525,7 @@ assert fused._compiled("uint8", in_rows=False).__code__ is passes.filter_in_tile
 def test_taps_follow_the_shared_fold():
     kernel = gaussian_kernel(30)
     folded = fold(without_zero_ends(kernel), 9)
-    np.testing.assert_array_equal(fused._taps(kernel, 9), folded[folded.size // 2 :])
+    np.testing.assert_array_equal(engine._taps(kernel, 9), folded[folded.size // 2 :])
 
 
 # ---- up to the end of float32's range ------------------------------------------------------------

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smlmlp_dask import gaussian_kernel, noise_correction
-from smlmlp_dask.kernels import fold, residual_kernel, without_zero_ends
+from smlmlp_dask.filters.kernels import fold, residual_kernel, without_zero_ends
 
 from . import reference
 

@@ -36,7 +36,7 @@ from job import Movie, print_machine, print_table, spread, write_zarr
 from smlmlp_dask.block import Task, filter_and_store
 from smlmlp_dask.chunk_files import ChunkFiles
 from smlmlp_dask.chunks import plan_blocks
-from smlmlp_dask.filtering import SpatialMean
+from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.jobs import run_tasks
 from smlmlp_dask.local import SCHEDULER_LOG
 from smlmlp_dask.sources import open_stacks

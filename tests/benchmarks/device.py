@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smlmlp_dask import backend, ndimage
-from smlmlp_dask.filtering import SpatialMean
-from smlmlp_dask.kernels import without_zero_ends
+from smlmlp_dask.filters import dask_image
+from smlmlp_dask.filters import device as backend
+from smlmlp_dask.filters.kernels import without_zero_ends
+from smlmlp_dask.filters.spatial_mean import SpatialMean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ def measure(shape: tuple[int, int, int], radius: float, repeats: int) -> dict[st
         return correlate1d(along_y, taps, axis=2, mode="nearest")
 
     def to_and_fro(_: int = 0) -> object:
-        return ndimage.correlate_on_device(frames, kernels, to_host=True)
+        return dask_image.correlate_on_device(frames, kernels, to_host=True)
 
     def side_by_side() -> None:
         with ThreadPoolExecutor(backend.BLOCKS_AT_ONCE) as pool:
@@ -80,7 +81,7 @@ def measure(shape: tuple[int, int, int], radius: float, repeats: int) -> dict[st
         "down, float32": milliseconds(lambda: backend.to_host(floats), repeats),
         "cupyx, correlate1d twice": milliseconds(cupyx_filter, repeats),
         "ours, on the device": milliseconds(
-            lambda: ndimage.correlate_on_device(raw, kernels), repeats
+            lambda: dask_image.correlate_on_device(raw, kernels), repeats
         ),
         "ours, host to host": milliseconds(to_and_fro, repeats),
         "ours, side by side": milliseconds(side_by_side, max(1, repeats // 5)) / BLOCKS,

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from smlmlp_dask.fused import correlate_frames
-from smlmlp_dask.kernels import gaussian_kernel, without_zero_ends
+from smlmlp_dask.filters.compiled.engine import correlate_frames
+from smlmlp_dask.filters.kernels import gaussian_kernel, without_zero_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,11 @@ from dask.system import CPU_COUNT
 from dask.utils import format_bytes
 from dask_image import ndfilters
 
-from . import backend, chunks
+from smlmlp_dask import chunks
+from smlmlp_dask.messages import one_line
+
+from . import device
 from .kernels import Kernel
-from .messages import one_line
 
 FLOAT32_TAPS = 512
 """Taps up to which sums of float32 on a device are exact enough.
@@ -87,23 +89,23 @@ def correlate_on_device(
     is_long = max(map(len, kernels)) > FLOAT32_TAPS
     pixel_bytes = chunk.dtype.itemsize + (2 * DEVICE_BYTES + 4 if is_long else DEVICE_BYTES)
     frame_bytes = height * width * pixel_bytes
-    with backend.working_on(chunk):
-        step = max(1, backend.free_bytes() // frame_bytes)
+    with device.working_on(chunk):
+        step = max(1, device.free_bytes() // frame_bytes)
         with _telling_what_fits((min(step, frames), height, width), frame_bytes):
             if 0 < frames <= step:
                 background = _correlate_part(chunk, kernels)
-                return backend.to_host(background) if to_host else background
-            whole = np.empty(chunk.shape, np.float32) if to_host else backend.empty(chunk.shape)
+                return device.to_host(background) if to_host else background
+            whole = np.empty(chunk.shape, np.float32) if to_host else device.empty(chunk.shape)
             for start in range(0, frames, step):
                 part = _correlate_part(chunk[start : start + step], kernels)
-                whole[start : start + step] = backend.to_host(part) if to_host else part
+                whole[start : start + step] = device.to_host(part) if to_host else part
             return whole
 
 
 def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
     arrays = [
-        backend.as_float32(backend.to_device(frames)),
-        *map(backend.to_device, _as_weights(kernels)),
+        device.as_float32(device.to_device(frames)),
+        *map(device.to_device, _as_weights(kernels)),
     ]
     names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))
     given = {(name, 0, 0, 0): array for name, array in zip(names, arrays, strict=True)}
@@ -121,7 +123,7 @@ def _device_graph(
     To build them takes Dask longer than a device takes for the frames: once serves all blocks.
     The weights are dask arrays, too: to name its tasks, Dask would fetch CuPy's to the host.
     """
-    meta = backend.empty((0, 0, 0))
+    meta = device.empty((0, 0, 0))
     names = ["frames", "weights-y", "weights-x"]
     result, *both = (
         da.Array({}, name, tuple((length,) for length in shape), meta=meta)
@@ -139,9 +141,9 @@ def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterato
     try:
         yield
     except MemoryError as error:
-        if not backend.is_out_of_memory(error):
+        if not device.is_out_of_memory(error):
             raise
-        fitting = min(shape[0] // 2, backend.free_bytes() // frame_bytes) or 1
+        fitting = min(shape[0] // 2, device.free_bytes() // frame_bytes) or 1
         remedy = (
             f"ask for blocks of at most {fitting} x {shape[1]} x {shape[2]} pixels "
             f"(stack.rechunk({{0: {fitting}}}); for a job a smaller memory_limit)"
@@ -151,7 +153,7 @@ def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterato
         raise RuntimeError(
             f"the GPU ran out of memory on a block of {' x '.join(map(str, shape))} pixels, which "
             f"takes {format_bytes(shape[0] * frame_bytes)} there, and up to "
-            f"{backend.BLOCKS_AT_ONCE} blocks are there at a time ({one_line(error)}): {remedy}, "
+            f"{device.BLOCKS_AT_ONCE} blocks are there at a time ({one_line(error)}): {remedy}, "
             "or end what else uses the GPU"
         ) from error
 

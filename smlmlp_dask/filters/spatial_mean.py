@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from dask.system import CPU_COUNT
 
-from . import arguments
-from .fused import FILTER_VERSION, correlate_frames
+from . import parameters
+from .compiled.engine import FILTER_VERSION, correlate_frames
 from .kernels import Kernel, fold, gaussian_kernel, without_zero_ends
 
 Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
@@ -23,13 +23,13 @@ Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
 class SpatialMean:
     """What the filter of one channel needs: its radii, sigmas and kernels."""
 
-    radii: arguments.Pair
-    sigmas: arguments.Pair
+    radii: parameters.Pair
+    sigmas: parameters.Pair
     kernel_y: Kernel
     kernel_x: Kernel
 
     @classmethod
-    def from_radii(cls, radii: arguments.Pair) -> "SpatialMean":
+    def from_radii(cls, radii: parameters.Pair) -> "SpatialMean":
         """Derive sigmas and kernels from (ry, rx), in pixels."""
         sigmas = (radii[0] / 2, radii[1] / 2)
         return cls(radii, sigmas, gaussian_kernel(sigmas[0]), gaussian_kernel(sigmas[1]))
@@ -63,7 +63,7 @@ def filter_chunk(
     kernels = mean.folded(frames.shape[1:])
     if engine != "dask-image" and not cuda:
         return correlate_chunk(frames, kernels, threads)
-    from .ndimage import correlate_on_device, correlate_stack, view_stack
+    from .dask_image import correlate_on_device, correlate_stack, view_stack
 
     if cuda:
         return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]

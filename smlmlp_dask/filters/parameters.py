@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from smlmlp_dask.messages import shown
+
 from .kernels import MAX_RADIUS_PIX
-from .messages import shown
 
 Pair: TypeAlias = tuple[float, float]
 

@@ -1,6 +1,6 @@
 """The compiled filter: both passes of the separable correlation, block by block.
 
-Two compiled loops (`passes.py`) share the work. Kernels of up to 15 taps go along whole rows, all
+Two compiled loops (`loops.py`) share the work. Kernels of up to 15 taps go along whole rows, all
 taps of a pixel at once: there, reading and writing take longer than the sums. For longer ones the
 loop works on tiles of 4 x 16 or 1 x 64 pixels, whose sums stay in registers while the taps go by:
 17 taps or 10 000, a tap costs about the same. Both give the same bits.
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernels import fold, without_zero_ends
-from .passes import RUN, SHORT, Floats, filter_in_rows, filter_in_tiles
+from smlmlp_dask.filters.kernels import fold, without_zero_ends
+
+from .loops import RUN, SHORT, Floats, filter_in_rows, filter_in_tiles
 
 FILTER_VERSION = 1
 """Goes up whenever a change here changes any bit of any background."""
@@ -202,7 +203,7 @@ def _taps(kernel: Floats, length: int) -> Floats:
 
 @functools.cache
 def _compiled(dtype: str, *, in_rows: bool) -> Callable[..., None]:
-    """Return a loop of `passes` for C-contiguous frames of `dtype`, if possible from the disk."""
+    """Return one of the `loops` for C-contiguous frames of `dtype`, if possible from the disk."""
     import numba
     from numba import types
     from numba.core.registry import cpu_target

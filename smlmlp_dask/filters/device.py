@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .messages import one_line
+from smlmlp_dask.messages import one_line
 
 if TYPE_CHECKING:
     from types import ModuleType

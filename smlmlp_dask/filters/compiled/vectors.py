@@ -1,4 +1,4 @@
-"""`passes.filter_tile` and `passes.filter_row` in LLVM's vectors.
+"""`loops.filter_tile` and `loops.filter_row` in LLVM's vectors.
 
 LLVM does not make such loops of plain code: it does not vectorise a loop over taps inside one over
 pixels, and a loop whose taps are all unrolled overflows the registers past some 20 a side. It
@@ -16,8 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import lower_builtin, register_jitable, type_callable
 
-from . import passes
-from .passes import GROUP, LANES, ROWS, RUN, SHORT
+from . import loops
+from .loops import GROUP, LANES, ROWS, RUN, SHORT
 
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 # Adding to -0.0, unlike to 0.0, keeps every value, -0.0 included.
@@ -30,17 +30,17 @@ QUARTER = LANES // 4
 
 @cache
 def teach_numba() -> None:
-    """Tell Numba how to compile what `passes` calls."""
+    """Tell Numba how to compile what `loops` calls."""
     for filtered, lower in (
-        (passes.filter_tile, _tile),
-        (passes.stream_tile, partial(_tile, streamed=True)),
-        (passes.filter_row, _row),
-        (passes.stream_row, partial(_row, streamed=True)),
-        (passes.settle, _fence),
+        (loops.filter_tile, _tile),
+        (loops.stream_tile, partial(_tile, streamed=True)),
+        (loops.filter_row, _row),
+        (loops.stream_row, partial(_row, streamed=True)),
+        (loops.settle, _fence),
     ):
         type_callable(filtered)(_typing(filtered))
         lower_builtin(filtered, types.VarArg(types.Any))(lower)
-    register_jitable(passes.cast_panel)
+    register_jitable(loops.cast_panel)
 
 
 def _typing(function: Callable[..., None]) -> Callable[[Any], Any]:

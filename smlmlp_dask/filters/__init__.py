@@ -1,0 +1,1 @@
+"""The local Gaussian mean: kernels, parameters, and the engines that apply it."""

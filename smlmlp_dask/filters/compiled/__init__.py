@@ -1,0 +1,1 @@
+"""The compiled engine: its loops, and the LLVM vectors they run on."""
