@@ -8,9 +8,9 @@ from .filters import device  # noqa: F401 - before Dask and Zarr, which a damage
 if TYPE_CHECKING:
     from .background import bkgd_spatial_mean
     from .channels import open_channels
-    from .described import DescribedMovie
     from .dry_run import plan_spatial_mean
     from .filters.kernels import gaussian_kernel, noise_correction
+    from .movies.described import DescribedMovie
     from .pipeline import run_spatial_mean
     from .result import open_backgrounds
     from .simulate import simulate_movie
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 # that needs no lazy arrays, does not wait for half of scientific Python.
 _ROOMS = {
     "bkgd_spatial_mean": "background",
-    "DescribedMovie": "described",
+    "DescribedMovie": "movies.described",
     "plan_spatial_mean": "dry_run",
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",

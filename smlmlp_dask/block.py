@@ -14,7 +14,7 @@ from . import chunks
 from .chunk_files import ChunkFiles
 from .filters.spatial_mean import Engine, SpatialMean, filter_chunk
 from .lock import check_owner
-from .stack import SourceReadError, Stack
+from .movies.stack import SourceReadError, Stack
 from .workers import this_worker
 
 log = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from zarr.codecs import BloscCodec
 from .block import Task, filter_and_store
 from .chunk_files import ChunkFiles, chunk_path
 from .chunks import Block
-from .described import DescribedMovie
 from .filters.spatial_mean import Engine, filter_chunk
+from .movies.described import DescribedMovie
+from .movies.opening import open_stacks
+from .movies.stack import Stack
 from .planning import Channel
 from .simulate import simulate_movie
-from .sources import open_stacks
-from .stack import Stack
 from .storage import Storage
 from .workers import local_threads
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
 
-from .sources import Box, Source, open_groups
-from .stack import Stack
+from .movies.opening import Box, Source, open_groups
+from .movies.stack import Stack
 
 if TYPE_CHECKING:
     import dask.array as da

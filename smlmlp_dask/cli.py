@@ -17,8 +17,8 @@ from .store_commands import STORE_COMMANDS
 
 # What computes is imported by the command that needs it: `--help` and wrong options answer at once.
 if TYPE_CHECKING:
-    from .described import DescribedMovie
     from .filters.spatial_mean import Engine
+    from .movies.described import DescribedMovie
     from .storage import Codec
 
 
@@ -310,7 +310,7 @@ def _described(
     chunks: tuple[int, ...] | None,
 ) -> "DescribedMovie | None":
     """Return the movie that --shape, --dtype and --chunks describe, if they may and do."""
-    from .described import DescribedMovie
+    from .movies.described import DescribedMovie
 
     if shape is None:
         if dtype is not None or chunks is not None:

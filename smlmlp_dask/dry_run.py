@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import chunks
 from .cluster import connected
-from .described import DescribedMovie
 from .distributing import MOST_AHEAD, TASKS_PER_THREAD
 from .filters import device, parameters
 from .filters.spatial_mean import Engine, check_engine
 from .jobs import REGION_TASKS, blocks_per_task
+from .movies.described import DescribedMovie
+from .movies.opening import described_stacks, open_stacks
 from .paths import store_path
 from .planning import Source, cut_into_blocks, source_list, workers_for
-from .sources import described_stacks, open_stacks
 from .storage import Codec, Storage
 from .workers import BASE_BYTES, active_client
 

@@ -14,12 +14,12 @@ from .chunks import BlockPlan
 from .filters import device, parameters
 from .filters.kernels import noise_correction, residual_kernel
 from .filters.spatial_mean import Engine, check_engine, engine_version
-from .identity import source_identity
+from .movies.identity import source_identity
+from .movies.opening import open_stacks, source_roots
+from .movies.selection import as_plain
+from .movies.stack import SourceReadError
 from .paths import absolute_path
 from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
-from .selection import as_plain
-from .sources import open_stacks, source_roots
-from .stack import SourceReadError
 from .storage import Storage
 from .store import refusing_damage
 from .workers import Workers, on_every_worker

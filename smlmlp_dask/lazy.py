@@ -10,7 +10,7 @@ from dask.layers import ArraySliceDep
 from numpy.typing import NDArray
 
 from .chunks import Chunks, frames_per_block, split
-from .stack import MAX_BLOCKS, Stack, as_slice
+from .movies.stack import MAX_BLOCKS, Stack, as_slice
 
 
 class _BlockReads(ArraySliceDep):

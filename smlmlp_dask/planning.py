@@ -12,7 +12,7 @@ from . import chunks
 from .filters import parameters
 from .filters.spatial_mean import SpatialMean
 from .messages import shown
-from .stack import Stack
+from .movies.stack import Stack
 from .workers import BASE_BYTES, Workers, active_workers, memory_limit_bytes, runs_own_threads
 
 Source: TypeAlias = str | os.PathLike[str]

@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from .identity import source_identity
 from .messages import one_line
-from .sources import open_stacks, source_roots
-from .stack import Stack
-from .tiff import is_tiff
+from .movies.formats.tiff import is_tiff
+from .movies.identity import source_identity
+from .movies.opening import open_stacks, source_roots
+from .movies.stack import Stack
 
 
 def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:

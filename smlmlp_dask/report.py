@@ -16,14 +16,14 @@ from . import __version__
 from .documents import Document, store_document
 from .filters.kernels import gaussian_kernel, without_zero_ends
 from .messages import one_line, printable
+from .movies.formats.zarrs import repair_command
+from .movies.stack import Stack
 from .overview import draw_samples, warnings_of
 from .paths import local_path, refuse_inside
 from .result import open_backgrounds
 from .samples import ChannelSample, raw_stacks, sample_channel
-from .stack import Stack
 from .store import read_attributes, refusing_damage
 from .verify import verify_backgrounds
-from .zarrs import repair_command
 
 DRAWN_CHANNELS = 8
 """Channels in the picture; the tables hold all of them."""

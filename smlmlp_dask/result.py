@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .movies.formats.zarrs import open_stored
+from .movies.stack import Stack
 from .paths import absolute_path
-from .stack import Stack
 from .store import read_attributes, refusing_damage
-from .zarrs import open_stored
 
 if TYPE_CHECKING:
     import dask.array as da

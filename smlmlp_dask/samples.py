@@ -13,8 +13,8 @@ import numpy.typing as npt
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 from .filters.kernels import gaussian_kernel
 from .messages import one_line
+from .movies.stack import Stack
 from .reopening import reopened_channels
-from .stack import Stack
 from .store import read_attributes, refusing_damage
 
 LEVELS = 64

@@ -14,12 +14,12 @@ from .filters import device
 from .filters.spatial_mean import SpatialMean, filter_chunk
 from .job import recorded_job
 from .messages import one_line
+from .movies.stack import Stack
 from .paths import absolute_path
 from .pipeline import run_job
 from .provenance import differences
 from .reopening import reopened_channels
 from .result import open_backgrounds
-from .stack import Stack
 from .storage import Storage
 from .store import refusing_damage
 

@@ -11,16 +11,16 @@ import numpy as np
 from dask.utils import format_bytes
 
 from .messages import one_line, printable
+from .movies.stack import SourceReadError
 from .samples import one_frame, raw_stacks
-from .stack import SourceReadError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from .movies.stack import Stack
     from .samples import Result
-    from .stack import Stack
 
 THUMBNAILS = 8
 """Channels that get a small picture."""

@@ -35,9 +35,9 @@ from .metadata import (
     versions,
     write_metadata,
 )
+from .movies.stack import SourceReadError
 from .provenance import differences
 from .records import Journal, still_there
-from .stack import SourceReadError
 from .storage import Storage
 
 log = logging.getLogger(__name__)

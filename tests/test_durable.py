@@ -15,8 +15,8 @@ import zarr
 from smlmlp_dask import durable, open_backgrounds, pipeline, records, run_spatial_mean
 from smlmlp_dask import writing as store_writing
 from smlmlp_dask.chunk_files import chunk_path
+from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.records import Journal
-from smlmlp_dask.stack import SourceReadError
 from smlmlp_dask.store import progress
 from smlmlp_dask.verify import verify_backgrounds
 

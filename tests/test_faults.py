@@ -32,15 +32,15 @@ from smlmlp_dask import (
     records,
     run_spatial_mean,
     writing,
-    zarrs,
 )
 from smlmlp_dask.chunk_files import chunk_path, stored_checksum
+from smlmlp_dask.movies.formats import zarrs
+from smlmlp_dask.movies.formats.zarrs import ZarrMovie
+from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.records import Journal
-from smlmlp_dask.stack import SourceReadError, Stack
 from smlmlp_dask.store import Progress, progress, read_attributes
 from smlmlp_dask.verify import verify_backgrounds
 from smlmlp_dask.workers import local_threads
-from smlmlp_dask.zarrs import ZarrMovie
 
 from .conftest import SHARED
 

@@ -27,8 +27,8 @@ from smlmlp_dask import (
     units,
     workers,
 )
-from smlmlp_dask.sources import described_stacks, open_stacks
-from smlmlp_dask.stack import Stack
+from smlmlp_dask.movies.opening import described_stacks, open_stacks
+from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.storage import Storage
 from smlmlp_dask.workers import BASE_BYTES, Workers
 

@@ -14,9 +14,9 @@ from matplotlib.text import Text
 
 from smlmlp_dask import open_backgrounds, run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.overview import picture_beside, plot_result
 from smlmlp_dask.samples import LEVELS, PAIRS, raw_stacks
-from smlmlp_dask.stack import Stack
 
 N_FRAMES = 30
 

@@ -22,7 +22,7 @@ from smlmlp_dask import (
 )
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.demo import run_demo
-from smlmlp_dask.identity import source_identity
+from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.paths import absolute_path, local_path
 
 MOVIE = np.random.default_rng(5).poisson(200, (5, 20, 24)).astype(np.uint16)

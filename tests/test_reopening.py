@@ -10,8 +10,8 @@ import tifffile
 import zarr
 
 from smlmlp_dask import run_spatial_mean
+from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.reopening import reopened_channels
-from smlmlp_dask.stack import Stack
 from smlmlp_dask.store import read_attributes
 
 MOVIE = np.random.default_rng(4).poisson(200, (6, 10, 12)).astype(np.uint16)

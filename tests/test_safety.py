@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from smlmlp_dask.channels import open_channels
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.messages import one_line, printable, printable_errors
-from smlmlp_dask.stack import SourceReadError
-from smlmlp_dask.tiff import open_tiff
+from smlmlp_dask.movies.formats.tiff import open_tiff
+from smlmlp_dask.movies.stack import SourceReadError
 
 from .memory import needs_proc
 
@@ -351,7 +351,7 @@ def test_xml_entities_do_not_grow(folder, place):
     tifffile.imwrite("a.ome.tif", MOVIE, metadata=None, description=xml)
     limited = (
         "import sys\n"
-        "from smlmlp_dask.tiff import open_tiff\n"
+        "from smlmlp_dask.movies.formats.tiff import open_tiff\n"
         "from pathlib import Path\n"
         "try:\n"
         "    open_tiff(Path('a.ome.tif'))\n"

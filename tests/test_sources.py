@@ -14,11 +14,13 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smlmlp_dask import lazy, stack, zarrs
+from smlmlp_dask import lazy
 from smlmlp_dask.channels import open_channels
 from smlmlp_dask.chunks import BLOCK_BYTES
-from smlmlp_dask.sources import open_stacks, source_roots
-from smlmlp_dask.stack import SourceReadError
+from smlmlp_dask.movies import stack
+from smlmlp_dask.movies.formats import zarrs
+from smlmlp_dask.movies.opening import open_stacks, source_roots
+from smlmlp_dask.movies.stack import SourceReadError
 
 MOVIE = (np.arange(11 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(11, 9, 7)
 RAW = {"raw_shape": MOVIE.shape, "raw_dtype": ">u2"}

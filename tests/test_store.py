@@ -16,7 +16,7 @@ from smlmlp_dask import writing as store_writing
 from smlmlp_dask.chunk_files import chunk_path
 from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.metadata import COPY
-from smlmlp_dask.stack import SourceReadError
+from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.storage import Storage
 from smlmlp_dask.store import ATTRIBUTE, Progress, progress
 from smlmlp_dask.writing import check_destination, writing

@@ -10,10 +10,10 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smlmlp_dask import frames as frames_module
-from smlmlp_dask import tiff
-from smlmlp_dask.stack import SourceReadError, within
-from smlmlp_dask.tiff import open_tiff, open_tiffs
+from smlmlp_dask.movies.formats import frames as frames_module
+from smlmlp_dask.movies.formats import tiff
+from smlmlp_dask.movies.formats.tiff import open_tiff, open_tiffs
+from smlmlp_dask.movies.stack import SourceReadError, within
 
 MOVIE = (np.arange(11 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(11, 9, 7)
 WHOLE = (slice(0, 9), slice(0, 7))

@@ -13,9 +13,9 @@ import tifffile
 import zarr
 
 from smlmlp_dask import open_backgrounds, plots, run_spatial_mean, views
+from smlmlp_dask.movies.formats.zarrs import open_stored
+from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.result import SpatialMeanResult
-from smlmlp_dask.stack import SourceReadError, Stack
-from smlmlp_dask.zarrs import open_stored
 
 MOVIE = np.random.default_rng(0).poisson(np.linspace(100, 200, 40), (12, 30, 40)).astype("u2")
 

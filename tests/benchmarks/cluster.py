@@ -39,7 +39,7 @@ from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.jobs import run_tasks
 from smlmlp_dask.local import SCHEDULER_LOG
-from smlmlp_dask.sources import open_stacks
+from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.storage import Storage
 
 if TYPE_CHECKING:

@@ -39,8 +39,8 @@ from peers import PACKAGES, PEERS
 from zarr.codecs import BloscCodec
 
 from smlmlp_dask import plan_spatial_mean, run_spatial_mean
+from smlmlp_dask.movies.formats.zarrs import bulk_codecs
 from smlmlp_dask.result import open_backgrounds
-from smlmlp_dask.zarrs import bulk_codecs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -16,7 +16,7 @@ from smlmlp_dask.chunk_files import ChunkFiles
 from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.filters.kernels import gaussian_kernel
 from smlmlp_dask.filters.spatial_mean import SpatialMean, filter_chunk
-from smlmlp_dask.sources import open_stacks
+from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.storage import Storage
 
 if TYPE_CHECKING:

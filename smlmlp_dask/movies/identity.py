@@ -35,8 +35,8 @@ def source_identity(path: Path) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
-    from .tiff import tiff_names  # brings tifffile, which a look at a store does without
-    from .zarr_nodes import is_node, stored_files
+    from .formats.tiff import tiff_names  # brings tifffile, which a look at a store does without
+    from .formats.zarr_nodes import is_node, stored_files
 
     if path.is_file():
         names: Iterable[tuple[str, Path]] = [(path.name, path)]

@@ -8,9 +8,10 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .messages import shown
+from smlmlp_dask.messages import shown
+from smlmlp_dask.units import Decoding
+
 from .selection import check_dtype
-from .units import Decoding
 
 
 class DescribedMovie:

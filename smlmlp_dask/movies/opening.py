@@ -13,10 +13,14 @@ from typing import TypeAlias
 
 from numpy.typing import DTypeLike
 
+from smlmlp_dask.messages import printable_errors, shown
+from smlmlp_dask.paths import absolute_path
+
 from .described import DescribedMovie
-from .frames import FileMovie, PlainFrames
-from .messages import printable_errors, shown
-from .paths import absolute_path
+from .formats.frames import FileMovie, PlainFrames
+from .formats.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
+from .formats.zarr_nodes import is_node, store_of
+from .formats.zarrs import arrays_hint, open_zarr
 from .selection import (
     RawLayout,
     boxes_per_source,
@@ -27,9 +31,6 @@ from .selection import (
     select,
 )
 from .stack import Movie, Stack
-from .tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
-from .zarr_nodes import is_node, store_of
-from .zarrs import arrays_hint, open_zarr
 
 Source: TypeAlias = str | os.PathLike[str]
 Box: TypeAlias = Sequence[int]

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile, TiffPage
 
-from .messages import one_line
-from .stack import SourceReadError, as_slice, named, within
-from .units import Decoding
+from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.stack import SourceReadError, as_slice, named, within
+from smlmlp_dask.units import Decoding
 
 Offsets: TypeAlias = range | NDArray[np.int64]
 

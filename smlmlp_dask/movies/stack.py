@@ -8,8 +8,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .messages import printable
-from .units import Decoding
+from smlmlp_dask.messages import printable
+from smlmlp_dask.units import Decoding
 
 TURNED_BYTES = 2**20
 """Bytes that are copied at a time where frames are turned in place."""

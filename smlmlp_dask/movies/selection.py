@@ -8,7 +8,8 @@ from typing import Any, TypeGuard, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .messages import shown
+from smlmlp_dask.messages import shown
+
 from .stack import Movie
 
 _BBOXES_FORM = "pass one list of boxes per source, such as bboxes=[[(0, 0, 64, 64)], None]"

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
-from .messages import one_line
-from .stack import SourceReadError, as_rising, named, within
-from .units import Decoding, at_a_time, in_groups, touched
+from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.stack import SourceReadError, as_rising, named, within
+from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
+
 from .zarr_nodes import arrays_in, is_array, is_node
 
 FUSED_PIPELINE = "FusedCodecPipeline"

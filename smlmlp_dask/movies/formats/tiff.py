@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 from tifffile import TiffFile, TiffFileError, TiffPage, natural_sorted
 
+from smlmlp_dask.messages import one_line
+
 from .frames import CodedPages, FileMovie, Frames, PageFiles, PlainFrames, movie_shape, open_file
-from .messages import one_line
 from .tiff_pages import follow_on, pages_as_they_are
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
