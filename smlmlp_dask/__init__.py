@@ -7,9 +7,9 @@ from .filters import device  # noqa: F401 - before Dask and Zarr, which a damage
 
 if TYPE_CHECKING:
     from .background import bkgd_spatial_mean
-    from .channels import open_channels
     from .dry_run import plan_spatial_mean
     from .filters.kernels import gaussian_kernel, noise_correction
+    from .lazy.channels import open_channels
     from .movies.described import DescribedMovie
     from .pipeline import run_spatial_mean
     from .result import open_backgrounds
@@ -28,7 +28,7 @@ _ROOMS = {
     "noise_correction": "filters.kernels",
     "run_spatial_mean": "pipeline",
     "simulate_movie": "simulate",
-    "open_channels": "channels",
+    "open_channels": "lazy.channels",
     "open_backgrounds": "result",
     "verify_backgrounds": "verify",
 }

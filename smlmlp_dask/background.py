@@ -8,11 +8,12 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from . import arrays, chunks
+from . import chunks
 from .filters import device, parameters
 from .filters.dask_image import correlate_on_device, correlate_stack
 from .filters.kernels import Kernel, residual_kernel, residual_norm
 from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk
+from .lazy import arrays
 
 BATCH_BYTES = 2**29
 """Float32 bytes of backgrounds that the caller's own process holds before it writes them."""

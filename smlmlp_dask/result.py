@@ -74,7 +74,7 @@ class SpatialMeanResult:
 
     @cached_property
     def _bkgds(self) -> "tuple[da.Array, ...]":
-        from .lazy import lazy  # which brings dask.array
+        from .lazy.reads import lazy  # which brings dask.array
 
         return tuple(lazy(stack) for stack in self._stacks)
 

@@ -20,12 +20,12 @@ from zarr.storage import MemoryStore
 from smlmlp_dask import (
     bkgd_spatial_mean,
     chunks,
-    lazy,
     open_backgrounds,
     open_channels,
     run_spatial_mean,
     simulate_movie,
 )
+from smlmlp_dask.lazy import reads
 from smlmlp_dask.scene import expected_counts, expose
 
 from . import reference
@@ -72,7 +72,7 @@ def _blocks_of(frames):
     """Let blocks be so small that a tiny movie has several."""
     small = partial(chunks.frames_per_block, block_bytes=frames * HEIGHT * WIDTH * 4)
     with (
-        mock.patch.object(lazy, "frames_per_block", small),
+        mock.patch.object(reads, "frames_per_block", small),
         mock.patch.object(chunks, "frames_per_block", small),
     ):
         yield

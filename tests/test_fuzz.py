@@ -336,7 +336,7 @@ def store_cases(rng, folder):
 
 
 def opens(path):
-    from smlmlp_dask.channels import open_channels
+    from smlmlp_dask.lazy.channels import open_channels
 
     for channel in open_channels(path):
         computes(channel)

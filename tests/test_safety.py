@@ -14,8 +14,8 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask.channels import open_channels
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.messages import one_line, printable, printable_errors
 from smlmlp_dask.movies.formats.tiff import open_tiff
 from smlmlp_dask.movies.stack import SourceReadError

@@ -14,9 +14,9 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smlmlp_dask import lazy
-from smlmlp_dask.channels import open_channels
 from smlmlp_dask.chunks import BLOCK_BYTES
+from smlmlp_dask.lazy import reads as lazy
+from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.movies import stack
 from smlmlp_dask.movies.formats import zarrs
 from smlmlp_dask.movies.opening import open_stacks, source_roots

@@ -9,8 +9,8 @@ from dask.base import normalize_token
 from dask.layers import ArraySliceDep
 from numpy.typing import NDArray
 
-from .chunks import Chunks, frames_per_block, split
-from .movies.stack import MAX_BLOCKS, Stack, as_slice
+from smlmlp_dask.chunks import Chunks, frames_per_block, split
+from smlmlp_dask.movies.stack import MAX_BLOCKS, Stack, as_slice
 
 
 class _BlockReads(ArraySliceDep):

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
 
-from .movies.opening import Box, Source, open_groups
-from .movies.stack import Stack
+from smlmlp_dask.movies.opening import Box, Source, open_groups
+from smlmlp_dask.movies.stack import Stack
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -88,7 +88,7 @@ def open_channels(
     >>> bool((right[0] == movie[0, :, :47:-1]).all())
     True
     """
-    from .lazy import cut, lazy  # which bring dask.array
+    from .reads import cut, lazy  # which bring dask.array
 
     groups = open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
     channels = []

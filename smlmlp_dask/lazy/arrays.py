@@ -11,9 +11,9 @@ import numpy as np
 import zarr
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from . import chunks
-from .filters import device
-from .filters.dask_image import view_stack
+from smlmlp_dask import chunks
+from smlmlp_dask.filters import device
+from smlmlp_dask.filters.dask_image import view_stack
 
 
 def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:

@@ -1,0 +1,1 @@
+"""Movies and arrays as Dask arrays."""
