@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import chunks
-from .chunk_files import ChunkFiles
 from .filters.spatial_mean import Engine, SpatialMean, filter_chunk
-from .lock import check_owner
 from .movies.stack import SourceReadError, Stack
+from .store.chunk_files import ChunkFiles
+from .store.lock import check_owner
 from .workers import this_worker
 
 log = logging.getLogger(__name__)

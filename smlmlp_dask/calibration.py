@@ -18,7 +18,6 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from .block import Task, filter_and_store
-from .chunk_files import ChunkFiles, chunk_path
 from .chunks import Block
 from .filters.spatial_mean import Engine, filter_chunk
 from .movies.described import DescribedMovie
@@ -26,7 +25,8 @@ from .movies.opening import open_stacks
 from .movies.stack import Stack
 from .planning import Channel
 from .simulate import simulate_movie
-from .storage import Storage
+from .store.chunk_files import ChunkFiles, chunk_path
+from .store.codecs import Storage
 from .workers import local_threads
 
 SECONDS = 1.5

@@ -19,7 +19,7 @@ from .store_commands import STORE_COMMANDS
 if TYPE_CHECKING:
     from .filters.spatial_mean import Engine
     from .movies.described import DescribedMovie
-    from .storage import Codec
+    from .store.codecs import Codec
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -148,7 +148,7 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
 
 def _is_finished(store: Path) -> bool | None:
     """Say whether a store is finished; None if there is none."""
-    from .store import read_attributes
+    from .store.read import read_attributes
 
     try:
         return bool(read_attributes(store)["finished"])
@@ -162,7 +162,7 @@ def _kept(store: Path) -> str:
             return "nothing was done yet and nothing is kept"
         case True:
             return f"{store} is finished"
-    from .store import progress
+    from .store.read import progress
 
     state = progress(store)
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .result import open_backgrounds
-from .store import Progress, progress, read_attributes, refusing_damage
+from .store.read import Progress, progress, read_attributes, refusing_damage
 from .verify import Report
 
 if TYPE_CHECKING:

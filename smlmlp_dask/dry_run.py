@@ -17,7 +17,7 @@ from .movies.described import DescribedMovie
 from .movies.opening import described_stacks, open_stacks
 from .paths import store_path
 from .planning import Source, cut_into_blocks, source_list, workers_for
-from .storage import Codec, Storage
+from .store.codecs import Codec, Storage
 from .workers import BASE_BYTES, active_client
 
 if TYPE_CHECKING:

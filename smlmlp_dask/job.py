@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .checking import known
 from .chunks import BlockPlan
 from .filters import device, parameters
 from .filters.kernels import noise_correction, residual_kernel
@@ -20,8 +19,9 @@ from .movies.selection import as_plain
 from .movies.stack import SourceReadError
 from .paths import absolute_path
 from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
-from .storage import Storage
-from .store import refusing_damage
+from .store.checking import known
+from .store.codecs import Storage
+from .store.read import refusing_damage
 from .workers import Workers, on_every_worker
 
 

@@ -13,17 +13,17 @@ from .cluster import connected
 from .filters.spatial_mean import Engine
 from .job import Job, prepare
 from .jobs import run_tasks
-from .lock import this_owner
-from .metadata import RECORDS
 from .paths import store_path
 from .planning import Source, side_by_side
 from .preflight import seen_by_workers
 from .progress import Amount, progress_bar
 from .result import SpatialMeanResult, open_backgrounds
-from .storage import Codec
-from .store import refusing_damage
+from .store.codecs import Codec
+from .store.lock import this_owner
+from .store.metadata import RECORDS
+from .store.read import refusing_damage
+from .store.write import check_destination, writing
 from .workers import active_client, count_workers
-from .writing import check_destination, writing
 
 log = logging.getLogger(__name__)
 

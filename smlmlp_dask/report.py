@@ -22,7 +22,7 @@ from .overview import draw_samples, warnings_of
 from .paths import local_path, refuse_inside
 from .result import open_backgrounds
 from .samples import ChannelSample, raw_stacks, sample_channel
-from .store import read_attributes, refusing_damage
+from .store.read import read_attributes, refusing_damage
 from .verify import verify_backgrounds
 
 DRAWN_CHANNELS = 8

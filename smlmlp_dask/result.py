@@ -12,7 +12,7 @@ import numpy as np
 from .movies.formats.zarrs import open_stored
 from .movies.stack import Stack
 from .paths import absolute_path
-from .store import read_attributes, refusing_damage
+from .store.read import read_attributes, refusing_damage
 
 if TYPE_CHECKING:
     import dask.array as da

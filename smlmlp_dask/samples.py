@@ -14,8 +14,8 @@ from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 from .filters.kernels import gaussian_kernel
 from .messages import one_line
 from .movies.stack import Stack
-from .reopening import reopened_channels
-from .store import read_attributes, refusing_damage
+from .store.read import read_attributes, refusing_damage
+from .store.reopening import reopened_channels
 
 LEVELS = 64
 """Frames on which the level of the background is measured."""

@@ -21,11 +21,11 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     smlmlp-dask info background.zarr
     """
     from . import documents
-    from .checking import glance
     from .messages import printable
     from .result import open_backgrounds
     from .screens import console, print_glance, print_json, summary
-    from .store import progress, read_attributes, refusing_damage
+    from .store.checking import glance
+    from .store.read import progress, read_attributes, refusing_damage
 
     log_to_stderr(verbose=verbose)
     if as_json:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from .checking import Known, check, known, stored_plans
 from .chunks import Block
 from .filters import device
 from .filters.spatial_mean import SpatialMean, filter_chunk
@@ -17,11 +16,12 @@ from .messages import one_line
 from .movies.stack import Stack
 from .paths import absolute_path
 from .pipeline import run_job
-from .provenance import differences
-from .reopening import reopened_channels
 from .result import open_backgrounds
-from .storage import Storage
-from .store import refusing_damage
+from .store.checking import Known, check, known, stored_plans
+from .store.codecs import Storage
+from .store.provenance import differences
+from .store.read import refusing_damage
+from .store.reopening import reopened_channels
 
 
 @dataclass(frozen=True)

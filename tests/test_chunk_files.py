@@ -9,8 +9,8 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smlmlp_dask.chunk_files import ChunkFiles, chunk_path, is_whole, stored_checksum
-from smlmlp_dask.storage import Storage
+from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path, is_whole, stored_checksum
+from smlmlp_dask.store.codecs import Storage
 
 CHUNKS = (2, 3, 5)
 BOX = (slice(2, 4), slice(3, 6), slice(0, 5))

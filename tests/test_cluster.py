@@ -35,9 +35,9 @@ from smlmlp_dask import (
     run_spatial_mean,
 )
 from smlmlp_dask.cluster import Place, connected
-from smlmlp_dask.records import Journal
 from smlmlp_dask.slurm import SlurmJobs
-from smlmlp_dask.store import progress
+from smlmlp_dask.store.journal import Journal
+from smlmlp_dask.store.read import progress
 from smlmlp_dask.verify import verify_backgrounds
 from smlmlp_dask.workers import active_client, active_workers
 

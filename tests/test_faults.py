@@ -24,21 +24,15 @@ import tifffile
 import zarr
 from dask.distributed import Client, LocalCluster
 
-from smlmlp_dask import (
-    block,
-    chunk_files,
-    job,
-    open_backgrounds,
-    records,
-    run_spatial_mean,
-    writing,
-)
-from smlmlp_dask.chunk_files import chunk_path, stored_checksum
+from smlmlp_dask import block, job, open_backgrounds, run_spatial_mean
 from smlmlp_dask.movies.formats import zarrs
 from smlmlp_dask.movies.formats.zarrs import ZarrMovie
 from smlmlp_dask.movies.stack import SourceReadError, Stack
-from smlmlp_dask.records import Journal
-from smlmlp_dask.store import Progress, progress, read_attributes
+from smlmlp_dask.store import chunk_files, write
+from smlmlp_dask.store import journal as records
+from smlmlp_dask.store.chunk_files import chunk_path, stored_checksum
+from smlmlp_dask.store.journal import Journal
+from smlmlp_dask.store.read import Progress, progress, read_attributes
 from smlmlp_dask.verify import verify_backgrounds
 from smlmlp_dask.workers import local_threads
 
@@ -298,7 +292,7 @@ def failing(function, calls, error):
 
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
-    [(chunk_files, "write_whole", 9), (records, "_line", 9), (writing, "_finish", 0)],
+    [(chunk_files, "write_whole", 9), (records, "_line", 9), (write, "_finish", 0)],
 )
 def test_no_room_for_anything(movie, whole, tmp_path, monkeypatch, module, name, calls):
     out = tmp_path / "out.zarr"

@@ -23,13 +23,13 @@ from smlmlp_dask import (
     plan_spatial_mean,
     planning,
     run_spatial_mean,
-    storage,
     units,
     workers,
 )
 from smlmlp_dask.movies.opening import described_stacks, open_stacks
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.storage import Storage
+from smlmlp_dask.store import codecs
+from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.workers import BASE_BYTES, Workers
 
 MIB = 2**20
@@ -352,7 +352,7 @@ def test_a_flipped_stack_is_turned_in_place(tmp_path):
 @pytest.mark.parametrize("keep_bits", [1, 12, 22])
 @pytest.mark.parametrize("view", [np.s_[:], np.s_[:, 3:-2, 5:-1]])
 def test_rounding_in_place_gives_the_same_bits(keep_bits, view, monkeypatch):
-    monkeypatch.setattr(storage, "ROUNDED_PIXELS", 100)
+    monkeypatch.setattr(codecs, "ROUNDED_PIXELS", 100)
     bits = np.random.default_rng(2).integers(0, 2**32, (3, 40, 50), "u4")
     bits[1, 2] = 0x7FFFFFFF  # NaN whose mantissa would overflow
     background = bits.view("f4")[view]

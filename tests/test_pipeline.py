@@ -29,7 +29,7 @@ from smlmlp_dask import (
     run_spatial_mean,
     workers,
 )
-from smlmlp_dask.storage import Storage
+from smlmlp_dask.store.codecs import Storage
 
 from . import reference
 from .memory import needs_proc

@@ -11,8 +11,8 @@ import zarr
 
 from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.reopening import reopened_channels
-from smlmlp_dask.store import read_attributes
+from smlmlp_dask.store.read import read_attributes
+from smlmlp_dask.store.reopening import reopened_channels
 
 MOVIE = np.random.default_rng(4).poisson(200, (6, 10, 12)).astype(np.uint16)
 RAW = {"raw_shape": MOVIE.shape, "raw_dtype": "<u2"}

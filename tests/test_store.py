@@ -12,14 +12,14 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import Image
 
 from smlmlp_dask import bkgd_spatial_mean, open_backgrounds
-from smlmlp_dask import writing as store_writing
-from smlmlp_dask.chunk_files import chunk_path
 from smlmlp_dask.chunks import plan_blocks
-from smlmlp_dask.metadata import COPY
 from smlmlp_dask.movies.stack import SourceReadError
-from smlmlp_dask.storage import Storage
-from smlmlp_dask.store import ATTRIBUTE, Progress, progress
-from smlmlp_dask.writing import check_destination, writing
+from smlmlp_dask.store import write as store_writing
+from smlmlp_dask.store.chunk_files import chunk_path
+from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.metadata import COPY
+from smlmlp_dask.store.read import ATTRIBUTE, Progress, progress
+from smlmlp_dask.store.write import check_destination, writing
 
 PLANS = [
     plan_blocks((5, 6, 7), 2, (2, 6, 7), (1, 1), block_bytes=2 * 6 * 7 * 4),

@@ -34,13 +34,13 @@ from distributed import Client
 from job import Movie, print_machine, print_table, spread, write_zarr
 
 from smlmlp_dask.block import Task, filter_and_store
-from smlmlp_dask.chunk_files import ChunkFiles
 from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.jobs import run_tasks
 from smlmlp_dask.local import SCHEDULER_LOG
 from smlmlp_dask.movies.opening import open_stacks
-from smlmlp_dask.storage import Storage
+from smlmlp_dask.store.chunk_files import ChunkFiles
+from smlmlp_dask.store.codecs import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

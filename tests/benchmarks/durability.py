@@ -3,8 +3,8 @@
     python tests/benchmarks/durability.py [--rounds 7] [--frames 4096] [--size 512] [--work DIR]
 
 Whole processes from Zarr to Zarr, in turns: as the package is, and with each function of
-`smlmlp_dask.durable` whose name begins with ``sync_`` made one that does nothing. Ratios are taken
-within a turn. They are those of one disk: --work says of which.
+`smlmlp_dask.store.durable` whose name begins with ``sync_`` made one that does nothing. Ratios are
+taken within a turn. They are those of one disk: --work says of which.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 RUN = """
 import inspect, runpy, sys
-from smlmlp_dask import durable
+from smlmlp_dask.store import durable
 
 def left_out(*_, **__):
     LEFT_OUT.append(1)
@@ -46,7 +46,7 @@ durable.LEFT_OUT = []
 syncs = {name for name, _ in inspect.getmembers(durable, inspect.isfunction) if name[:5] == "sync_"}
 missing = {"sync_file", "sync_folder"} - syncs
 if missing:
-    sys.exit(f"smlmlp_dask.durable has no {missing}: what is left out here is not all")
+    sys.exit(f"smlmlp_dask.store.durable has no {missing}: what is left out here is not all")
 leave_out = sys.argv.pop(1) == "without"
 for name in syncs if leave_out else ():
     getattr(durable, name).__code__ = left_out.__code__  # wherever it was imported to

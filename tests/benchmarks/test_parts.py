@@ -12,12 +12,12 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask.chunk_files import ChunkFiles
 from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.filters.kernels import gaussian_kernel
 from smlmlp_dask.filters.spatial_mean import SpatialMean, filter_chunk
 from smlmlp_dask.movies.opening import open_stacks
-from smlmlp_dask.storage import Storage
+from smlmlp_dask.store.chunk_files import ChunkFiles
+from smlmlp_dask.store.codecs import Storage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,10 @@ from typing import Any
 import zarr
 from zarr.errors import NodeNotFoundError
 
-from .messages import one_line
+from smlmlp_dask.messages import one_line
+
+from .journal import Journal
 from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
-from .records import Journal
 
 
 @dataclass(frozen=True)

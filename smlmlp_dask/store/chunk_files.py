@@ -1,6 +1,6 @@
 """The file of a chunk: encoded, ended by a checksum, written whole or not at all.
 
-Its bytes are those that Zarr writes for the codecs of `storage` (the tests compare them) and reads
+Its bytes are those that Zarr writes for the codecs of `Storage` (the tests compare them) and reads
 again. Written through an array of Zarr, the blocks of a job took 1.06 times as long: it copies each
 encoded chunk once more, and hands it from thread to thread to thread.
 """
@@ -14,9 +14,10 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from .chunks import Box
+from smlmlp_dask.chunks import Box
+
+from .codecs import Storage
 from .durable import sync_files, write_whole
-from .storage import Storage
 
 CHECKSUM_BYTES = 4
 """A CRC-32C, little-endian, at the end of every chunk: Zarr's codec ``crc32c``."""

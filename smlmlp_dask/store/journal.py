@@ -14,8 +14,9 @@ from pathlib import Path
 
 from dask.system import CPU_COUNT
 
+from smlmlp_dask.chunks import Block, BlockPlan
+
 from .chunk_files import chunk_path, ends_in, is_whole
-from .chunks import Block, BlockPlan
 from .durable import sync_file, sync_files, write_whole
 
 

@@ -21,10 +21,14 @@ from uuid import uuid4
 import numpy as np
 import zarr
 
+from smlmlp_dask.chunks import BlockPlan
+from smlmlp_dask.movies.stack import SourceReadError
+
 from .checking import Known, check, known, recorded_blocks
 from .chunk_files import ChunkFiles, chunk_path
-from .chunks import BlockPlan
+from .codecs import Storage
 from .durable import PARTIAL, sync_files, sync_folder, syncing
+from .journal import Journal, still_there
 from .lock import sole_writer
 from .metadata import (
     COPY,
@@ -35,10 +39,7 @@ from .metadata import (
     versions,
     write_metadata,
 )
-from .movies.stack import SourceReadError
 from .provenance import differences
-from .records import Journal, still_there
-from .storage import Storage
 
 log = logging.getLogger(__name__)
 

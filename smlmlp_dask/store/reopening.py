@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from .messages import one_line
-from .movies.formats.tiff import is_tiff
-from .movies.identity import source_identity
-from .movies.opening import open_stacks, source_roots
-from .movies.stack import Stack
+from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.formats.tiff import is_tiff
+from smlmlp_dask.movies.identity import source_identity
+from smlmlp_dask.movies.opening import open_stacks, source_roots
+from smlmlp_dask.movies.stack import Stack
 
 
 def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
@@ -19,7 +19,7 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     Parameters
     ----------
     attributes : mapping
-        What the store says of itself, as `store.read_attributes` returns it.
+        What the store says of itself, as `read_attributes` returns it.
 
     Returns
     -------

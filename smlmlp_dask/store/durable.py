@@ -2,7 +2,7 @@
 
 A file that was written and renamed is in the system's memory only: after a loss of power its name
 can be there with no byte behind it. `sync_file` brings the bytes to the disk, `sync_folder` the
-names. What a store does with them, and in which order, stands in `writing`.
+names. What a store does with them, and in which order, stands in `write`.
 """
 
 import errno

@@ -17,9 +17,10 @@ import google_crc32c
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from .chunks import BlockPlan
+from smlmlp_dask.chunks import BlockPlan
+
+from .codecs import Storage
 from .durable import write_whole
-from .storage import Storage
 
 ATTRIBUTE = "smlmlp_dask"
 """The root group's attribute that holds everything but the pixels."""

@@ -14,8 +14,10 @@ import numpy as np
 import zarr
 from dask.system import CPU_COUNT
 
+from smlmlp_dask.chunks import BlockPlan
+
 from .chunk_files import chunk_path, ends_in, own_checksum
-from .chunks import BlockPlan
+from .codecs import Storage
 from .metadata import (
     COPY,
     RECORDS,
@@ -25,8 +27,7 @@ from .metadata import (
     read_copy,
     write_metadata,
 )
-from .storage import Storage
-from .store import read_attributes, refusing_damage
+from .read import read_attributes, refusing_damage
 
 GLANCES = 1000
 """Chunks of which `glance` reads the end: some 10 ms on a local disk, a second on a remote one."""

@@ -1,0 +1,1 @@
+"""The output on disk: how it is written, proved and read back."""
