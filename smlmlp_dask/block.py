@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from . import chunks
+from .execution.workers import this_worker
 from .filters.spatial_mean import Engine, SpatialMean, filter_chunk
 from .movies.stack import SourceReadError, Stack
 from .store.chunk_files import ChunkFiles
 from .store.lock import check_owner
-from .workers import this_worker
 
 log = logging.getLogger(__name__)
 

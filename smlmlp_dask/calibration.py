@@ -19,6 +19,7 @@ from zarr.codecs import BloscCodec
 
 from .block import Task, filter_and_store
 from .chunks import Block
+from .execution.workers import local_threads
 from .filters.spatial_mean import Engine, filter_chunk
 from .movies.described import DescribedMovie
 from .movies.opening import open_stacks
@@ -27,7 +28,6 @@ from .planning import Channel
 from .simulate import simulate_movie
 from .store.chunk_files import ChunkFiles, chunk_path
 from .store.codecs import Storage
-from .workers import local_threads
 
 SECONDS = 1.5
 """For which blocks are run; a block that has begun ends."""

@@ -220,11 +220,11 @@ def run(
     smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
     from . import documents
-    from .cluster import Place, connected
     from .dry_run import plan_spatial_mean
+    from .execution.connect import Place, connected
+    from .execution.slurm import slurm_jobs
     from .pipeline import run_spatial_mean
     from .screens import console, print_json, print_plan, summary
-    from .slurm import slurm_jobs
 
     log_to_stderr(verbose=verbose)
     described = _described(dry_run, sources, described_shape, described_dtype, described_chunks)

@@ -186,7 +186,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("smlmlp_dask").setLevel(logging.INFO if verbose else logging.NOTSET)
     if not verbose:
-        from .cluster import quieten_distributed
+        from .execution.connect import quieten_distributed
 
         quieten_distributed()
 

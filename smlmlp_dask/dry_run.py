@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import chunks
-from .cluster import connected
-from .distributing import MOST_AHEAD, TASKS_PER_THREAD
+from .execution.connect import connected
+from .execution.tasks import REGION_TASKS, blocks_per_task
+from .execution.window import MOST_AHEAD, TASKS_PER_THREAD
+from .execution.workers import BASE_BYTES, active_client
 from .filters import device, parameters
 from .filters.spatial_mean import Engine, check_engine
-from .jobs import REGION_TASKS, blocks_per_task
 from .movies.described import DescribedMovie
 from .movies.opening import described_stacks, open_stacks
 from .paths import store_path
 from .planning import Source, cut_into_blocks, source_list, workers_for
 from .store.codecs import Codec, Storage
-from .workers import BASE_BYTES, active_client
 
 if TYPE_CHECKING:
     from .calibration import Rates

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .chunks import BlockPlan
+from .execution.workers import Workers, on_every_worker
 from .filters import device, parameters
 from .filters.kernels import noise_correction, residual_kernel
 from .filters.spatial_mean import Engine, check_engine, engine_version
@@ -22,7 +23,6 @@ from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
 from .store.checking import known
 from .store.codecs import Storage
 from .store.read import refusing_damage
-from .workers import Workers, on_every_worker
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ from typing import Any
 
 from . import chunks
 from .block import Lock, Task, filter_and_store
-from .cluster import connected
+from .execution.connect import connected
+from .execution.preflight import seen_by_workers
+from .execution.progress import Amount, progress_bar
+from .execution.tasks import run_tasks
+from .execution.workers import active_client, count_workers
 from .filters.spatial_mean import Engine
 from .job import Job, prepare
-from .jobs import run_tasks
 from .paths import store_path
 from .planning import Source, side_by_side
-from .preflight import seen_by_workers
-from .progress import Amount, progress_bar
 from .result import SpatialMeanResult, open_backgrounds
 from .store.codecs import Codec
 from .store.lock import this_owner
 from .store.metadata import RECORDS
 from .store.read import refusing_damage
 from .store.write import check_destination, writing
-from .workers import active_client, count_workers
 
 log = logging.getLogger(__name__)
 

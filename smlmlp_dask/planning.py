@@ -9,11 +9,17 @@ from typing import Any, TypeAlias
 from dask.utils import format_bytes
 
 from . import chunks
+from .execution.workers import (
+    BASE_BYTES,
+    Workers,
+    active_workers,
+    memory_limit_bytes,
+    runs_own_threads,
+)
 from .filters import parameters
 from .filters.spatial_mean import SpatialMean
 from .messages import shown
 from .movies.stack import Stack
-from .workers import BASE_BYTES, Workers, active_workers, memory_limit_bytes, runs_own_threads
 
 Source: TypeAlias = str | os.PathLike[str]
 

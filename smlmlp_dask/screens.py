@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .jobs import REGION_TASKS
+from .execution.tasks import REGION_TASKS
 from .result import SpatialMeanResult
 from .verify import Report
 

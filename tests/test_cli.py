@@ -18,8 +18,9 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import documents, noise_correction, open_backgrounds, pipeline, progress
+from smlmlp_dask import documents, noise_correction, open_backgrounds, pipeline
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.execution import progress
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 

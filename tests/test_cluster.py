@@ -25,21 +25,14 @@ import zarr
 from dask.distributed import Client, LocalCluster
 from distributed.utils import nbytes
 
-from smlmlp_dask import (
-    bkgd_spatial_mean,
-    chunks,
-    distributing,
-    open_channels,
-    pipeline,
-    preflight,
-    run_spatial_mean,
-)
-from smlmlp_dask.cluster import Place, connected
-from smlmlp_dask.slurm import SlurmJobs
+from smlmlp_dask import bkgd_spatial_mean, chunks, open_channels, pipeline, run_spatial_mean
+from smlmlp_dask.execution import preflight, window
+from smlmlp_dask.execution.connect import Place, connected
+from smlmlp_dask.execution.slurm import SlurmJobs
+from smlmlp_dask.execution.workers import active_client, active_workers
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import progress
 from smlmlp_dask.verify import verify_backgrounds
-from smlmlp_dask.workers import active_client, active_workers
 
 SLOW_SECONDS = 60
 CHUNK, N_BLOCKS = 16, 40
@@ -394,7 +387,7 @@ def die(argument):
 
 
 def test_a_task_that_kills_its_workers_is_named(monkeypatch):
-    monkeypatch.setattr(distributing, "MOST_TRIALS", 2)
+    monkeypatch.setattr(window, "MOST_TRIALS", 2)
     done = []
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
@@ -404,7 +397,7 @@ def test_a_task_that_kills_its_workers_is_named(monkeypatch):
             RuntimeError, match=r"^2 workers died while they had (2 or )?3( or \d)*, the last"
         ),
     ):
-        distributing.run_on_cluster(client, die, iter(range(6)), lambda *pair: done.append(pair))
+        window.run_on_cluster(client, die, iter(range(6)), lambda *pair: done.append(pair))
     assert (3, None) not in done
 
 
@@ -438,7 +431,7 @@ def test_workers_that_join_later_are_used(movie, whole, tmp_path):
 
 def test_as_many_tasks_as_the_workers_take(monkeypatch):
     """Many for workers that join, adaptively; never the whole movie."""
-    monkeypatch.setattr(distributing, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(window, "LOOK_SECONDS", 0.1)
     taken, most = [], []
 
     def arguments():
@@ -449,12 +442,12 @@ def test_as_many_tasks_as_the_workers_take(monkeypatch):
     def told(argument, _):
         most.append(len(taken) - len(most))
 
-    monkeypatch.setattr(distributing, "AHEAD_SECONDS", 0.3)
+    monkeypatch.setattr(window, "AHEAD_SECONDS", 0.3)
     with local(1, processes=False) as workers, Client(workers) as client:
-        distributing.run_on_cluster(client, abs, arguments(), told)
+        window.run_on_cluster(client, abs, arguments(), told)
     assert len(most) == 400
-    assert most[0] == distributing.TASKS_PER_THREAD
-    assert distributing.TASKS_PER_THREAD < max(most) < 390
+    assert most[0] == window.TASKS_PER_THREAD
+    assert window.TASKS_PER_THREAD < max(most) < 390
 
 
 def test_no_channel_starves(tmp_path):

@@ -16,9 +16,9 @@ from smlmlp_dask import DescribedMovie, calibration, chunks, plan_spatial_mean, 
 from smlmlp_dask.calibration import Rates
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.dry_run import JobPlan
+from smlmlp_dask.execution.workers import BASE_BYTES
 from smlmlp_dask.screens import print_plan
 from smlmlp_dask.store.chunk_files import chunk_path
-from smlmlp_dask.workers import BASE_BYTES
 
 SHAPE, CHUNKS = (96, 120, 136), (16, 120, 136)
 RNG = np.random.default_rng(3)

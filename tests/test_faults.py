@@ -25,6 +25,7 @@ import zarr
 from dask.distributed import Client, LocalCluster
 
 from smlmlp_dask import block, job, open_backgrounds, run_spatial_mean
+from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.movies.formats import zarrs
 from smlmlp_dask.movies.formats.zarrs import ZarrMovie
 from smlmlp_dask.movies.stack import SourceReadError, Stack
@@ -34,7 +35,6 @@ from smlmlp_dask.store.chunk_files import chunk_path, stored_checksum
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import Progress, progress, read_attributes
 from smlmlp_dask.verify import verify_backgrounds
-from smlmlp_dask.workers import local_threads
 
 from .conftest import SHARED
 

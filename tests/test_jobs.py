@@ -2,7 +2,7 @@ import dask
 import pytest
 from dask.distributed import Client
 
-from smlmlp_dask import jobs
+from smlmlp_dask.execution import tasks
 
 
 def double(argument):
@@ -26,24 +26,24 @@ def scheduler(request):
 
 @pytest.mark.usefixtures("scheduler")
 def test_every_task_is_told_once(monkeypatch):
-    monkeypatch.setattr(jobs, "REGION_TASKS", 4)
+    monkeypatch.setattr(tasks, "REGION_TASKS", 4)
     done = []
-    jobs.run_tasks(double, iter(range(40)), lambda *pair: done.append(pair))
+    tasks.run_tasks(double, iter(range(40)), lambda *pair: done.append(pair))
     assert sorted(done) == [(i, 2 * i) for i in range(40)]
 
 
 @pytest.mark.usefixtures("scheduler")
 def test_the_first_error_ends_the_job(monkeypatch):
-    monkeypatch.setattr(jobs, "REGION_TASKS", 2)
+    monkeypatch.setattr(tasks, "REGION_TASKS", 2)
     done = []
     with pytest.raises(OSError, match="three"):
-        jobs.run_tasks(fail_at_three, iter(range(2000)), lambda *pair: done.append(pair))
+        tasks.run_tasks(fail_at_three, iter(range(2000)), lambda *pair: done.append(pair))
     assert len(done) < 1000
     assert 3 not in dict(done)
 
 
 def test_arguments_are_taken_as_needed(monkeypatch):
-    monkeypatch.setattr(jobs, "REGION_TASKS", 4)
+    monkeypatch.setattr(tasks, "REGION_TASKS", 4)
     taken = []
 
     def arguments():
@@ -55,18 +55,18 @@ def test_arguments_are_taken_as_needed(monkeypatch):
         raise ValueError(argument)
 
     with dask.config.set(scheduler="synchronous"), pytest.raises(ValueError, match=r"\d"):
-        jobs.run_tasks(fail, arguments(), double)
+        tasks.run_tasks(fail, arguments(), double)
     assert len(taken) == 4
 
 
 @pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 2), (4, 4), (5, 5), (64, 64), (256, 64)])
 @pytest.mark.parametrize("count", [0, 1, 63, 1000, 40_000])
 def test_groups_are_large_on_many_threads_and_small_in_the_end(threads, most, count):
-    groups = list(jobs._groups(iter(range(count)), count, threads))
+    groups = list(tasks._groups(iter(range(count)), count, threads))
     assert [argument for group in groups for argument in group.arguments] == list(range(count))
     sizes = [len(group.arguments) for group in groups]
     assert sizes == sorted(sizes, reverse=True)
-    most = max(most, -(-count // jobs.MOST_TASKS))
+    most = max(most, -(-count // tasks.MOST_TASKS))
     assert max(sizes, default=1) == max(1, min(most, count // (2 * threads)))
     if count >= threads:
         # no thread is left without a group while another has several blocks to go
@@ -74,18 +74,18 @@ def test_groups_are_large_on_many_threads_and_small_in_the_end(threads, most, co
 
 
 def test_no_job_is_of_more_than_about_ten_thousand_tasks():
-    assert jobs.blocks_per_task(4, 10**4) == jobs.blocks_per_task(4, 4 * 10**4) == 4
-    assert jobs.blocks_per_task(4, 10**7) == 1000
-    assert len(list(jobs._groups(iter(range(200_000)), 200_000, 4))) < 10_100
+    assert tasks.blocks_per_task(4, 10**4) == tasks.blocks_per_task(4, 4 * 10**4) == 4
+    assert tasks.blocks_per_task(4, 10**7) == 1000
+    assert len(list(tasks._groups(iter(range(200_000)), 200_000, 4))) < 10_100
 
 
 def test_a_group_is_named_on_one_line():
-    assert str(jobs._Group((1, 2, 3))) == "1, 2, 3"
-    assert str(jobs._Group(tuple(range(64)))) == "64 blocks from 0 to 63"
+    assert str(tasks._Group((1, 2, 3))) == "1, 2, 3"
+    assert str(tasks._Group(tuple(range(64)))) == "64 blocks from 0 to 63"
 
 
 def test_more_arguments_than_were_said_are_single():
-    groups = jobs._groups(iter(range(100)), 0, 64)
+    groups = tasks._groups(iter(range(100)), 0, 64)
     assert [group.arguments for group in groups] == [(i,) for i in range(100)]
 
 
@@ -99,7 +99,7 @@ def groups_of_four():
 @pytest.mark.usefixtures("groups_of_four")
 def test_every_argument_of_a_group_is_told_once():
     done = []
-    jobs.run_tasks(double, iter(range(200)), lambda *pair: done.append(pair), count=200)
+    tasks.run_tasks(double, iter(range(200)), lambda *pair: done.append(pair), count=200)
     assert sorted(done) == [(i, 2 * i) for i in range(200)]
 
 
@@ -107,7 +107,7 @@ def test_every_argument_of_a_group_is_told_once():
 def test_what_a_group_did_before_an_error_is_told():
     done = []
     with pytest.raises(OSError, match="three"):
-        jobs.run_tasks(fail_at_three, iter(range(200)), lambda *pair: done.append(pair), count=200)
+        tasks.run_tasks(fail_at_three, iter(range(200)), lambda *pair: done.append(pair), count=200)
     assert {0, 1, 2} <= set(dict(done))
     assert 3 not in dict(done)
     assert len(done) < 200

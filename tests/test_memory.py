@@ -24,13 +24,13 @@ from smlmlp_dask import (
     planning,
     run_spatial_mean,
     units,
-    workers,
 )
+from smlmlp_dask.execution import workers
+from smlmlp_dask.execution.workers import BASE_BYTES, Workers
 from smlmlp_dask.movies.opening import described_stacks, open_stacks
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store import codecs
 from smlmlp_dask.store.codecs import Storage
-from smlmlp_dask.workers import BASE_BYTES, Workers
 
 MIB = 2**20
 
@@ -261,7 +261,8 @@ def test_fewer_blocks_run_at_a_time_under_a_smaller_limit(begun, monkeypatch):
     monkeypatch.setattr(pipeline, "filter_and_store", counted)
     pools = []
     monkeypatch.setattr(
-        "smlmlp_dask.jobs.ThreadPoolExecutor", lambda n: pools.append(n) or ThreadPoolExecutor(n)
+        "smlmlp_dask.execution.tasks.ThreadPoolExecutor",
+        lambda n: pools.append(n) or ThreadPoolExecutor(n),
     )
     with dask.config.set(num_workers=4):
         limit = block_bytes * 5 // 2

@@ -27,8 +27,8 @@ from smlmlp_dask import (
     pipeline,
     plan_spatial_mean,
     run_spatial_mean,
-    workers,
 )
+from smlmlp_dask.execution import workers
 from smlmlp_dask.store.codecs import Storage
 
 from . import reference

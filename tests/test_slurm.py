@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from smlmlp_dask.cluster import Place, connected
-from smlmlp_dask.slurm import SlurmJobs
+from smlmlp_dask.execution.connect import Place, connected
+from smlmlp_dask.execution.slurm import SlurmJobs
 
 from .test_cluster import contents, finish, journal, movie, start, wait_for, whole
 

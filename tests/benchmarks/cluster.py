@@ -8,10 +8,10 @@
   workers of one thread: what the job takes beyond that;
 - scaling: the same on 1 to 64 worker threads.
 
-Blocks go through `smlmlp_dask.jobs.run_tasks`, with arguments as large as a job's. Scheduler,
-workers and client are processes of their own on 127.0.0.1; nothing is left behind. Sleeping leaves
-the cores to distributed: what is measured is its cost, not how cores are shared. Machines are
-noisy: sizes take turns, and the table gives the range.
+Blocks go through `smlmlp_dask.execution.tasks.run_tasks`, with arguments as large as a job's.
+Scheduler, workers and client are processes of their own on 127.0.0.1; nothing is left behind.
+Sleeping leaves the cores to distributed: what is measured is its cost, not how cores are shared.
+Machines are noisy: sizes take turns, and the table gives the range.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from job import Movie, print_machine, print_table, spread, write_zarr
 
 from smlmlp_dask.block import Task, filter_and_store
 from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.execution.local import SCHEDULER_LOG
+from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.filters.spatial_mean import SpatialMean
-from smlmlp_dask.jobs import run_tasks
-from smlmlp_dask.local import SCHEDULER_LOG
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage

@@ -35,12 +35,12 @@ import numpy as np
 import tifffile
 import zarr
 
+from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.pipeline import run_spatial_mean
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import read_attributes
-from smlmlp_dask.workers import local_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -91,7 +91,7 @@ def run_on_cluster(
     arguments: Iterator[T],
     on_done: Callable[[T, R], None],
 ) -> None:
-    """Call a function for each argument on a cluster's workers; see `jobs.run_tasks`.
+    """Call a function for each argument on a cluster's workers; see `tasks.run_tasks`.
 
     So many tasks are under way that no worker waits, also none that joins later, and no more:
     scheduler and client hold a bounded number, however long the movie. A worker that is lost

@@ -14,7 +14,7 @@ from dask.callbacks import Callback
 from dask.delayed import delayed
 from dask.threaded import get as threaded_get
 
-from .distributing import run_on_cluster
+from .window import run_on_cluster
 from .workers import active_client, active_workers, local_threads, runs_own_threads
 
 T = TypeVar("T")
