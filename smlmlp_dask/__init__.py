@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .movies.described import DescribedMovie
     from .pipeline import run_spatial_mean
     from .result import open_backgrounds
-    from .simulate import simulate_movie
+    from .simulation.movie import simulate_movie
     from .verify import verify_backgrounds
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ _ROOMS = {
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",
     "run_spatial_mean": "pipeline",
-    "simulate_movie": "simulate",
+    "simulate_movie": "simulation.movie",
     "open_channels": "lazy.channels",
     "open_backgrounds": "result",
     "verify_backgrounds": "verify",

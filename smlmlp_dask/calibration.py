@@ -25,7 +25,7 @@ from .movies.described import DescribedMovie
 from .movies.opening import open_stacks
 from .movies.stack import Stack
 from .planning import Channel
-from .simulate import simulate_movie
+from .simulation.movie import simulate_movie
 from .store.chunk_files import ChunkFiles, chunk_path
 from .store.codecs import Storage
 

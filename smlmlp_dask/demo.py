@@ -16,7 +16,7 @@ from .overview import plot_result, write_picture
 from .paths import absolute_path
 from .pipeline import run_spatial_mean
 from .result import SpatialMeanResult
-from .simulate import SimulatedMovie, simulate_movie
+from .simulation.movie import SimulatedMovie, simulate_movie
 
 FRAME_SIZES = ((256, 256), (192, 320))
 """(height, width) of the two channels: cameras need not agree."""

@@ -26,7 +26,7 @@ from smlmlp_dask import (
     simulate_movie,
 )
 from smlmlp_dask.lazy import reads
-from smlmlp_dask.scene import expected_counts, expose
+from smlmlp_dask.simulation.scene import expected_counts, expose
 
 from . import reference
 

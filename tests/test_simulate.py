@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from smlmlp_dask.simulate import simulate_movie
+from smlmlp_dask.simulation.movie import simulate_movie
 
 # All statistical bounds are this many standard errors: a right model fails one of them with a
 # chance of 6e-5 per draw, and the seeds are fixed.
