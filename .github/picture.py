@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from smlmlp_dask import bkgd_spatial_mean, simulate_movie
-from smlmlp_dask.plots import plot_channels
+from smlmlp_dask.pictures.frames import plot_channels
 
 FRAME = 20
 

@@ -44,7 +44,7 @@ from smlmlp_dask import (
     run_spatial_mean,
     simulate_movie,
 )
-from smlmlp_dask.plots import plot_channels
+from smlmlp_dask.pictures.frames import plot_channels
 
 # %% [markdown]
 # ## A movie

@@ -18,10 +18,10 @@ from .filters.kernels import gaussian_kernel, without_zero_ends
 from .messages import one_line, printable
 from .movies.formats.zarrs import repair_command
 from .movies.stack import Stack
-from .overview import draw_samples, warnings_of
 from .paths import local_path, refuse_inside
+from .pictures.overview import draw_samples, warnings_of
+from .pictures.samples import ChannelSample, raw_stacks, sample_channel
 from .result import open_backgrounds
-from .samples import ChannelSample, raw_stacks, sample_channel
 from .store.read import read_attributes, refusing_damage
 from .verify import verify_backgrounds
 

@@ -96,7 +96,7 @@ class SpatialMeanResult:
     # A notebook asks the object itself; what draws is loaded only then.
 
     def _repr_html_(self) -> str:
-        from .views import result_html
+        from .pictures.notebook import result_html
 
         return result_html(self)
 
@@ -120,7 +120,7 @@ class SpatialMeanResult:
         OSError
             If backgrounds cannot be read.
         """
-        from .overview import plot_result
+        from .pictures.overview import plot_result
 
         return plot_result(self, frame)
 
@@ -139,7 +139,7 @@ class SpatialMeanResult:
         ValueError, OSError
             If there is no frame, or the store cannot be read.
         """
-        from .views import browse_result
+        from .pictures.notebook import browse_result
 
         return browse_result(self)
 

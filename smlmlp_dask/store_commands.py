@@ -161,7 +161,7 @@ def plot(
     smlmlp-dask plot background.zarr
     smlmlp-dask plot background.zarr -o picture.svg --frame 1000
     """
-    from . import overview  # which brings matplotlib
+    from .pictures import overview  # which brings matplotlib
     from .result import open_backgrounds
     from .screens import console
 

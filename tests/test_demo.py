@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from smlmlp_dask import open_backgrounds
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.demo import run_demo
-from smlmlp_dask.overview import plot_result, write_picture
+from smlmlp_dask.pictures.overview import plot_result, write_picture
 
 
 def test_the_estimate_is_near_the_known_background(tmp_path):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from smlmlp_dask import bkgd_spatial_mean, gaussian_kernel, simulate_movie
-from smlmlp_dask.diagnostics import (
+from smlmlp_dask.pictures.diagnostics import (
     LARGEST_SHARE,
     Saturation,
     saturation,
     share_of_peak,
     spot_sigma_pix,
 )
-from smlmlp_dask.overview import smallest_radius
+from smlmlp_dask.pictures.overview import smallest_radius
 
 N_PAIRS = 6
 

@@ -15,8 +15,8 @@ from matplotlib.text import Text
 from smlmlp_dask import open_backgrounds, run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.overview import picture_beside, plot_result
-from smlmlp_dask.samples import LEVELS, PAIRS, raw_stacks
+from smlmlp_dask.pictures.overview import picture_beside, plot_result
+from smlmlp_dask.pictures.samples import LEVELS, PAIRS, raw_stacks
 
 N_FRAMES = 30
 
@@ -118,7 +118,7 @@ def test_it_warns_where_it_should_and_only_there(result):
 def test_nothing_overlaps_and_nothing_is_cut_off(result, movies, monkeypatch, missing):
     if missing:
         reason = f"/{'a-long-folder/' * 5}{movies[0][0]} does not exist: check the path"
-        monkeypatch.setattr("smlmlp_dask.samples.raw_stacks", lambda path: [reason] * 3)
+        monkeypatch.setattr("smlmlp_dask.pictures.samples.raw_stacks", lambda path: [reason] * 3)
     figure = plot_result(result)
     figure.canvas.draw()
     # An axis keeps ticks that lie beyond its ends, and does not draw them.

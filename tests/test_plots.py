@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from smlmlp_dask.plots import plot_channels
+from smlmlp_dask.pictures.frames import plot_channels
 
 
 def make_frame(height=30, width=40, seed=0):
@@ -169,7 +169,7 @@ def test_writes_a_png_from_any_thread(tmp_path):
 
 def test_pyplot_is_never_loaded():
     code = (
-        "import sys, smlmlp_dask.plots as plots\n"
+        "import sys, smlmlp_dask.pictures.frames as plots\n"
         "plots.plot_channels([[[1, 2]]], [[[1, 2]]]).canvas.draw()\n"
         "assert 'matplotlib.figure' in sys.modules\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -15,8 +15,8 @@ from matplotlib.text import Text
 
 from smlmlp_dask import run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.overview import plot_result, warnings_of
-from smlmlp_dask.samples import sample_channels
+from smlmlp_dask.pictures.overview import plot_result, warnings_of
+from smlmlp_dask.pictures.samples import sample_channels
 
 MOVIE = np.random.default_rng(3).poisson(200, (12, 20, 24)).astype(np.uint16)
 VOID = {"meta", "img", "link", "br", "hr", "input"}

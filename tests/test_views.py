@@ -12,9 +12,11 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask import open_backgrounds, plots, run_spatial_mean, views
+from smlmlp_dask import open_backgrounds, run_spatial_mean
 from smlmlp_dask.movies.formats.zarrs import open_stored
 from smlmlp_dask.movies.stack import SourceReadError, Stack
+from smlmlp_dask.pictures import frames as plots
+from smlmlp_dask.pictures import notebook
 from smlmlp_dask.result import SpatialMeanResult
 
 MOVIE = np.random.default_rng(0).poisson(np.linspace(100, 200, 40), (12, 30, 40)).astype("u2")
@@ -91,7 +93,7 @@ def test_of_tiled_frames_it_reads_one_tile(tmp_path, reads):
                                dtype="f4")  # fmt: skip
     stored[:] = frame
     stack = Stack.of(open_stored(tmp_path / "t.zarr", tmp_path), range(1))
-    np.testing.assert_array_equal(views._middle_chunk(stack, 0), frame[0, 10:20, 10:20])
+    np.testing.assert_array_equal(notebook._middle_chunk(stack, 0), frame[0, 10:20, 10:20])
     assert reads == [(1, 10, 10)]
 
 
@@ -138,7 +140,7 @@ def test_damage_is_said_in_the_table(result, harm, reason):
 
 
 def test_many_channels_have_few_pictures(result):
-    count = views.THUMBNAILS + 3
+    count = notebook.THUMBNAILS + 3
     many = SpatialMeanResult(
         result.stacks[:1] * count,
         result.noise_corrections[:1] * count,
@@ -147,12 +149,12 @@ def test_many_channels_have_few_pictures(result):
     )
     rows = cells(many._repr_html_())[1:]
     assert len(rows) == count
-    assert [row[1] for row in rows[views.THUMBNAILS :]] == ["\N{EN DASH}"] * 3
+    assert [row[1] for row in rows[notebook.THUMBNAILS :]] == ["\N{EN DASH}"] * 3
 
 
 def test_large_frames_make_small_pictures():
     large = np.linspace(0, 1, 1000 * 700).reshape(1000, 700)
-    picture = matplotlib.image.imread(BytesIO(views._small_png(large)))
+    picture = matplotlib.image.imread(BytesIO(notebook._small_png(large)))
     assert 64 <= max(picture.shape[:2]) <= 128
     assert picture.shape[0] / picture.shape[1] == pytest.approx(10 / 7, rel=0.03)
 

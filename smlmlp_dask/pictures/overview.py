@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from smlmlp_dask.filters.kernels import gaussian_kernel, residual_kernel, without_zero_ends
+
 from .diagnostics import LARGEST_SHARE
-from .filters.kernels import gaussian_kernel, residual_kernel, without_zero_ends
-from .plots import WARNING_COLOUR, FrameRow, Picture, draw_frames
+from .frames import WARNING_COLOUR, FrameRow, Picture, draw_frames
 from .samples import PERCENTILES, ChannelSample, Result, sample_channels
 
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from smlmlp_dask.filters.kernels import gaussian_kernel
+from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.store.read import read_attributes, refusing_damage
+from smlmlp_dask.store.reopening import reopened_channels
+
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
-from .filters.kernels import gaussian_kernel
-from .messages import one_line
-from .movies.stack import Stack
-from .store.read import read_attributes, refusing_damage
-from .store.reopening import reopened_channels
 
 LEVELS = 64
 """Frames on which the level of the background is measured."""

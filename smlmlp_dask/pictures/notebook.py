@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.utils import format_bytes
 
-from .messages import one_line, printable
-from .movies.stack import SourceReadError
+from smlmlp_dask.messages import one_line, printable
+from smlmlp_dask.movies.stack import SourceReadError
+
 from .samples import one_frame, raw_stacks
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .movies.stack import Stack
+    from smlmlp_dask.movies.stack import Stack
+
     from .samples import Result
 
 THUMBNAILS = 8
@@ -193,7 +195,7 @@ def _frame_png(
     stack: Stack, raw: Stack | str, channel: int, frame: int, radius: tuple[float, float]
 ) -> tuple[bytes, str]:
     """Draw one frame; say, too, why there is no raw one."""
-    from .plots import FrameRow, Picture, draw_frames, saturated_pixels
+    from .frames import FrameRow, Picture, draw_frames, saturated_pixels
 
     missing = f"no raw frame: {raw}" if isinstance(raw, str) else ""
     shown, saturated = None, 0
