@@ -7,14 +7,14 @@ from .filters import device  # noqa: F401 - before Dask and Zarr, which a damage
 
 if TYPE_CHECKING:
     from .background import bkgd_spatial_mean
-    from .dry_run import plan_spatial_mean
     from .filters.kernels import gaussian_kernel, noise_correction
     from .lazy.channels import open_channels
     from .movies.described import DescribedMovie
-    from .pipeline import run_spatial_mean
+    from .pipeline.plan import plan_spatial_mean
+    from .pipeline.run import run_spatial_mean
+    from .pipeline.verify import verify_backgrounds
     from .result import open_backgrounds
     from .simulation.movie import simulate_movie
-    from .verify import verify_backgrounds
 
 __version__ = "0.1.0"
 
@@ -23,14 +23,14 @@ __version__ = "0.1.0"
 _ROOMS = {
     "bkgd_spatial_mean": "background",
     "DescribedMovie": "movies.described",
-    "plan_spatial_mean": "dry_run",
+    "plan_spatial_mean": "pipeline.plan",
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",
-    "run_spatial_mean": "pipeline",
+    "run_spatial_mean": "pipeline.run",
     "simulate_movie": "simulation.movie",
     "open_channels": "lazy.channels",
     "open_backgrounds": "result",
-    "verify_backgrounds": "verify",
+    "verify_backgrounds": "pipeline.verify",
 }
 
 __all__ = [

@@ -220,10 +220,10 @@ def run(
     smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
     from . import documents
-    from .dry_run import plan_spatial_mean
     from .execution.connect import Place, connected
     from .execution.slurm import slurm_jobs
-    from .pipeline import run_spatial_mean
+    from .pipeline.plan import plan_spatial_mean
+    from .pipeline.run import run_spatial_mean
     from .screens import console, print_json, print_plan, summary
 
     log_to_stderr(verbose=verbose)

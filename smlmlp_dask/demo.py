@@ -14,7 +14,7 @@ from zarr.codecs import BloscCodec
 from .background import bkgd_spatial_mean
 from .paths import absolute_path
 from .pictures.overview import plot_result, write_picture
-from .pipeline import run_spatial_mean
+from .pipeline.run import run_spatial_mean
 from .result import SpatialMeanResult
 from .simulation.movie import SimulatedMovie, simulate_movie
 

@@ -30,13 +30,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .pipeline.verify import Report
 from .result import open_backgrounds
 from .store.read import Progress, progress, read_attributes, refusing_damage
-from .verify import Report
 
 if TYPE_CHECKING:
     from .demo import DemoReport  # which brings matplotlib
-    from .dry_run import JobPlan
+    from .pipeline.plan import JobPlan
 
 Document: TypeAlias = dict[str, Any]
 

@@ -21,9 +21,9 @@ from .movies.stack import Stack
 from .paths import local_path, refuse_inside
 from .pictures.overview import draw_samples, warnings_of
 from .pictures.samples import ChannelSample, raw_stacks, sample_channel
+from .pipeline.verify import verify_backgrounds
 from .result import open_backgrounds
 from .store.read import read_attributes, refusing_damage
-from .verify import verify_backgrounds
 
 DRAWN_CHANNELS = 8
 """Channels in the picture; the tables hold all of them."""

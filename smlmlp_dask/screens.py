@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from .execution.tasks import REGION_TASKS
+from .pipeline.verify import Report
 from .result import SpatialMeanResult
-from .verify import Report
 
 if TYPE_CHECKING:
-    from .calibration import Rates
     from .demo import DemoReport  # which brings matplotlib
     from .documents import Document
-    from .dry_run import JobPlan
+    from .pipeline.measure import Rates
+    from .pipeline.plan import JobPlan
 
 
 class _Stdout(Console):

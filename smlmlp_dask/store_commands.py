@@ -83,8 +83,8 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     smlmlp-dask verify background.zarr --repair
     """
     from . import documents
+    from .pipeline.verify import verify_backgrounds
     from .screens import console, print_json, print_report
-    from .verify import verify_backgrounds
 
     log_to_stderr(verbose=verbose)
     report = verify_backgrounds(

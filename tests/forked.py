@@ -7,7 +7,12 @@ import time
 from multiprocessing import get_context
 from typing import NamedTuple
 
-PRELOADED = ["smlmlp_dask.cli", "smlmlp_dask.pipeline", "smlmlp_dask.verify", "yaozarrs.v05"]
+PRELOADED = [
+    "smlmlp_dask.cli",
+    "smlmlp_dask.pipeline.run",
+    "smlmlp_dask.pipeline.verify",
+    "yaozarrs.v05",
+]
 """Modules that the server of forks imports once; one that is not there costs only time."""
 
 SLOW_SECONDS = 60

@@ -16,7 +16,6 @@ from click.testing import CliRunner
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
-    block,
     gaussian_kernel,
     noise_correction,
     open_backgrounds,
@@ -26,6 +25,7 @@ from smlmlp_dask import (
     verify_backgrounds,
 )
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.pipeline import block
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 RAW = "--raw-shape 11,20,24 --raw-dtype '>u2'"

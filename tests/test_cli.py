@@ -18,9 +18,10 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import documents, noise_correction, open_backgrounds, pipeline
+from smlmlp_dask import documents, noise_correction, open_backgrounds
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.execution import progress
+from smlmlp_dask.pipeline import run
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 
@@ -94,7 +95,7 @@ def test_run_passes_its_options_on(monkeypatch, options, radii, changed):
         seen.append((arguments, keywords))
         raise Called
 
-    monkeypatch.setattr(pipeline, "run_spatial_mean", job)
+    monkeypatch.setattr(run, "run_spatial_mean", job)
     result = call("run", "a.tif", "b.tif", "-o", "out.zarr", *options.split())
     assert isinstance(result.exception, Called), result.output
     ((sources, output, given_radii), keywords) = seen[0]
@@ -178,7 +179,7 @@ def test_a_fault_of_our_own_is_not_hidden(folder, monkeypatch):
     def job(*arguments, **keywords):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(pipeline, "run_spatial_mean", job)
+    monkeypatch.setattr(run, "run_spatial_mean", job)
     assert isinstance(call("run", "a", "-o", "b").exception, ZeroDivisionError)
 
 

@@ -25,14 +25,15 @@ import zarr
 from dask.distributed import Client, LocalCluster
 from distributed.utils import nbytes
 
-from smlmlp_dask import bkgd_spatial_mean, chunks, open_channels, pipeline, run_spatial_mean
+from smlmlp_dask import bkgd_spatial_mean, chunks, open_channels, run_spatial_mean
 from smlmlp_dask.execution import preflight, window
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.execution.slurm import SlurmJobs
 from smlmlp_dask.execution.workers import active_client, active_workers
+from smlmlp_dask.pipeline import run as pipeline
+from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import progress
-from smlmlp_dask.verify import verify_backgrounds
 
 SLOW_SECONDS = 60
 CHUNK, N_BLOCKS = 16, 40

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 from dask.distributed import Client
 from rich.console import Console
 
-from smlmlp_dask import DescribedMovie, calibration, chunks, plan_spatial_mean, run_spatial_mean
-from smlmlp_dask.calibration import Rates
+from smlmlp_dask import DescribedMovie, chunks, plan_spatial_mean, run_spatial_mean
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.dry_run import JobPlan
 from smlmlp_dask.execution.workers import BASE_BYTES
+from smlmlp_dask.pipeline import measure
+from smlmlp_dask.pipeline.measure import Rates
+from smlmlp_dask.pipeline.plan import JobPlan
 from smlmlp_dask.screens import print_plan
 from smlmlp_dask.store.chunk_files import chunk_path
 
@@ -35,7 +36,7 @@ def movie(tmp_path):
 @pytest.fixture(autouse=True)
 def briefly(monkeypatch):
     """Each thread runs one block to warm up and one that counts."""
-    monkeypatch.setattr(calibration, "SECONDS", 0.05)
+    monkeypatch.setattr(measure, "SECONDS", 0.05)
 
 
 def files_in(folder):
@@ -186,19 +187,19 @@ def test_a_described_movie_is_simulated(dtype, tmp_path):
 def run_blocks(monkeypatch):
     """Collect the tasks that are run to measure."""
     tasks = []
-    work = calibration.filter_and_store
+    work = measure.filter_and_store
 
     def noted(task, **options):
         tasks.append(task)
         return work(task, **options)
 
-    monkeypatch.setattr(calibration, "filter_and_store", noted)
+    monkeypatch.setattr(measure, "filter_and_store", noted)
     return tasks
 
 
 def test_two_channels_of_described_tiles(monkeypatch, tmp_path):
     tasks = run_blocks(monkeypatch)
-    monkeypatch.setattr(calibration, "SECONDS", 2.0)
+    monkeypatch.setattr(measure, "SECONDS", 2.0)
     movie = DescribedMovie((500, 640, 1300), "uint16", (100, 64, 64))
     boxes = [(0, 0, 650, 640), (650, 10, 1300, 640)]
     plan = plan_spatial_mean(
@@ -224,7 +225,7 @@ def test_two_channels_of_described_tiles(monkeypatch, tmp_path):
 def test_blocks_of_a_movie_are_taken_from_all_over_it(movie, monkeypatch, tmp_path):
     monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * prod(CHUNKS))
     tasks = run_blocks(monkeypatch)
-    monkeypatch.setattr(calibration, "SECONDS", 1.0)
+    monkeypatch.setattr(measure, "SECONDS", 1.0)
     plan = plan_spatial_mean(movie, measured=True, destination=tmp_path / "o.zarr")
     assert plan.n_blocks == 6
     assert {task.block.number for task in tasks} == set(range(6))
@@ -236,7 +237,7 @@ def test_what_was_measured_is_what_a_run_computes(movie, monkeypatch, tmp_path):
     monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * prod(CHUNKS))
     expected = run_spatial_mean(movie, tmp_path / "o.zarr", 5.0).path / "channel_0/0"
     compared = []
-    work = calibration.filter_and_store
+    work = measure.filter_and_store
 
     def chunk(array, frame):
         return chunk_path(array, (frame // CHUNKS[0], 0, 0)).read_bytes()
@@ -246,7 +247,7 @@ def test_what_was_measured_is_what_a_run_computes(movie, monkeypatch, tmp_path):
         written = chunk(task.target.array, task.block.inner[0].start)
         compared.append(written == chunk(expected, task.source.frames[0]))
 
-    monkeypatch.setattr(calibration, "filter_and_store", checked)
+    monkeypatch.setattr(measure, "filter_and_store", checked)
     plan_spatial_mean(movie, 5.0, measured=True)
     assert compared
     assert all(compared)

@@ -12,15 +12,16 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask import open_backgrounds, pipeline, run_spatial_mean
+from smlmlp_dask import open_backgrounds, run_spatial_mean
 from smlmlp_dask.movies.stack import SourceReadError
+from smlmlp_dask.pipeline import run as pipeline
+from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store import durable
 from smlmlp_dask.store import journal as records
 from smlmlp_dask.store import write as store_writing
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import progress
-from smlmlp_dask.verify import verify_backgrounds
 
 from .damaging import contents
 

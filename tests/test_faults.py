@@ -24,17 +24,18 @@ import tifffile
 import zarr
 from dask.distributed import Client, LocalCluster
 
-from smlmlp_dask import block, job, open_backgrounds, run_spatial_mean
+from smlmlp_dask import open_backgrounds, run_spatial_mean
 from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.movies.formats import zarrs
 from smlmlp_dask.movies.formats.zarrs import ZarrMovie
 from smlmlp_dask.movies.stack import SourceReadError, Stack
+from smlmlp_dask.pipeline import block, job
+from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store import chunk_files, write
 from smlmlp_dask.store import journal as records
 from smlmlp_dask.store.chunk_files import chunk_path, stored_checksum
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import Progress, progress, read_attributes
-from smlmlp_dask.verify import verify_backgrounds
 
 from .conftest import SHARED
 

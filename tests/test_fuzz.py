@@ -310,7 +310,8 @@ def reopened(path):
 
 
 def store_cases(rng, folder):
-    from smlmlp_dask import run_spatial_mean, verify
+    from smlmlp_dask import run_spatial_mean
+    from smlmlp_dask.pipeline import verify
 
     movie = folder / "movie.tif"
     movie.write_bytes(written())

@@ -16,19 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs import BitRound
 
-from smlmlp_dask import (
-    DescribedMovie,
-    chunks,
-    pipeline,
-    plan_spatial_mean,
-    planning,
-    run_spatial_mean,
-    units,
-)
+from smlmlp_dask import DescribedMovie, chunks, plan_spatial_mean, run_spatial_mean, units
 from smlmlp_dask.execution import workers
 from smlmlp_dask.execution.workers import BASE_BYTES, Workers
 from smlmlp_dask.movies.opening import described_stacks, open_stacks
 from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.pipeline import channels, run
 from smlmlp_dask.store import codecs
 from smlmlp_dask.store.codecs import Storage
 
@@ -146,16 +139,16 @@ def test_the_least_limit_that_is_named_works(shape, unit, threads, processes, us
     stacks = described_stacks(DescribedMovie(shape, "f4", unit))
     there = Workers(threads, processes * BASE_BYTES, processes, usable)
     with pytest.raises(ValueError, match="raise memory_limit") as refused:
-        planning.cut_into_blocks(stacks, 7.0, there)
+        channels.cut_into_blocks(stacks, 7.0, there)
     least = int(re.search(r"--memory-limit\) to (\d+)MB", str(refused.value))[1]) * 10**6
     enough = Workers(threads, least, processes, usable)
-    (channel,) = planning.cut_into_blocks(stacks, 7.0, enough)
+    (channel,) = channels.cut_into_blocks(stacks, 7.0, enough)
     assert threads * channel.plan.block_bytes + processes * BASE_BYTES <= usable * least
     # and it is not far from the least that there is; it is rounded up to MB
     above = processes * BASE_BYTES + (usable * least - processes * BASE_BYTES - 2 * 10**6) / 2
     too_little = Workers(threads, int(above / usable), processes, usable)
     with pytest.raises(ValueError, match="raise memory_limit"):
-        planning.cut_into_blocks(stacks, 7.0, too_little)
+        channels.cut_into_blocks(stacks, 7.0, too_little)
 
 
 def test_a_refusal_shows_its_sum():
@@ -221,14 +214,14 @@ def test_the_threads_of_a_users_pool_are_planned_for(kind, make):
 def begun(tmp_path, monkeypatch):
     """A store of tiled frames that was begun with plenty of memory, and stopped after a block."""
     monkeypatch.setattr(workers, "BASE_BYTES", 0)
-    monkeypatch.setattr(planning, "BASE_BYTES", 0)
+    monkeypatch.setattr(channels, "BASE_BYTES", 0)
     monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * 4 * 40 * 36)
     movie = np.random.default_rng(5).integers(0, 999, (48, 40, 36), "u2")
     stored = zarr.create_array(
         tmp_path / "m.zarr", shape=movie.shape, chunks=(8, 5, 36), dtype="u2"
     )
     stored[:] = movie
-    work, taking = pipeline.filter_and_store, Lock()
+    work, taking = run.filter_and_store, Lock()
 
     def once(task, **options):
         with taking:
@@ -237,7 +230,7 @@ def begun(tmp_path, monkeypatch):
             return work(task, **options)
 
     with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
-        patch.setattr(pipeline, "filter_and_store", once)
+        patch.setattr(run, "filter_and_store", once)
         with pytest.raises(OSError, match="the power is gone"):
             run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
     (plan,) = plan_spatial_mean(tmp_path / "m.zarr").channels
@@ -248,7 +241,7 @@ def begun(tmp_path, monkeypatch):
 def test_fewer_blocks_run_at_a_time_under_a_smaller_limit(begun, monkeypatch):
     folder, block_bytes = begun
     running, most = [], []
-    work = pipeline.filter_and_store
+    work = run.filter_and_store
 
     def counted(task, **options):
         running.append(task)
@@ -258,7 +251,7 @@ def test_fewer_blocks_run_at_a_time_under_a_smaller_limit(begun, monkeypatch):
         finally:
             running.remove(task)
 
-    monkeypatch.setattr(pipeline, "filter_and_store", counted)
+    monkeypatch.setattr(run, "filter_and_store", counted)
     pools = []
     monkeypatch.setattr(
         "smlmlp_dask.execution.tasks.ThreadPoolExecutor",

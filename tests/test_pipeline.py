@@ -24,11 +24,11 @@ from smlmlp_dask import (
     gaussian_kernel,
     noise_correction,
     open_backgrounds,
-    pipeline,
     plan_spatial_mean,
     run_spatial_mean,
 )
 from smlmlp_dask.execution import workers
+from smlmlp_dask.pipeline import run
 from smlmlp_dask.store.codecs import Storage
 
 from . import reference
@@ -325,7 +325,7 @@ def test_the_bar_counts_every_pixel(tif, tmp_path, monkeypatch, capsys):
         yield counted.append
         assert (len(counted), sum(counted)) == (total.blocks, total.pixels)
 
-    monkeypatch.setattr(pipeline, "progress_bar", bar)
+    monkeypatch.setattr(run, "progress_bar", bar)
     run_spatial_mean(tif, tmp_path / "o.zarr", progress=True)
     assert sum(counted) == MOVIE.size
 

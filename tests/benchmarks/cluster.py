@@ -33,12 +33,12 @@ import zarr
 from distributed import Client
 from job import Movie, print_machine, print_table, spread, write_zarr
 
-from smlmlp_dask.block import Task, filter_and_store
 from smlmlp_dask.chunks import plan_blocks
 from smlmlp_dask.execution.local import SCHEDULER_LOG
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.movies.opening import open_stacks
+from smlmlp_dask.pipeline.block import Task, filter_and_store
 from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage
 

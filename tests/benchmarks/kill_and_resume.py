@@ -36,7 +36,7 @@ import tifffile
 import zarr
 
 from smlmlp_dask.execution.workers import local_threads
-from smlmlp_dask.pipeline import run_spatial_mean
+from smlmlp_dask.pipeline.run import run_spatial_mean
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.journal import Journal

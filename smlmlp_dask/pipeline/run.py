@@ -7,23 +7,24 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from . import chunks
+from smlmlp_dask import chunks
+from smlmlp_dask.execution.connect import connected
+from smlmlp_dask.execution.preflight import seen_by_workers
+from smlmlp_dask.execution.progress import Amount, progress_bar
+from smlmlp_dask.execution.tasks import run_tasks
+from smlmlp_dask.execution.workers import active_client, count_workers
+from smlmlp_dask.filters.spatial_mean import Engine
+from smlmlp_dask.paths import store_path
+from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
+from smlmlp_dask.store.codecs import Codec
+from smlmlp_dask.store.lock import this_owner
+from smlmlp_dask.store.metadata import RECORDS
+from smlmlp_dask.store.read import refusing_damage
+from smlmlp_dask.store.write import check_destination, writing
+
 from .block import Lock, Task, filter_and_store
-from .execution.connect import connected
-from .execution.preflight import seen_by_workers
-from .execution.progress import Amount, progress_bar
-from .execution.tasks import run_tasks
-from .execution.workers import active_client, count_workers
-from .filters.spatial_mean import Engine
+from .channels import Source, side_by_side
 from .job import Job, prepare
-from .paths import store_path
-from .planning import Source, side_by_side
-from .result import SpatialMeanResult, open_backgrounds
-from .store.codecs import Codec
-from .store.lock import this_owner
-from .store.metadata import RECORDS
-from .store.read import refusing_damage
-from .store.write import check_destination, writing
 
 log = logging.getLogger(__name__)
 

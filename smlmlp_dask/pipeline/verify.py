@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from .chunks import Block
-from .filters import device
-from .filters.spatial_mean import SpatialMean, filter_chunk
+from smlmlp_dask.chunks import Block
+from smlmlp_dask.filters import device
+from smlmlp_dask.filters.spatial_mean import SpatialMean, filter_chunk
+from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.paths import absolute_path
+from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.checking import Known, check, known, stored_plans
+from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.provenance import differences
+from smlmlp_dask.store.read import refusing_damage
+from smlmlp_dask.store.reopening import reopened_channels
+
 from .job import recorded_job
-from .messages import one_line
-from .movies.stack import Stack
-from .paths import absolute_path
-from .pipeline import run_job
-from .result import open_backgrounds
-from .store.checking import Known, check, known, stored_plans
-from .store.codecs import Storage
-from .store.provenance import differences
-from .store.read import refusing_damage
-from .store.reopening import reopened_channels
+from .run import run_job
 
 
 @dataclass(frozen=True)

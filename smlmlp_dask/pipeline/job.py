@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from .chunks import BlockPlan
-from .execution.workers import Workers, on_every_worker
-from .filters import device, parameters
-from .filters.kernels import noise_correction, residual_kernel
-from .filters.spatial_mean import Engine, check_engine, engine_version
-from .movies.identity import source_identity
-from .movies.opening import open_stacks, source_roots
-from .movies.selection import as_plain
-from .movies.stack import SourceReadError
-from .paths import absolute_path
-from .planning import Channel, Source, cut_into_blocks, source_list, workers_for
-from .store.checking import known
-from .store.codecs import Storage
-from .store.read import refusing_damage
+from smlmlp_dask.chunks import BlockPlan
+from smlmlp_dask.execution.workers import Workers, on_every_worker
+from smlmlp_dask.filters import device, parameters
+from smlmlp_dask.filters.kernels import noise_correction, residual_kernel
+from smlmlp_dask.filters.spatial_mean import Engine, check_engine, engine_version
+from smlmlp_dask.movies.identity import source_identity
+from smlmlp_dask.movies.opening import open_stacks, source_roots
+from smlmlp_dask.movies.selection import as_plain
+from smlmlp_dask.movies.stack import SourceReadError
+from smlmlp_dask.paths import absolute_path
+from smlmlp_dask.store.checking import known
+from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.read import refusing_damage
+
+from .channels import Channel, Source, cut_into_blocks, source_list, workers_for
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,18 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from smlmlp_dask.chunks import Block
+from smlmlp_dask.execution.workers import local_threads
+from smlmlp_dask.filters.spatial_mean import Engine, filter_chunk
+from smlmlp_dask.movies.described import DescribedMovie
+from smlmlp_dask.movies.opening import open_stacks
+from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.simulation.movie import simulate_movie
+from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path
+from smlmlp_dask.store.codecs import Storage
+
 from .block import Task, filter_and_store
-from .chunks import Block
-from .execution.workers import local_threads
-from .filters.spatial_mean import Engine, filter_chunk
-from .movies.described import DescribedMovie
-from .movies.opening import open_stacks
-from .movies.stack import Stack
-from .planning import Channel
-from .simulation.movie import simulate_movie
-from .store.chunk_files import ChunkFiles, chunk_path
-from .store.codecs import Storage
+from .channels import Channel
 
 SECONDS = 1.5
 """For which blocks are run; a block that has begun ends."""

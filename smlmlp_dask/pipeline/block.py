@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from . import chunks
-from .execution.workers import this_worker
-from .filters.spatial_mean import Engine, SpatialMean, filter_chunk
-from .movies.stack import SourceReadError, Stack
-from .store.chunk_files import ChunkFiles
-from .store.lock import check_owner
+from smlmlp_dask import chunks
+from smlmlp_dask.execution.workers import this_worker
+from smlmlp_dask.filters.spatial_mean import Engine, SpatialMean, filter_chunk
+from smlmlp_dask.movies.stack import SourceReadError, Stack
+from smlmlp_dask.store.chunk_files import ChunkFiles
+from smlmlp_dask.store.lock import check_owner
 
 log = logging.getLogger(__name__)
 

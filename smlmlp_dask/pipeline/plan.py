@@ -7,21 +7,22 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import chunks
-from .execution.connect import connected
-from .execution.tasks import REGION_TASKS, blocks_per_task
-from .execution.window import MOST_AHEAD, TASKS_PER_THREAD
-from .execution.workers import BASE_BYTES, active_client
-from .filters import device, parameters
-from .filters.spatial_mean import Engine, check_engine
-from .movies.described import DescribedMovie
-from .movies.opening import described_stacks, open_stacks
-from .paths import store_path
-from .planning import Source, cut_into_blocks, source_list, workers_for
-from .store.codecs import Codec, Storage
+from smlmlp_dask import chunks
+from smlmlp_dask.execution.connect import connected
+from smlmlp_dask.execution.tasks import REGION_TASKS, blocks_per_task
+from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
+from smlmlp_dask.execution.workers import BASE_BYTES, active_client
+from smlmlp_dask.filters import device, parameters
+from smlmlp_dask.filters.spatial_mean import Engine, check_engine
+from smlmlp_dask.movies.described import DescribedMovie
+from smlmlp_dask.movies.opening import described_stacks, open_stacks
+from smlmlp_dask.paths import store_path
+from smlmlp_dask.store.codecs import Codec, Storage
+
+from .channels import Source, cut_into_blocks, source_list, workers_for
 
 if TYPE_CHECKING:
-    from .calibration import Rates
+    from .measure import Rates
 
 SCHEDULER_BYTES = 100 * 2**20
 """What distributed's scheduler takes as a process of its own, by `tests/benchmarks/cluster.py`."""
@@ -242,7 +243,7 @@ def plan_spatial_mean(
         return plan
     if cuda:
         device.require_device()
-    from .calibration import measure  # which simulates movies, by dask.array
+    from .measure import measure  # which simulates movies, by dask.array
 
     rates = measure(
         channels,

@@ -8,18 +8,18 @@ from typing import Any, TypeAlias
 
 from dask.utils import format_bytes
 
-from . import chunks
-from .execution.workers import (
+from smlmlp_dask import chunks
+from smlmlp_dask.execution.workers import (
     BASE_BYTES,
     Workers,
     active_workers,
     memory_limit_bytes,
     runs_own_threads,
 )
-from .filters import parameters
-from .filters.spatial_mean import SpatialMean
-from .messages import shown
-from .movies.stack import Stack
+from smlmlp_dask.filters import parameters
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.messages import shown
+from smlmlp_dask.movies.stack import Stack
 
 Source: TypeAlias = str | os.PathLike[str]
 

@@ -1,0 +1,1 @@
+"""The whole job, path to path: planned, run, verified."""
