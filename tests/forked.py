@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 PRELOADED = [
-    "smlmlp_dask.cli",
+    "smlmlp_dask.cli.app",
     "smlmlp_dask.pipeline.run",
     "smlmlp_dask.pipeline.verify",
     "yaozarrs.v05",

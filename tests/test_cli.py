@@ -18,8 +18,8 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import documents, noise_correction, open_backgrounds
-from smlmlp_dask.cli import smlmlp
+from smlmlp_dask import noise_correction, open_backgrounds
+from smlmlp_dask.cli import documents, smlmlp
 from smlmlp_dask.execution import progress
 from smlmlp_dask.pipeline import run
 

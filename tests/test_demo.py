@@ -4,7 +4,7 @@ from click.testing import CliRunner
 
 from smlmlp_dask import open_backgrounds
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.demo import run_demo
+from smlmlp_dask.cli.demo import run_demo
 from smlmlp_dask.pictures.overview import plot_result, write_picture
 
 

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from smlmlp_dask import DescribedMovie, chunks, plan_spatial_mean, run_spatial_mean
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.cli.tables import print_plan
 from smlmlp_dask.execution.workers import BASE_BYTES
 from smlmlp_dask.pipeline import measure
 from smlmlp_dask.pipeline.measure import Rates
 from smlmlp_dask.pipeline.plan import JobPlan
-from smlmlp_dask.screens import print_plan
 from smlmlp_dask.store.chunk_files import chunk_path
 
 SHAPE, CHUNKS = (96, 120, 136), (16, 120, 136)

@@ -21,7 +21,7 @@ from smlmlp_dask import (
     verify_backgrounds,
 )
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.demo import run_demo
+from smlmlp_dask.cli.demo import run_demo
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.paths import absolute_path, local_path
 

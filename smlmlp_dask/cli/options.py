@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .paths import local_path
+from smlmlp_dask.paths import local_path
 
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."

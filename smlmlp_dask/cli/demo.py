@@ -11,12 +11,12 @@ import zarr
 from dask.base import compute
 from zarr.codecs import BloscCodec
 
-from .background import bkgd_spatial_mean
-from .paths import absolute_path
-from .pictures.overview import plot_result, write_picture
-from .pipeline.run import run_spatial_mean
-from .result import SpatialMeanResult
-from .simulation.movie import SimulatedMovie, simulate_movie
+from smlmlp_dask.background import bkgd_spatial_mean
+from smlmlp_dask.paths import absolute_path
+from smlmlp_dask.pictures.overview import plot_result, write_picture
+from smlmlp_dask.pipeline.run import run_spatial_mean
+from smlmlp_dask.result import SpatialMeanResult
+from smlmlp_dask.simulation.movie import SimulatedMovie, simulate_movie
 
 FRAME_SIZES = ((256, 256), (192, 320))
 """(height, width) of the two channels: cameras need not agree."""

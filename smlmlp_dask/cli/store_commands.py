@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from .commands import Command, log_to_stderr, told
-from .parsing import LocalPath, json_option, verbose_option
+from .errors import Command, log_to_stderr, told
+from .options import LocalPath, json_option, verbose_option
 
 
 @click.command(cls=Command)
@@ -20,12 +20,13 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     \b
     smlmlp-dask info background.zarr
     """
+    from smlmlp_dask.messages import printable
+    from smlmlp_dask.result import open_backgrounds
+    from smlmlp_dask.store.checking import glance
+    from smlmlp_dask.store.read import progress, read_attributes, refusing_damage
+
     from . import documents
-    from .messages import printable
-    from .result import open_backgrounds
-    from .screens import console, print_glance, print_json, summary
-    from .store.checking import glance
-    from .store.read import progress, read_attributes, refusing_damage
+    from .tables import console, print_glance, print_json, summary
 
     log_to_stderr(verbose=verbose)
     if as_json:
@@ -82,9 +83,10 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     smlmlp-dask verify background.zarr --deep --sample 20
     smlmlp-dask verify background.zarr --repair
     """
+    from smlmlp_dask.pipeline.verify import verify_backgrounds
+
     from . import documents
-    from .pipeline.verify import verify_backgrounds
-    from .screens import console, print_json, print_report
+    from .tables import console, print_json, print_report
 
     log_to_stderr(verbose=verbose)
     report = verify_backgrounds(
@@ -125,7 +127,7 @@ def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
     smlmlp-dask report background.zarr -o background.html
     """
     from .report import write_report  # brings matplotlib
-    from .screens import console
+    from .tables import console
 
     log_to_stderr(verbose=verbose)
     target = path.with_suffix(".html") if output is None else output
@@ -161,9 +163,10 @@ def plot(
     smlmlp-dask plot background.zarr
     smlmlp-dask plot background.zarr -o picture.svg --frame 1000
     """
-    from .pictures import overview  # which brings matplotlib
-    from .result import open_backgrounds
-    from .screens import console
+    from smlmlp_dask.pictures import overview  # which brings matplotlib
+    from smlmlp_dask.result import open_backgrounds
+
+    from .tables import console
 
     log_to_stderr(verbose=verbose)
     result = open_backgrounds(path)

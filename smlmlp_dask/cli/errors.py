@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from .messages import one_line, printable
+from smlmlp_dask.messages import one_line, printable
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
@@ -148,7 +148,7 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
 
 def _is_finished(store: Path) -> bool | None:
     """Say whether a store is finished; None if there is none."""
-    from .store.read import read_attributes
+    from smlmlp_dask.store.read import read_attributes
 
     try:
         return bool(read_attributes(store)["finished"])
@@ -162,7 +162,7 @@ def _kept(store: Path) -> str:
             return "nothing was done yet and nothing is kept"
         case True:
             return f"{store} is finished"
-    from .store.read import progress
+    from smlmlp_dask.store.read import progress
 
     state = progress(store)
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
@@ -186,7 +186,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("smlmlp_dask").setLevel(logging.INFO if verbose else logging.NOTSET)
     if not verbose:
-        from .execution.connect import quieten_distributed
+        from smlmlp_dask.execution.connect import quieten_distributed
 
         quieten_distributed()
 

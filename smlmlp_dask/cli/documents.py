@@ -30,13 +30,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .pipeline.verify import Report
-from .result import open_backgrounds
-from .store.read import Progress, progress, read_attributes, refusing_damage
+from smlmlp_dask.pipeline.verify import Report
+from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.read import Progress, progress, read_attributes, refusing_damage
 
 if TYPE_CHECKING:
+    from smlmlp_dask.pipeline.plan import JobPlan
+
     from .demo import DemoReport  # which brings matplotlib
-    from .pipeline.plan import JobPlan
 
 Document: TypeAlias = dict[str, Any]
 

@@ -12,18 +12,19 @@ from typing import Any
 from dask.utils import format_bytes
 from jinja2 import Environment, StrictUndefined
 
-from . import __version__
+from smlmlp_dask import __version__
+from smlmlp_dask.filters.kernels import gaussian_kernel, without_zero_ends
+from smlmlp_dask.messages import one_line, printable
+from smlmlp_dask.movies.formats.zarrs import repair_command
+from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.paths import local_path, refuse_inside
+from smlmlp_dask.pictures.overview import draw_samples, warnings_of
+from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_channel
+from smlmlp_dask.pipeline.verify import verify_backgrounds
+from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.read import read_attributes, refusing_damage
+
 from .documents import Document, store_document
-from .filters.kernels import gaussian_kernel, without_zero_ends
-from .messages import one_line, printable
-from .movies.formats.zarrs import repair_command
-from .movies.stack import Stack
-from .paths import local_path, refuse_inside
-from .pictures.overview import draw_samples, warnings_of
-from .pictures.samples import ChannelSample, raw_stacks, sample_channel
-from .pipeline.verify import verify_backgrounds
-from .result import open_backgrounds
-from .store.read import read_attributes, refusing_damage
 
 DRAWN_CHANNELS = 8
 """Channels in the picture; the tables hold all of them."""

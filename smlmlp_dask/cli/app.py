@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__, parsing
-from .commands import Group, log_to_stderr, open_standard_streams, telling_what_is_kept, told
-from .parsing import LocalPath, Parsed, json_option, verbose_option
+from smlmlp_dask import __version__
+
+from . import options
+from .errors import Group, log_to_stderr, open_standard_streams, telling_what_is_kept, told
+from .options import LocalPath, Parsed, json_option, verbose_option
 from .store_commands import STORE_COMMANDS
 
 # What computes is imported by the command that needs it: `--help` and wrong options answer at once.
 if TYPE_CHECKING:
-    from .filters.spatial_mean import Engine
-    from .movies.described import DescribedMovie
-    from .store.codecs import Codec
+    from smlmlp_dask.filters.spatial_mean import Engine
+    from smlmlp_dask.movies.described import DescribedMovie
+    from smlmlp_dask.store.codecs import Codec
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +60,7 @@ for command in STORE_COMMANDS:
 @click.option(
     "--radius",
     "radii",
-    type=Parsed("R|RY,RX", parsing.radius),
+    type=Parsed("R|RY,RX", options.radius),
     multiple=True,
     help="Averaging radius in pixels, 7 by default. Once: for all channels; "
     "repeated: one per channel, in order.",
@@ -66,7 +68,7 @@ for command in STORE_COMMANDS:
 @click.option(
     "--bbox",
     "boxes",
-    type=Parsed("SOURCE:X0,Y0,X1,Y1", parsing.box),
+    type=Parsed("SOURCE:X0,Y0,X1,Y1", options.box),
     multiple=True,
     help="Take only this box of a source (counted from 0) as a channel; repeatable.",
 )
@@ -79,11 +81,11 @@ for command in STORE_COMMANDS:
 )
 @click.option(
     "--frames",
-    type=Parsed("START:STOP[:STEP]", parsing.frames),
+    type=Parsed("START:STOP[:STEP]", options.frames),
     help="Frames to take, such as 0:1000.",
 )
 @click.option(
-    "--raw-shape", type=Parsed("T,Y,X", parsing.shape), help="Shape of headerless raw movies."
+    "--raw-shape", type=Parsed("T,Y,X", options.shape), help="Shape of headerless raw movies."
 )
 @click.option(
     "--raw-dtype",
@@ -129,7 +131,7 @@ for command in STORE_COMMANDS:
 @click.option("--slurm", is_flag=True, help="Run in SLURM jobs; see README for its configuration.")
 @click.option(
     "--jobs",
-    type=Parsed("N|MIN:MAX", parsing.jobs),
+    type=Parsed("N|MIN:MAX", options.jobs),
     help="With --slurm: number of jobs, or bounds of it (default: 1).",
 )
 @click.option("--queue", help="With --slurm: partition of the jobs.")
@@ -153,7 +155,7 @@ for command in STORE_COMMANDS:
 @click.option(
     "--shape",
     "described_shape",
-    type=Parsed("T,Y,X", parsing.shape),
+    type=Parsed("T,Y,X", options.shape),
     help="With --dry-run, in place of SOURCES: a movie that does not exist yet.",
 )
 @click.option(
@@ -162,7 +164,7 @@ for command in STORE_COMMANDS:
 @click.option(
     "--chunks",
     "described_chunks",
-    type=Parsed("T,Y,X", parsing.shape),
+    type=Parsed("T,Y,X", options.shape),
     help="Its chunks; single frames if they are not given.",
 )
 @click.option(
@@ -219,12 +221,13 @@ def run(
     smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
     smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
+    from smlmlp_dask.execution.connect import Place, connected
+    from smlmlp_dask.execution.slurm import slurm_jobs
+    from smlmlp_dask.pipeline.plan import plan_spatial_mean
+    from smlmlp_dask.pipeline.run import run_spatial_mean
+
     from . import documents
-    from .execution.connect import Place, connected
-    from .execution.slurm import slurm_jobs
-    from .pipeline.plan import plan_spatial_mean
-    from .pipeline.run import run_spatial_mean
-    from .screens import console, print_json, print_plan, summary
+    from .tables import console, print_json, print_plan, summary
 
     log_to_stderr(verbose=verbose)
     described = _described(dry_run, sources, described_shape, described_dtype, described_chunks)
@@ -233,7 +236,7 @@ def run(
     if output is None and not dry_run:
         raise click.UsageError("Missing option '-o' / '--output'.")
     which: dict[str, Any] = {
-        "bboxes": parsing.bboxes(boxes, 1 if described else len(sources)),
+        "bboxes": options.bboxes(boxes, 1 if described else len(sources)),
         "flips": [("y" in flip, "x" in flip) for flip in flips] or None,
         "frames": frames,
         "raw_shape": raw_shape,
@@ -266,7 +269,7 @@ def run(
         with connected(place):
             plan = plan_spatial_mean(
                 described or list(sources),
-                parsing.radii(radii),
+                options.radii(radii),
                 **which,
                 workers=for_workers,
                 measured=True,
@@ -287,7 +290,7 @@ def run(
         result = run_spatial_mean(
             list(sources),
             output,
-            parsing.radii(radii),
+            options.radii(radii),
             **which,
             **how,
             resume=resume,
@@ -310,7 +313,7 @@ def _described(
     chunks: tuple[int, ...] | None,
 ) -> "DescribedMovie | None":
     """Return the movie that --shape, --dtype and --chunks describe, if they may and do."""
-    from .movies.described import DescribedMovie
+    from smlmlp_dask.movies.described import DescribedMovie
 
     if shape is None:
         if dtype is not None or chunks is not None:
@@ -356,7 +359,7 @@ def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
     """
     from . import documents
     from .demo import run_demo  # brings matplotlib, which the other commands do without
-    from .screens import console, print_demo, print_json
+    from .tables import console, print_demo, print_json
 
     log_to_stderr(verbose=verbose)
     report = run_demo(output, frames, progress=sys.stderr.isatty())

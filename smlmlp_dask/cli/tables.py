@@ -12,15 +12,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .execution.tasks import REGION_TASKS
-from .pipeline.verify import Report
-from .result import SpatialMeanResult
+from smlmlp_dask.execution.tasks import REGION_TASKS
+from smlmlp_dask.pipeline.verify import Report
+from smlmlp_dask.result import SpatialMeanResult
 
 if TYPE_CHECKING:
+    from smlmlp_dask.pipeline.measure import Rates
+    from smlmlp_dask.pipeline.plan import JobPlan
+
     from .demo import DemoReport  # which brings matplotlib
     from .documents import Document
-    from .pipeline.measure import Rates
-    from .pipeline.plan import JobPlan
 
 
 class _Stdout(Console):

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from .app import main, smlmlp
+
+__all__ = ["main", "smlmlp"]
