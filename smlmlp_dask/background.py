@@ -8,7 +8,7 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from . import chunks
+from . import blocks
 from .filters import device, parameters
 from .filters.dask_image import correlate_on_device, correlate_stack
 from .filters.kernels import Kernel, residual_kernel, residual_norm
@@ -197,7 +197,7 @@ def filter_stack(
     cuda : bool, default False
         Filter NumPy chunks on the device, too; CuPy chunks always are.
     """
-    planned = chunks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
+    planned = blocks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     if planned != stack.chunks:
         stack = _merge_tiles(stack).rechunk(planned)
     kernels = mean.folded(stack.shape[1:])
@@ -281,12 +281,12 @@ def _write_large(results: Sequence[da.Array], targets: Sequence[Any]) -> None:
         if isinstance(target, zarr.Array):
             # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
             unit = target.shards or target.chunks
-            result = result.rechunk(chunks.write_chunks(result.shape, unit))
+            result = result.rechunk(blocks.write_chunks(result.shape, unit))
             if arrays.seen_by_workers(target):
                 stored.append((result, target))
                 continue
         start = 0
-        for run in chunks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
+        for run in blocks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
             _put(target, start, result[start : start + run].compute())
             start += run
     if stored:

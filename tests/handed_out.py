@@ -19,7 +19,7 @@ from zarr.storage import MemoryStore
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
-    chunks,
+    blocks,
     open_backgrounds,
     open_channels,
     run_spatial_mean,
@@ -70,10 +70,10 @@ def every_kind(folder):
 @contextmanager
 def _blocks_of(frames):
     """Let blocks be so small that a tiny movie has several."""
-    small = partial(chunks.frames_per_block, block_bytes=frames * HEIGHT * WIDTH * 4)
+    small = partial(blocks.frames_per_block, block_bytes=frames * HEIGHT * WIDTH * 4)
     with (
         mock.patch.object(reads, "frames_per_block", small),
-        mock.patch.object(chunks, "frames_per_block", small),
+        mock.patch.object(blocks, "frames_per_block", small),
     ):
         yield
 
@@ -183,7 +183,7 @@ def _filtered(sources, frames):
             bkgd = bkgds[[*channels].index(kind)]
             other = sources.mean(values[channels[kind][0]], OTHER_RADIUS)
             yield f"{kind} filtered by {engine} with radius {OTHER_RADIUS}", bkgd, other
-        with mock.patch.object(chunks, "whole_frame_chunks", lambda chunks, itemsize: chunks):
+        with mock.patch.object(blocks, "whole_frame_chunks", lambda chunks, itemsize: chunks):
             tiled = [channels[kind] for kind in ("tiled Zarr", "tiled Dask", "opened tiled")]
             bkgds, _, _ = bkgd_spatial_mean([array for _, array in tiled], RADIUS, engine=engine)
         for (name, _), bkgd in zip(tiled, bkgds, strict=True):

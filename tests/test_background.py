@@ -18,7 +18,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
-    chunks,
+    blocks,
     gaussian_kernel,
     noise_correction,
     plan_spatial_mean,
@@ -79,7 +79,7 @@ def test_same_bits_where_tiles_are_filtered_with_a_halo(engine, data):
     with pytest.MonkeyPatch.context() as patch:
         # a slab of tiles may hold nothing: frames are never put together
         patch.setattr(
-            chunks.whole_frame_chunks, "__kwdefaults__", {"slab_bytes": 0, "block_bytes": 1}
+            blocks.whole_frame_chunks, "__kwdefaults__", {"slab_bytes": 0, "block_bytes": 1}
         )
         tiled = background(lazy, radii, engine=engine)
     assert tiled.compute().tobytes() == whole.tobytes()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smlmlp_dask import chunks
+from smlmlp_dask import blocks as chunks
 
 from . import strategies
 

@@ -25,7 +25,8 @@ import zarr
 from dask.distributed import Client, LocalCluster
 from distributed.utils import nbytes
 
-from smlmlp_dask import bkgd_spatial_mean, chunks, open_channels, run_spatial_mean
+from smlmlp_dask import bkgd_spatial_mean, open_channels, run_spatial_mean
+from smlmlp_dask import blocks as chunks
 from smlmlp_dask.execution import preflight, window
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.execution.slurm import SlurmJobs

@@ -23,13 +23,8 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import (
-    bkgd_spatial_mean,
-    chunks,
-    open_channels,
-    run_spatial_mean,
-    verify_backgrounds,
-)
+from smlmlp_dask import bkgd_spatial_mean, open_channels, run_spatial_mean, verify_backgrounds
+from smlmlp_dask import blocks as chunks
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.filters import dask_image
 from smlmlp_dask.filters import device as backend

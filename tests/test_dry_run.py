@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from dask.distributed import Client
 from rich.console import Console
 
-from smlmlp_dask import DescribedMovie, chunks, plan_spatial_mean, run_spatial_mean
+from smlmlp_dask import DescribedMovie, blocks, plan_spatial_mean, run_spatial_mean
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.cli.tables import print_plan
 from smlmlp_dask.execution.workers import BASE_BYTES
@@ -138,7 +138,7 @@ def test_what_is_no_plan(make, error, message, tmp_path, monkeypatch):
 
 
 def plan_with(rates, workers=None):
-    channels = [chunks.plan_blocks((n, 512, 512), 2, (32, 512, 512), (9, 9)) for n in (320, 640)]
+    channels = [blocks.plan_blocks((n, 512, 512), 2, (32, 512, 512), (9, 9)) for n in (320, 640)]
     return JobPlan(channels, workers or 2, 2**34, workers, workers is not None, rates)
 
 
@@ -223,7 +223,7 @@ def test_two_channels_of_described_tiles(monkeypatch, tmp_path):
 
 
 def test_blocks_of_a_movie_are_taken_from_all_over_it(movie, monkeypatch, tmp_path):
-    monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * prod(CHUNKS))
+    monkeypatch.setitem(blocks.plan_blocks.__kwdefaults__, "block_bytes", 4 * prod(CHUNKS))
     tasks = run_blocks(monkeypatch)
     monkeypatch.setattr(measure, "SECONDS", 1.0)
     plan = plan_spatial_mean(movie, measured=True, destination=tmp_path / "o.zarr")
@@ -234,7 +234,7 @@ def test_blocks_of_a_movie_are_taken_from_all_over_it(movie, monkeypatch, tmp_pa
 
 def test_what_was_measured_is_what_a_run_computes(movie, monkeypatch, tmp_path):
     """A sample that wrote something else would take another time and another size."""
-    monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * prod(CHUNKS))
+    monkeypatch.setitem(blocks.plan_blocks.__kwdefaults__, "block_bytes", 4 * prod(CHUNKS))
     expected = run_spatial_mean(movie, tmp_path / "o.zarr", 5.0).path / "channel_0/0"
     compared = []
     work = measure.filter_and_store

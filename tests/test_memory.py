@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs import BitRound
 
-from smlmlp_dask import DescribedMovie, chunks, plan_spatial_mean, run_spatial_mean, units
+from smlmlp_dask import DescribedMovie, blocks, plan_spatial_mean, run_spatial_mean, units
 from smlmlp_dask.execution import workers
 from smlmlp_dask.execution.workers import BASE_BYTES, Workers
 from smlmlp_dask.movies.opening import described_stacks, open_stacks
@@ -75,7 +75,7 @@ def parts_of_movies(draw):
 def test_no_block_holds_more_than_was_planned(stack, halo, memory_bytes, block_bytes, decoding):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(units, "DECODING_BYTES", decoding)
-        plan = chunks.plan_blocks(
+        plan = blocks.plan_blocks(
             *(stack.shape, 2, stack.unit, halo),
             origin=stack.origin,
             decoding=stack.decoding,
@@ -189,7 +189,7 @@ def test_a_block_is_cut_to_fewer_frames_before_it_is_refused():
 def test_no_chunk_is_more_than_a_codec_takes(shape, unit, reason):
     movie = DescribedMovie(shape, "u1", unit)
     (plan,) = plan_spatial_mean(movie, memory_limit="200GB").channels
-    assert 4 * prod(plan.chunks) <= chunks.CODEC_BYTES, reason
+    assert 4 * prod(plan.chunks) <= blocks.CODEC_BYTES, reason
     assert all(b % c == 0 or b == n for b, c, n in zip(plan.block, plan.chunks, shape, strict=True))
 
 
@@ -215,7 +215,7 @@ def begun(tmp_path, monkeypatch):
     """A store of tiled frames that was begun with plenty of memory, and stopped after a block."""
     monkeypatch.setattr(workers, "BASE_BYTES", 0)
     monkeypatch.setattr(channels, "BASE_BYTES", 0)
-    monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * 4 * 40 * 36)
+    monkeypatch.setitem(blocks.plan_blocks.__kwdefaults__, "block_bytes", 4 * 4 * 40 * 36)
     movie = np.random.default_rng(5).integers(0, 999, (48, 40, 36), "u2")
     stored = zarr.create_array(
         tmp_path / "m.zarr", shape=movie.shape, chunks=(8, 5, 36), dtype="u2"

@@ -20,7 +20,7 @@ from zarr.registry import register_codec
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
-    chunks,
+    blocks,
     gaussian_kernel,
     noise_correction,
     open_backgrounds,
@@ -130,7 +130,7 @@ def test_channels_from_boxes_flips_and_sources(tif, tmp_path):
 def test_every_layout_gives_the_same_bits(layout, memory, frames, tmp_path, monkeypatch):
     if memory == "scarce":  # frames are tiled, with a halo; chunks hold a few frames
         monkeypatch.setattr(
-            chunks.plan_blocks, "__kwdefaults__", {"slab_bytes": 9000, "block_bytes": 12_000}
+            blocks.plan_blocks, "__kwdefaults__", {"slab_bytes": 9000, "block_bytes": 12_000}
         )
     stored = zarr.create_array(tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", **layout)
     stored[:] = MOVIE
@@ -176,7 +176,7 @@ class CountingCodec(BytesBytesCodec):
 )
 def test_every_storage_chunk_is_decoded_once(layout, tmp_path, monkeypatch):
     register_codec("counting", CountingCodec)
-    monkeypatch.setitem(chunks.plan_blocks.__kwdefaults__, "block_bytes", 4 * 40 * 36 * 3)
+    monkeypatch.setitem(blocks.plan_blocks.__kwdefaults__, "block_bytes", 4 * 40 * 36 * 3)
     stored = zarr.create_array(
         tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", compressors=CountingCodec(), **layout
     )

@@ -14,7 +14,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smlmlp_dask.chunks import BLOCK_BYTES
+from smlmlp_dask.blocks import BLOCK_BYTES
 from smlmlp_dask.lazy import reads as lazy
 from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.movies import stack

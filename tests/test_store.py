@@ -12,7 +12,7 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import Image
 
 from smlmlp_dask import bkgd_spatial_mean, open_backgrounds
-from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.blocks import plan_blocks
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.store import write as store_writing
 from smlmlp_dask.store.chunk_files import chunk_path

@@ -13,7 +13,7 @@ from dask.system import CPU_COUNT
 from dask.utils import format_bytes
 from dask_image import ndfilters
 
-from smlmlp_dask import chunks
+from smlmlp_dask import blocks
 from smlmlp_dask.messages import one_line
 
 from . import device
@@ -50,7 +50,7 @@ def correlate_stack(stack: da.Array, kernels: Sequence[Kernel], threads: int) ->
     if threads != 1:
         # The scheduler's threads take the parts; dask-image has no threads of its own.
         parts = threads or CPU_COUNT
-        cut = (n for run in stack.chunks[0] for n in chunks.split(run, -(-run // parts) or 1))
+        cut = (n for run in stack.chunks[0] for n in blocks.split(run, -(-run // parts) or 1))
         result = result.rechunk({0: tuple(cut)})
     for weights in _as_weights(kernels):
         result = ndfilters.correlate(result, weights, mode="nearest")
@@ -161,7 +161,7 @@ def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterato
 def view_stack(array: Any) -> da.Array:
     """Cut an array in memory into views; `da.from_array` would copy all of it."""
     frames, height, width = array.shape
-    runs = chunks.split(frames, chunks.frames_per_block(height * width))
+    runs = blocks.split(frames, blocks.frames_per_block(height * width))
     name = f"stack-{uuid.uuid4().hex}"  # hashing the pixels would read them all
     graph = {}
     start = 0

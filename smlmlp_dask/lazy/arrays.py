@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from smlmlp_dask import chunks
+from smlmlp_dask.blocks import frames_per_block, split
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.dask_image import view_stack
 
@@ -196,11 +196,11 @@ def _shape(array: Any) -> tuple[Any, ...]:
 def _lazy_zarr(array: "zarr.Array[Any]") -> da.Array:
     unit = array.chunks
     frames, height, width = array.shape
-    step = chunks.frames_per_block(height * width, unit[0])
+    step = frames_per_block(height * width, unit[0])
     blocks = (
-        chunks.split(frames, step),
-        chunks.split(height, unit[1]),
-        chunks.split(width, unit[2]),
+        split(frames, step),
+        split(height, unit[1]),
+        split(width, unit[2]),
     )
     lazy: da.Array = da.from_array(array, chunks=blocks, name=False, inline_array=True)
     return lazy

@@ -9,7 +9,7 @@ from dask.base import normalize_token
 from dask.layers import ArraySliceDep
 from numpy.typing import NDArray
 
-from smlmlp_dask.chunks import Chunks, frames_per_block, split
+from smlmlp_dask.blocks import Chunks, frames_per_block, split
 from smlmlp_dask.movies.stack import MAX_BLOCKS, Stack, as_slice
 
 

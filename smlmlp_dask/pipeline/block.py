@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from smlmlp_dask import chunks
+from smlmlp_dask import blocks
 from smlmlp_dask.execution.workers import this_worker
 from smlmlp_dask.filters.spatial_mean import Engine, SpatialMean, filter_chunk
 from smlmlp_dask.movies.stack import SourceReadError, Stack
@@ -30,7 +30,7 @@ class Task:
     channel: int
     source: Stack
     target: ChunkFiles
-    block: chunks.Block
+    block: blocks.Block
     mean: SpatialMean
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from dask.utils import format_bytes
 
-from smlmlp_dask import chunks
+from smlmlp_dask import blocks
 from smlmlp_dask.execution.workers import (
     BASE_BYTES,
     Workers,
@@ -31,7 +31,7 @@ class Channel:
     """One channel of a job: where its frames come from, how they are cut, how filtered."""
 
     source: Stack
-    plan: chunks.BlockPlan
+    plan: blocks.BlockPlan
     mean: SpatialMean
 
 
@@ -66,7 +66,7 @@ def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> li
     share = workers.task_bytes
     channels = []
     for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):
-        plan = chunks.plan_blocks(
+        plan = blocks.plan_blocks(
             stack.shape,
             stack.dtype.itemsize,
             stack.unit,
@@ -115,7 +115,7 @@ def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
     return held
 
 
-def _too_much(plan: chunks.BlockPlan, workers: Workers, tasks: int) -> str:
+def _too_much(plan: blocks.BlockPlan, workers: Workers, tasks: int) -> str:
     """Return the sum of what blocks hold, and the least limit for so many at a time."""
     parts = " + ".join(f"{format_bytes(size)} {name}" for name, size in plan.held.items())
     libraries = format_bytes(workers.processes * BASE_BYTES)

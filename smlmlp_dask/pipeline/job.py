@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from smlmlp_dask.chunks import BlockPlan
+from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.execution.workers import Workers, on_every_worker
 from smlmlp_dask.filters import device, parameters
 from smlmlp_dask.filters.kernels import noise_correction, residual_kernel

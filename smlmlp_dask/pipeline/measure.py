@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from smlmlp_dask.chunks import Block
+from smlmlp_dask.blocks import Block
 from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.filters.spatial_mean import Engine, filter_chunk
 from smlmlp_dask.movies.described import DescribedMovie

@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smlmlp_dask import chunks
+from smlmlp_dask import blocks
 from smlmlp_dask.execution.connect import connected
 from smlmlp_dask.execution.tasks import REGION_TASKS, blocks_per_task
 from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
@@ -54,7 +54,7 @@ class JobPlan:
         Processes that run the tasks.
     """
 
-    channels: list[chunks.BlockPlan]
+    channels: list[blocks.BlockPlan]
     threads: int
     memory_limit_bytes: int
     workers: int | None = None

@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from smlmlp_dask import chunks
+from smlmlp_dask.blocks import Block, interleave
 from smlmlp_dask.execution.connect import connected
 from smlmlp_dask.execution.preflight import seen_by_workers
 from smlmlp_dask.execution.progress import Amount, progress_bar
@@ -192,8 +192,8 @@ def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool
         count = sum(plan.n_blocks for plan in plans)
         log.info("%s: %d of %d blocks are there", destination, len(store.done), count)
 
-        def blocks(*, done: bool) -> Iterator[tuple[int, chunks.Block]]:
-            for i, block in chunks.interleave(plans):
+        def blocks(*, done: bool) -> Iterator[tuple[int, Block]]:
+            for i, block in interleave(plans):
                 if ((i, block.number) in store.done) is done:
                     yield i, block
 
@@ -219,5 +219,5 @@ def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool
     log.info("%s: finished", destination)
 
 
-def _pixels(block: chunks.Block) -> int:
+def _pixels(block: Block) -> int:
     return prod(part.stop - part.start for part in block.inner)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smlmlp_dask.chunks import Block
+from smlmlp_dask.blocks import Block
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.spatial_mean import SpatialMean, filter_chunk
 from smlmlp_dask.messages import one_line

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from dask.system import CPU_COUNT
 
-from smlmlp_dask.chunks import BlockPlan
+from smlmlp_dask.blocks import BlockPlan
 
 from .chunk_files import chunk_path, ends_in, own_checksum
 from .codecs import Storage

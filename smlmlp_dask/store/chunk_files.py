@@ -14,7 +14,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from smlmlp_dask.chunks import Box
+from smlmlp_dask.blocks import Box
 
 from .codecs import Storage
 from .durable import sync_files, write_whole

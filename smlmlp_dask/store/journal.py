@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dask.system import CPU_COUNT
 
-from smlmlp_dask.chunks import Block, BlockPlan
+from smlmlp_dask.blocks import Block, BlockPlan
 
 from .chunk_files import chunk_path, ends_in, is_whole
 from .durable import sync_file, sync_files, write_whole

@@ -17,7 +17,7 @@ import google_crc32c
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from smlmlp_dask.chunks import BlockPlan
+from smlmlp_dask.blocks import BlockPlan
 
 from .codecs import Storage
 from .durable import write_whole

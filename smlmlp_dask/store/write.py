@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 import zarr
 
-from smlmlp_dask.chunks import BlockPlan
+from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.movies.stack import SourceReadError
 
 from .checking import Known, check, known, recorded_blocks

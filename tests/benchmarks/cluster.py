@@ -33,7 +33,7 @@ import zarr
 from distributed import Client
 from job import Movie, print_machine, print_table, spread, write_zarr
 
-from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.blocks import plan_blocks
 from smlmlp_dask.execution.local import SCHEDULER_LOG
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.filters.spatial_mean import SpatialMean

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask.chunks import plan_blocks
+from smlmlp_dask.blocks import plan_blocks
 from smlmlp_dask.filters.kernels import gaussian_kernel
 from smlmlp_dask.filters.spatial_mean import SpatialMean, filter_chunk
 from smlmlp_dask.movies.opening import open_stacks
