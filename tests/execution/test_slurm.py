@@ -10,8 +10,7 @@ import pytest
 
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.execution.slurm import SlurmJobs
-
-from .test_cluster import contents, finish, journal, movie, start, wait_for, whole
+from tests.execution.test_cluster import contents, finish, journal, movie, start, wait_for, whole
 
 __all__ = ["movie", "whole"]  # fixtures
 

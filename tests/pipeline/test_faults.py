@@ -36,8 +36,7 @@ from smlmlp_dask.store import journal as records
 from smlmlp_dask.store.chunk_files import chunk_path, stored_checksum
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import Progress, progress, read_attributes
-
-from .conftest import SHARED
+from tests.conftest import SHARED
 
 FRAMES, CHUNK = 480, 16  # a chunk of 16 frames of 512 x 512 is a block: 30 of them
 N_BLOCKS = FRAMES // CHUNK

@@ -28,10 +28,9 @@ from smlmlp_dask import blocks as chunks
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.filters import dask_image
 from smlmlp_dask.filters import device as backend
-
-from . import duck, reference
-from .benchmarks import device as benchmark
-from .test_golden import CASES, CHUNKINGS, chunk
+from tests import duck, reference
+from tests.benchmarks import device as benchmark
+from tests.test_golden import CASES, CHUNKINGS, chunk
 
 MOVIE = np.random.default_rng(7).integers(0, 60_000, (12, 20, 24)).astype(np.uint16)
 PAIR = (3.0, 5.0)
@@ -491,7 +490,7 @@ def test_only_the_workers_need_a_device(tmp_path):
         pytest.skip(f"this process has a device, too, with CuPy {backend.require_device()}")
     preload = tmp_path / "preload.py"
     preload.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from tests import duck\n"
         "cupy = duck.installed()\n"
         "def dask_setup(worker): cupy.__enter__()\n"

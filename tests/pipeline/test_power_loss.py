@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from . import powerloss
-from .powerloss import Disk, Moment, differing, judge_end, lose_power, new_disk
+from tests import powerloss
+from tests.powerloss import Disk, Moment, differing, judge_end, lose_power, new_disk
 
 COMMIT_SECONDS = 1
 """ext4's journal is committed that often here; by default every 5 s."""

@@ -30,11 +30,10 @@ from smlmlp_dask import (
 from smlmlp_dask.execution import workers
 from smlmlp_dask.pipeline import run
 from smlmlp_dask.store.codecs import Storage
+from tests import reference
+from tests.memory import needs_proc
 
-from . import reference
-from .memory import needs_proc
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(5)
 MOVIE = RNG.poisson(200, (23, 40, 36)).astype(np.uint16)
 

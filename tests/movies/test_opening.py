@@ -24,7 +24,7 @@ from smlmlp_dask.movies.stack import SourceReadError
 
 MOVIE = (np.arange(11 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(11, 9, 7)
 RAW = {"raw_shape": MOVIE.shape, "raw_dtype": ">u2"}
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no example movies at {DATA}")
 

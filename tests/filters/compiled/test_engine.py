@@ -19,10 +19,9 @@ from scipy import ndimage
 from smlmlp_dask.filters.compiled import engine, loops
 from smlmlp_dask.filters.compiled.engine import correlate_frames
 from smlmlp_dask.filters.kernels import fold, gaussian_kernel, without_zero_ends
+from tests import reference, strategies
 
-from . import reference, strategies
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 COUNTS = np.random.default_rng(7).integers(90, 4000, (3, 70, 300), dtype=np.uint16)
 
 

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from smlmlp_dask import gaussian_kernel, noise_correction
 from smlmlp_dask.filters.kernels import fold, residual_kernel, without_zero_ends
-
-from . import reference
+from tests import reference
 
 SIGMAS = st.floats(1e-3, 120)
 

@@ -23,7 +23,7 @@ from smlmlp_dask.filters import device
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed: its calls are not checked")
 
 PACKAGE = Path(smlmlp_dask.__file__).parent
-BENCHMARK = Path(__file__).parent / "benchmarks" / "device.py"
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "device.py"
 
 
 def chain(node):

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from .damaging import (
+from tests.damaging import (
     KINDS,
     TARGETS,
     call,
@@ -25,7 +25,7 @@ from .damaging import (
     make_store,
     target_of,
 )
-from .powerloss import contents
+from tests.powerloss import contents
 
 CHUNK, ONE_BLOCK = "channel_0/0/c/3/0/0", "channel_1/0/c/2/0/0"
 
