@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import yaml
+from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -59,6 +60,11 @@ def test_import_loads_nothing_heavy():
     )
     assert shown.stdout.strip() == "[]"
     assert shown.stderr == ""
+
+
+def test_imports_point_downwards():
+    """The contracts of `tool.importlinter`: floors, and no circle; `lint-imports` says more."""
+    assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
 def test_public_names_are_documented():
