@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from .filters.kernels import gaussian_kernel, noise_correction
     from .lazy.channels import open_channels
     from .movies.described import DescribedMovie
-    from .pipeline.plan import plan_spatial_mean
+    from .movies.stack import SourceReadError
+    from .pipeline.plan import JobPlan, plan_spatial_mean
     from .pipeline.run import run_spatial_mean
-    from .pipeline.verify import verify_backgrounds
-    from .result import open_backgrounds
+    from .pipeline.verify import VerifyReport, verify_backgrounds
+    from .result import SpatialMeanResult, open_backgrounds
     from .simulation.movie import simulate_movie
 
 __version__ = "0.1.0"
@@ -22,19 +23,27 @@ __version__ = "0.1.0"
 # that needs no lazy arrays, does not wait for half of scientific Python.
 _ROOMS = {
     "bkgd_spatial_mean": "background",
-    "DescribedMovie": "movies.described",
-    "plan_spatial_mean": "pipeline.plan",
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",
-    "run_spatial_mean": "pipeline.run",
-    "simulate_movie": "simulation.movie",
     "open_channels": "lazy.channels",
-    "open_backgrounds": "result",
+    "DescribedMovie": "movies.described",
+    "SourceReadError": "movies.stack",
+    "JobPlan": "pipeline.plan",
+    "plan_spatial_mean": "pipeline.plan",
+    "run_spatial_mean": "pipeline.run",
+    "VerifyReport": "pipeline.verify",
     "verify_backgrounds": "pipeline.verify",
+    "SpatialMeanResult": "result",
+    "open_backgrounds": "result",
+    "simulate_movie": "simulation.movie",
 }
 
 __all__ = [
     "DescribedMovie",
+    "JobPlan",
+    "SourceReadError",
+    "SpatialMeanResult",
+    "VerifyReport",
     "bkgd_spatial_mean",
     "gaussian_kernel",
     "noise_correction",
@@ -56,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

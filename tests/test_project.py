@@ -1,5 +1,7 @@
 """The project around the code: requirements in step, imports, the README."""
 
+import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -67,10 +69,17 @@ def test_imports_point_downwards():
     assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
-def test_public_names_are_documented():
+def test_public_functions_are_documented():
     for name in smlmlp_dask.__all__:
         public = getattr(smlmlp_dask, name)
-        doc = public.__doc__
-        assert "Parameters\n" in doc, name
-        assert isinstance(public, type) or "Returns\n" in doc, name
-        assert "Raises\n" in doc, name
+        if not isinstance(public, type):
+            for section in ("Parameters", "Returns", "Raises"):
+                assert f"{section}\n{'-' * len(section)}\n" in inspect.getdoc(public), name
+
+
+def test_help_shows_the_public_names():
+    shown = [name for name in dir(smlmlp_dask) if not name.startswith("_")]
+    assert shown == sorted(smlmlp_dask.__all__) == sorted(smlmlp_dask._ROOMS)
+    text = pydoc.plain(pydoc.render_doc(smlmlp_dask))
+    for name in smlmlp_dask.__all__:
+        assert re.search(rf"^    (class )?{name}\b", text, re.M), name

@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from smlmlp_dask.pipeline.verify import Report
+from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.read import Progress, progress, read_attributes, refusing_damage
 
@@ -116,7 +116,7 @@ def plan_document(plan: "JobPlan") -> Document:
     }
 
 
-def verify_document(path: Path, report: Report) -> Document:
+def verify_document(path: Path, report: VerifyReport) -> Document:
     """Describe what was checked and found."""
     return {
         "path": str(path),

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smlmlp_dask.execution.tasks import REGION_TASKS
-from smlmlp_dask.pipeline.verify import Report
+from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import SpatialMeanResult
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def summary(result: SpatialMeanResult) -> Table:
     return table
 
 
-def print_report(out: Console, report: Report) -> None:
+def print_report(out: Console, report: VerifyReport) -> None:
     """Print what `verify` checked, found and made anew."""
     for problem in report.repaired:
         out.print(f"repaired: {problem.partition(';')[0]}")

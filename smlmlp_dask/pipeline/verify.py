@@ -26,7 +26,7 @@ from .run import run_job
 
 
 @dataclass(frozen=True)
-class Report:
+class VerifyReport:
     """What was checked and found.
 
     Attributes
@@ -55,7 +55,7 @@ def verify_backgrounds(
     seed: int | None = None,
     repair: bool = False,
     progress: bool = False,
-) -> Report:
+) -> VerifyReport:
     """Check that a store of backgrounds is finished and whole.
 
     The checksum (CRC-32C) that was recorded when a chunk was written is compared with the one at
@@ -80,7 +80,7 @@ def verify_backgrounds(
 
     Returns
     -------
-    Report
+    VerifyReport
         Its ``problems`` are empty if the store is whole.
 
     Raises
@@ -113,12 +113,12 @@ def verify_backgrounds(
     if repair and findings.problems:
         _repair(path, store, findings.problems, progress=progress)
         again = verify_backgrounds(path, sample=sample, seed=seed)
-        return Report(again.chunks, again.recomputed, again.problems, findings.problems)
+        return VerifyReport(again.chunks, again.recomputed, again.problems, findings.problems)
     if not sample:
-        return Report(findings.chunks, 0, findings.problems)
+        return VerifyReport(findings.chunks, 0, findings.problems)
     with refusing_damage(path, ValueError):
         compared, differing = _compared(path, store, findings.whole, sample, seed)
-    return Report(findings.chunks, compared, [*findings.problems, *differing])
+    return VerifyReport(findings.chunks, compared, [*findings.problems, *differing])
 
 
 def _repair(path: Path, store: Known, problems: list[str], *, progress: bool) -> None:
