@@ -189,12 +189,8 @@ def _warn_of_list(pair: Pair) -> None:
     """Warn, at the line that called this package, that two numbers were taken as one pair."""
     ry, rx = (f"{radius:g}" for radius in pair)
     frames = (frame.f_globals for frame, _ in traceback.walk_stack(sys._getframe()))
-    inside = takewhile(  # `run_spatial_mean` is wrapped by a context manager
-        lambda names: (
-            __package__ == names.get("__package__") or names.get("__name__") == "contextlib"
-        ),
-        frames,
-    )
+    ours = {__name__.partition(".")[0], "contextlib"}  # which wraps `run_spatial_mean`
+    inside = takewhile(lambda names: names.get("__name__", "").partition(".")[0] in ours, frames)
     level = 1 + sum(1 for _ in inside)
     warnings.warn(
         f"channels_mean_radii_pix is a list of two numbers for two channels, taken as "
