@@ -55,6 +55,7 @@ def run_in_shell(example):
         in_shell(f"set -euo pipefail\n{example.parsed}")
 
 
+@pytest.mark.slow
 def test_the_readme_runs_from_its_top_to_its_end(folder):
     parsers = [PythonCodeBlockParser(), CodeBlockParser("sh", run_in_shell)]
     document = Sybil(parsers).parse(ROOT / "README.md")

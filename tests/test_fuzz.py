@@ -26,6 +26,8 @@ import zarr
 
 from .memory import needs_proc, peak_bytes
 
+pytestmark = pytest.mark.slow
+
 MOVIE = (np.arange(5 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(5, 9, 7)
 
 DOCUMENTED = (ValueError, TypeError, OSError)

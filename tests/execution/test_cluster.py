@@ -36,6 +36,8 @@ from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import progress
 
+pytestmark = pytest.mark.slow
+
 SLOW_SECONDS = 60
 CHUNK, N_BLOCKS = 16, 40
 

@@ -118,6 +118,7 @@ def test_fused_is_for_numpy_only(cupy):
         bkgd_spatial_mean([np.zeros((1, 2, 3))], cuda=True, engine="fused")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [

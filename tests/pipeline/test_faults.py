@@ -38,6 +38,8 @@ from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import Progress, progress, read_attributes
 from tests.conftest import SHARED
 
+pytestmark = pytest.mark.slow
+
 FRAMES, CHUNK = 480, 16  # a chunk of 16 frames of 512 x 512 is a block: 30 of them
 N_BLOCKS = FRAMES // CHUNK
 SLOW_SECONDS = 60

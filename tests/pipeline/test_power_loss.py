@@ -11,6 +11,8 @@ import pytest
 from tests import powerloss
 from tests.powerloss import Disk, Moment, differing, judge_end, lose_power, new_disk
 
+pytestmark = pytest.mark.slow
+
 COMMIT_SECONDS = 1
 """ext4's journal is committed that often here; by default every 5 s."""
 

@@ -420,6 +420,7 @@ def first_process(tmp_path_factory):
     return cache, results[0]
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(first_process):
     cache, first = first_process
     second = finish(start(cache))
@@ -427,6 +428,7 @@ def test_a_second_process_compiles_nothing(first_process):
     assert second["digest"] == first["digest"]
 
 
+@pytest.mark.slow
 def test_any_cpu_gives_the_same_bits(first_process, tmp_path):
     _, first = first_process
     generic = finish(start(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=""))
@@ -443,6 +445,7 @@ def test_no_multiplication_is_fused_with_an_addition(monkeypatch, tmp_path, in_r
     assert not re.search(r"\bv?fn?m(add|sub)|\bfml", code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
     [
@@ -475,6 +478,7 @@ def test_unusual_homes_do_not_matter(first_process):
     assert result["digest"] == first_process[1]["digest"]
 
 
+@pytest.mark.slow
 def test_torn_cache_files_are_not_trusted(first_process, tmp_path):
     cache, first = first_process
     for path in cache.rglob("*.nb*"):
@@ -484,6 +488,7 @@ def test_torn_cache_files_are_not_trusted(first_process, tmp_path):
     assert finish(start(tmp_path))["digest"] == first["digest"]
 
 
+@pytest.mark.slow
 def test_many_threads_compile_once(tmp_path):
     before = """
         import numba
