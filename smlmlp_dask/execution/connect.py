@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job is asked to run: one of these, or none, which leaves it to Dask.
+    """Where the caller wants a job to run: at most one of these; with none, Dask decides.
 
     Attributes
     ----------
     scheduler : str or None
         Address of a running scheduler.
     scheduler_file : pathlib.Path or None
-        The file in which one tells its address.
+        The file that holds a scheduler's address.
     workers : int or None
         Number of processes to start on this machine.
     slurm : SlurmJobs or None
-        Jobs to submit.
+        SLURM jobs to submit.
     """
 
     scheduler: str | None = field(default=None, metadata={"option": "--scheduler"})
@@ -52,9 +52,9 @@ class Place:
 
 
 def quieten_distributed() -> None:
-    """Let `distributed` log nothing, here and in processes that it starts.
+    """Silence the logs of `distributed`, here and in processes that it starts.
 
-    What it logs, errors say in one line. Takes effect where it was not imported yet.
+    Our errors say the same in one line. Call this before `distributed` is imported.
     """
     names = ("distributed", "distributed.client", "tornado", "tornado.application")
     dask.config.set({"logging": dict.fromkeys(names, "critical")})
@@ -67,20 +67,20 @@ def connected(
     memory_limit: int | str | None = None,
     tell: Callable[[str], None] = log.info,
 ) -> Iterator[None]:
-    """Let jobs in the ``with`` block run where they should; wait there for the first worker.
+    """Choose where jobs in the ``with`` block run, and wait for the first worker.
 
     A `distributed.Client` that is active already comes first, then `place`, then the scheduler of
     Dask's configuration (``scheduler-address``, or ``DASK_SCHEDULER_ADDRESS``), else threads of
-    this process. What is started here has ended when the block has.
+    this process. Workers started here end with the block.
 
     Parameters
     ----------
     place : Place, optional
-        What the caller asks for.
+        Where the caller wants to run.
     memory_limit : int or str, optional
-        What local processes may use together; by default what the machine allows.
+        Memory of all local processes together; by default what the machine allows.
     tell : callable
-        Called with a line of text: what was started, and that one waits.
+        Called with a line of text for the user: what was started, what we wait for.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def _start(
     return None
 
 
-# A scheduler that runs
+# Connect to a running scheduler
 
 
 def _connect_seconds() -> float:
@@ -122,8 +122,8 @@ def _connect_seconds() -> float:
 
 
 def _address_in(path: Path) -> str:
-    """Return the address that a scheduler wrote; it may be about to."""
-    import distributed  # noqa: F401 - which brings the default of the timeout
+    """Return the address in a scheduler file; wait a while if the scheduler has yet to write it."""
+    import distributed  # noqa: F401 - sets the default of the timeout
 
     until = monotonic() + _connect_seconds()
     while not path.exists() and monotonic() < until:
@@ -137,7 +137,7 @@ def _address_in(path: Path) -> str:
         ) from None
     except (ValueError, LookupError, TypeError):
         raise ValueError(
-            f"{path} is no file of a Dask scheduler: pass the one that was written by "
+            f"{path} is not the file of a Dask scheduler: pass the one written by "
             "dask scheduler --scheduler-file"
         ) from None
 
@@ -149,7 +149,7 @@ def _client_of(address: str, origin: str, stack: ExitStack) -> Any:
     name = f"the Dask scheduler {address} (of {origin})"
     try:
         return stack.enter_context(Client(address))
-    except TypeError as error:  # an address of TLS without any certificate
+    except TypeError as error:  # a TLS address, but no certificate is configured
         raise RuntimeError(f"{name} wants TLS: {_TLS_REMEDY}") from error
     except (OSError, CommClosedError) as error:
         if address.startswith("tls"):
@@ -163,8 +163,8 @@ def _client_of(address: str, origin: str, stack: ExitStack) -> Any:
         ) from error
     except (ValueError, ImportError) as error:
         raise ValueError(
-            f"{address!r} (of {origin}) is no address of a Dask scheduler ({error}): pass one "
-            "like tcp://HOST:8786 or tls://HOST:8786"
+            f"{address!r} (of {origin}) is not the address of a Dask scheduler ({error}): pass "
+            "one like tcp://HOST:8786 or tls://HOST:8786"
         ) from error
 
 

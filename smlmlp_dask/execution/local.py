@@ -22,17 +22,16 @@ from .workers import (
 log = logging.getLogger(__name__)
 
 REPLACE_SECONDS = 5.0
-"""Between two looks for workers that were lost for good."""
+"""Seconds between two checks for workers that will not come back."""
 
 SCHEDULER_LOG = {"distributed.admin.low-level-log-length": 100}
-"""Of the last messages to each worker, and of other events, a scheduler that is started here keeps
-so many, for those who debug it; by default 1000, which takes some 5 MB a worker."""
+"""Messages that our schedulers keep for debugging; Dask's 1000 take some 5 MB a worker."""
 
 
 def local_processes(
     count: int, memory_limit: int | str | None, tell: Callable[[str], None], stack: ExitStack
 ) -> Any:
-    """Start worker processes, and return a client of theirs; they end with `stack`."""
+    """Start worker processes and return their client; closing `stack` ends them."""
     check_open_files(count)
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
@@ -46,7 +45,7 @@ def local_processes(
             threads_per_worker=threads,
             memory_limit=total // count,
             host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any free port: another may run here
+            dashboard_address="127.0.0.1:0",  # any free port: another cluster may run here
             silence_logs=logging.CRITICAL,
         )
     )
@@ -56,26 +55,27 @@ def local_processes(
     client = stack.enter_context(Client(workers))
     wait_for_workers(client, tell, count)
     each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
-    # It needs bokeh, which is not asked for.
+    # The dashboard works only with bokeh, an optional package.
     link = f"; dashboard: {workers.dashboard_link}" if find_spec("bokeh") else ""
     tell(f"{count} worker process{'es' if count > 1 else ''}, {each}{link}")
     return client
 
 
 async def _leave_interrupts_to_us() -> None:
-    """Let processes that this thread starts, now or later, never be told of a Ctrl-C.
+    """Block Ctrl-C in all processes that this thread starts, now or later.
 
-    A terminal sends it to all of them. They would die in many words, in the middle of a block.
+    A terminal sends it to each of them: they would die in the middle of a block, with tracebacks.
     """
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        resource_tracker.ensure_running()  # whose start would undo it
+        resource_tracker.ensure_running()  # starting it later would unblock the signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def replace_the_lost(workers: Any, stack: ExitStack) -> None:
-    """Bring a new worker for each that does not come back, as after the walltime of its job.
+    """Replace workers that do not come back, such as those whose SLURM job reached its walltime.
 
-    Dask drops those, but starts others only when it is told again how many there should be.
+    Dask starts new ones only when `scale` is called again (dask-jobqueue#611 and #122). This can
+    go once it keeps the number by itself.
     """
 
     async def repeat() -> None:

@@ -1,4 +1,4 @@
-"""What every worker must have before a job begins: versions, and the same files."""
+"""Checks of every worker before a job begins: package versions, and access to the files."""
 
 import os
 import socket
@@ -10,25 +10,25 @@ from typing import Any
 
 from .workers import active_client
 
-LOOKED_AT = 100
-"""Files of a source that each worker is asked for, of however many."""
+FILES_CHECKED = 100
+"""Source files that each worker checks, evenly picked where there are more (up to twice this)."""
 
 PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
-"""What determines bits and bytes of a store, and must be the same on all workers."""
+"""Packages that determine the bytes of a store: all workers must have the same versions."""
 
 
 @contextmanager
 def seen_by_workers(sources: Sequence[Path], destination: Path) -> Iterator[None]:
-    """Check that every worker of the active client can take part in a job.
+    """Check that every worker of the active client can take part in the job in the ``with`` block.
 
-    They are looked at again if the job fails: workers may have joined.
+    Check again if the job fails: a worker that joined later may lack something.
 
     Parameters
     ----------
     sources : sequence of pathlib.Path
-        Files and folders that are read.
+        Files and folders to read.
     destination : pathlib.Path
-        The store that is written.
+        The store to write.
 
     Raises
     ------
@@ -47,14 +47,14 @@ def seen_by_workers(sources: Sequence[Path], destination: Path) -> Iterator[None
         yield
     except Exception:
         if client.status == "running":
-            _check_workers(client, *needs)  # which tells better
+            _check_workers(client, *needs)  # its error names the cause, the job's may not
         raise
 
 
 def _paths_needed(
     sources: Sequence[Path], destination: Path
 ) -> tuple[list[tuple[Path, int | None]], Path]:
-    some = sources[:: max(1, len(sources) // LOOKED_AT)]
+    some = sources[:: max(1, len(sources) // FILES_CHECKED)]
     read = [(path, None if path.is_dir() else path.stat().st_size) for path in some]
     above = next(parent for parent in destination.absolute().parents if parent.exists())
     return read, above
@@ -83,7 +83,7 @@ def _check_workers(client: Any, read: list[tuple[Path, int | None]], above: Path
 
 
 def _not_seen(read: list[tuple[Path, int | None]], above: Path) -> str | None:
-    """Return what a job needs and this process does not see, in words."""
+    """Say which file or folder of a job this process cannot use; None if it can use all."""
     remedy = "use a folder that all machines share, under the same path"
     host = socket.gethostname()
     for path, size in read:

@@ -1,4 +1,4 @@
-"""How far a job is: a bar in a terminal, a line now and then in a log."""
+"""Progress of a job: a bar in a terminal, a line now and then in a log."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -20,19 +20,19 @@ from rich.progress import (
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 10.0
-"""The least time between two lines of a log; whole percents make at most a hundred of them."""
+"""Shortest time between two lines in a log. Each shows a new percent, so at most 100 appear."""
 
 
 @dataclass(frozen=True)
 class Amount:
-    """How much of a job: blocks, and their pixels."""
+    """An amount of work: blocks and their pixels."""
 
     blocks: int
     pixels: int
 
 
 class _RateColumn(ProgressColumn):
-    """Megapixels per second, over the whole run so far when it is finished."""
+    """Megapixels per second: recently, and at the end over the whole run."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -56,8 +56,8 @@ class _WorkersColumn(ProgressColumn):
 
 
 @dataclass(frozen=True)
-class _Narrower:
-    """Not quite as wide as the terminal, which shows ``^C`` at the end of a line, or wraps it."""
+class _LeavesRoom:
+    """Leaves two columns free for the ``^C`` that a terminal echoes, which would wrap the line."""
 
     content: RenderableType
 
@@ -67,32 +67,32 @@ class _Narrower:
 
 class _Bar(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
-        return map(_Narrower, super().get_renderables())
+        return map(_LeavesRoom, super().get_renderables())
 
 
 @contextmanager
 def progress_bar(
     total: Amount, done: Amount, workers: Callable[[], int | None], *, shown: bool
 ) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how far a job is, while the ``with`` block runs.
+    """Show on stderr how far a job has come, while the ``with`` block runs.
 
     Parameters
     ----------
     total : Amount
         The whole job.
     done : Amount
-        What an earlier run did: no part of the rate.
+        Work of an earlier run; it does not count for the rate.
     workers : callable
-        Returns the number of a cluster's workers, now; None without a cluster.
+        Returns the present number of a cluster's workers; None without a cluster.
     shown : bool
-        False shows nothing. True shows a bar in a terminal; elsewhere (a file, a queue's log, a
-        terminal that cannot move its cursor) a line whenever another percent is done, but not
-        more than one in ten seconds.
+        False shows nothing. True shows a bar in a terminal. Elsewhere (a file, a queue's log, a
+        terminal that cannot move its cursor) it writes a line for each further percent, at most
+        one in ten seconds.
 
     Yields
     ------
     callable
-        To be called once for each block that is done, with its number of pixels.
+        Call it once for each finished block, with the block's number of pixels.
     """
     if not shown:
         yield lambda _: None
@@ -104,7 +104,7 @@ def progress_bar(
             yield advance
         return
     columns = [
-        BarColumn(bar_width=None),  # whatever the other columns leave
+        BarColumn(bar_width=None),  # as wide as the other columns allow
         TaskProgressColumn(),
         TextColumn(f"{{task.fields[blocks]:,}}/{total.blocks:,} blocks"),
         _RateColumn(),
@@ -135,8 +135,8 @@ def _lines(
 
     def write(seconds: float) -> None:
         rate = (done - before.pixels) / seconds if seconds > 0 else 0.0
-        there = workers()
-        on = "" if there is None else f", {there} worker{'' if there == 1 else 's'}"
+        n = workers()
+        on = "" if n is None else f", {n} worker{'' if n == 1 else 's'}"
         left = ""
         if rate and done < total.pixels:
             left = f", {_clock((total.pixels - done) / rate)} left"

@@ -1,4 +1,4 @@
-"""Workers as SLURM jobs, by dask-jobqueue."""
+"""Workers as SLURM jobs, through dask-jobqueue."""
 
 import logging
 import shutil
@@ -20,18 +20,18 @@ from .workers import (
 
 @dataclass(frozen=True)
 class SlurmJobs:
-    """SLURM jobs, each a Dask worker; what is None is left to dask-jobqueue's configuration.
+    """SLURM jobs, each a Dask worker. None takes the value of dask-jobqueue's configuration.
 
     Attributes
     ----------
     jobs : (int, int)
-        How many there are at least and at most.
+        The least and the largest number of SLURM jobs.
     queue, walltime : str or None
         The partition; the time limit, such as ``"01:00:00"``.
     cores : int or None
-        Threads of a job.
+        Threads of a SLURM job.
     memory : str or None
-        Memory of a job, such as ``"8GB"``.
+        Memory of a SLURM job, such as ``"8GB"``.
     """
 
     jobs: tuple[int, int] = (1, 1)
@@ -57,7 +57,7 @@ def slurm_jobs(wanted: bool, options: Mapping[str, Any]) -> SlurmJobs | None:
 
 
 def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:
-    """Submit SLURM jobs, and return a client of theirs; they end with `stack`."""
+    """Submit SLURM jobs and return the client of their workers; closing `stack` ends them."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         from dask_jobqueue.slurm import SLURMCluster
@@ -65,7 +65,8 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         raise RuntimeError(
             "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"
         ) from None
-    for number, handler in handlers.items():  # its import lets both end Python without a word
+    # Importing dask-jobqueue makes both signals end Python at once: restore their handlers.
+    for number, handler in handlers.items():
         signal.signal(number, handler)
     if shutil.which("sbatch") is None:
         raise RuntimeError(
@@ -81,10 +82,10 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         for name, size in sizes.items()
     ):
         raise ValueError(
-            "how large a SLURM job is must be said: pass --cores and --job-memory, such as "
+            "the size of a SLURM job is not set: pass --cores and --job-memory, such as "
             "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
         )
-    security = Security()  # of Dask's configuration
+    security = Security()  # from Dask's configuration
     if security.get_tls_config_for_role("scheduler")["cert"] is None:
         security = Security.temporary()  # a login node has many users
     shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
@@ -110,7 +111,8 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
     if least == most:
         jobs.scale(jobs=most)
     else:
-        # What is under way is bounded: with 5 s to be done with it, Dask would ask for few workers.
+        # We submit few tasks at a time. With Dask's default target of 5 s for them, it would start
+        # few workers.
         jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
     replace_the_lost(jobs, stack)
     tell(
@@ -121,7 +123,7 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
 
 
 def _try_to_submit(script: str) -> None:
-    """Let SLURM say what is wrong with a job before any is submitted."""
+    """Let SLURM check the job script before we submit any job."""
     tried = subprocess.run(
         ["sbatch", "--test-only"],
         input=script,

@@ -1,4 +1,4 @@
-"""Run many independent tasks under whatever Dask scheduler is active, and tell as they end."""
+"""Run many independent tasks on the active Dask scheduler, and report each as it ends."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +21,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 REGION_TASKS = 256
-"""Tasks submitted at a time: bounds the graph, however long the movie; a worker that waits at the
-end of a region loses half a task in that many."""
+"""Tasks in one graph on this machine: it stays small, however long the movie. At the end of each
+region, a worker waits for half a task on average."""
 
 BLOCKS_PER_TASK = 64
-"""Of a large cluster: even 1000 threads then ask for a new task but every other millisecond."""
+"""Most blocks in one task, for load's sake: 1000 threads then ask for a task every 2 ms or so."""
 
 MOST_TASKS = 10_000
-"""Tasks of a job on a cluster, about, at most: of each, its scheduler keeps the name."""
+"""Rough upper limit of a job's tasks on a cluster: the scheduler keeps the name of each."""
 
 
 def run_tasks(
@@ -44,23 +44,21 @@ def run_tasks(
     Parameters
     ----------
     function : callable
-        Called with one argument; must pickle where the scheduler has other processes.
+        Called with one argument; must pickle if tasks run in other processes.
     arguments : iterable
-        Taken as they are needed.
+        Consumed as needed.
     on_done : callable
-        Called in this process with each argument, and what the function returned for it, as soon
-        as that task has ended.
+        Called in this process with each argument and its result, as soon as the task has ended.
     count : int
-        How many arguments there are, if that is known: on a large cluster, one task then calls the
-        function for several of them, but for ever fewer towards the end.
+        Number of arguments, if known. On a large cluster, one task then calls the function for
+        several of them, and for fewer towards the end.
     side_by_side : int, optional
-        Tasks that may run at a time where they run on threads of ours.
+        Tasks that run at a time, if they run on our own threads.
 
     Raises
     ------
     Exception
-        The first that a task raised; tasks that did not start by then never do, and none runs any
-        longer.
+        The first that a task raised. No further task starts, and none still runs.
     """
     remaining = iter(arguments)
     client = active_client()
@@ -80,23 +78,23 @@ def run_tasks(
 
 
 def blocks_per_task(threads: int, count: int) -> int:
-    """Return how many of `count` blocks a task takes at most, on a cluster of so many threads.
+    """Return the most blocks, of `count`, that one task on a cluster takes.
 
-    The scheduler and the client spend a millisecond on a task. If each block were one, many threads
-    would wait for them: so a task has as many blocks as there are threads, within limits.
+    Scheduler and client spend a millisecond on a task. With one block a task, many threads would
+    wait for them; so a task has as many blocks as the cluster has threads, within limits.
     """
     most = max(min(threads, BLOCKS_PER_TASK), -(-count // MOST_TASKS))
     return min(most, _half_share(threads, count))
 
 
 def _half_share(threads: int, count: int) -> int:
-    """Return half of what is each thread's share of `count` blocks, but at least one."""
+    """Return half of each thread's share of `count` blocks, but at least one."""
     return max(1, count // (2 * threads))
 
 
 @dataclass(frozen=True)
 class _Ended(Generic[R]):
-    """What a function returned for the arguments of a group, up to an error."""
+    """Results for the arguments of a group, up to the first error."""
 
     results: list[R]
     error: Exception | None = None
@@ -106,7 +104,7 @@ def _call_each(function: Callable[[T], R], group: "_Group[T]") -> _Ended[R]:
     results: list[R] = []
     try:
         for argument in group.arguments:
-            results.append(function(argument))  # noqa: PERF401 - those before an error count
+            results.append(function(argument))  # noqa: PERF401 - keeps results before an error
     except Exception as error:
         if not results:
             raise
@@ -116,9 +114,9 @@ def _call_each(function: Callable[[T], R], group: "_Group[T]") -> _Ended[R]:
 
 @dataclass(frozen=True)
 class _Group(Generic[T]):
-    """Arguments of one task, named as such in messages.
+    """Arguments of one task, and their name in messages.
 
-    No list: Dask would look into that, and send each argument by itself.
+    Not a list: Dask would unpack it and send each argument separately.
     """
 
     arguments: tuple[T, ...]
@@ -131,7 +129,7 @@ class _Group(Generic[T]):
 
 
 def _groups(arguments: Iterator[T], count: int, threads: int) -> Iterator[_Group[T]]:
-    """Go through the arguments in groups, small ones in the end: all threads end at once."""
+    """Yield the arguments in groups, smaller towards the end so that all threads end together."""
     most = blocks_per_task(threads, count)
     while group := tuple(islice(arguments, min(most, _half_share(threads, count)))):
         count -= len(group)
@@ -145,7 +143,7 @@ def _run_region(
     side_by_side: int | None,
 ) -> None:
     # A partial hides the argument from Dask, which would search it for collections. Dask runs
-    # what is ready from the last name to the first: so neighbours in the movie are read in turn.
+    # ready tasks from the last name to the first: reversed names keep the order of the movie.
     token = uuid4().hex
     names = [f"block-{token}-{number:06}" for number in reversed(range(len(region)))]
     tasks = [
@@ -164,13 +162,13 @@ def _run_region(
 
 @contextmanager
 def _threads(side_by_side: int | None) -> Iterator[dict[str, Any]]:
-    """Give Dask's threaded scheduler threads that have ended, too, when the ``with`` block has.
+    """Give Dask's threaded scheduler our own threads, and wait for them when the block ends.
 
-    Dask raises as soon as one task fails, or Ctrl-C is pressed, while others still write.
+    Dask raises as soon as one task fails or Ctrl-C is pressed, while other tasks still write.
     """
     if not runs_own_threads():
         yield {}
         return
     with ThreadPoolExecutor(side_by_side or local_threads()) as pool:
-        # To find out by itself, Dask would import distributed, which takes a sixth of a second.
+        # Naming the scheduler saves Dask the import of distributed, a sixth of a second.
         yield {"scheduler": threaded_get, "pool": pool}

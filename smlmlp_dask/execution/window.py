@@ -1,4 +1,4 @@
-"""A job on a cluster: blocks under way in a sliding window, workers that come and go."""
+"""A job on a cluster: a sliding window of submitted tasks, while workers come and go."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,36 +14,33 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TASKS_PER_THREAD = 4
-"""Tasks under way for each thread of the workers: one runs, the others wait their turn."""
+"""Submitted tasks for each thread of the workers: one runs, the others wait their turn."""
 
 AHEAD_SECONDS = 15.0
-"""Work under way, at least: adaptive clusters measure how many workers they need by it."""
+"""Smallest backlog, in seconds of work: adaptive clusters scale on it."""
 
 MOST_AHEAD = 250
-"""Tasks under way for that reason, at most: short ones would fill the scheduler's memory."""
+"""Most tasks submitted for that backlog: many short ones would fill the scheduler's memory."""
 
 REFILLS = 4
-"""Parts in which the tasks under way are replaced: each costs a message."""
+"""The window is refilled once a quarter of it is done: every refill costs a message."""
 
 POLL_SECONDS = 0.005
-"""Between two looks at what is done, where nothing was."""
+"""Seconds between two checks for finished tasks."""
 
 LOOK_SECONDS = 0.25
-"""Between two looks at how many workers there are."""
+"""Seconds between two counts of the workers."""
 
 IDLE_SECONDS = 60.0
-"""How long cancelled tasks are waited for; each is in the middle of one block."""
+"""Longest wait for cancelled tasks to end; each may be in the middle of a block."""
 
 MOST_TRIALS = 4
-"""Times that a task is submitted. Dask gives up a task of which four workers have died."""
-
-
-# The job
+"""Times that we submit a task. Each time, Dask gives up after four workers have died of it."""
 
 
 @dataclass
-class _UnderWay:
-    """A task that was submitted and has not been told of."""
+class _Submitted:
+    """A submitted task whose result has not been handed on."""
 
     argument: Any
     future: Any
@@ -52,7 +49,7 @@ class _UnderWay:
 
 
 class _Window:
-    """How many tasks should be under way: no worker waits, and the scheduler holds no movie."""
+    """How many tasks to keep submitted: no worker waits, and the scheduler's memory stays small."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -65,7 +62,7 @@ class _Window:
         return int(self.client.scheduler_info(n_workers=0)["total_threads"])
 
     def look(self) -> None:
-        """See how many workers there are, if it was not just seen."""
+        """Count the workers, and measure the rate, if the last count is not recent."""
         now = monotonic()
         if (passed := now - self._looked) < LOOK_SECONDS:
             return
@@ -93,50 +90,49 @@ def run_on_cluster(
 ) -> None:
     """Call a function for each argument on a cluster's workers; see `tasks.run_tasks`.
 
-    So many tasks are under way that no worker waits, also none that joins later, and no more:
-    scheduler and client hold a bounded number, however long the movie. A worker that is lost
-    costs only its own tasks.
+    Enough tasks are submitted that no worker waits, even one that joins later. Their number is
+    bounded, however long the movie. A lost worker costs only its own tasks.
 
     Raises
     ------
     RuntimeError
         If the scheduler is lost, or a task has cost too many workers.
     Exception
-        The first that a task raised; no task runs any longer then.
+        The first that a task raised. No task still runs.
     """
     from distributed import CancelledError, KilledWorker, as_completed
     from distributed.protocol import pickle
 
     token = f"block-{uuid4().hex[:8]}"
     numbers = count()
-    under_way: dict[Any, _UnderWay] = {}
+    submitted: dict[Any, _Submitted] = {}
     window = _Window(client)
 
     def submit(several: Sequence[tuple[T, int]], trial: int = 1) -> list[Any]:
-        # One group of keys: so the scheduler keeps what does not run yet, and a worker that is
-        # lost takes few of them along. Many tasks a call, and their work as bytes: the scheduler
-        # notes every call and the last messages to each worker, and would unpack and keep what is
-        # in them.
+        # Keys of one group: the scheduler then holds back tasks that cannot run yet, and a lost
+        # worker takes few of them along. Many tasks a call, and their work as bytes: the scheduler
+        # notes every call and the last messages to each worker, and would unpack and keep their
+        # contents.
         if not several:
             return []
         keys = [(token, next(numbers)) for _ in several]
         work = [zlib.compress(pickle.dumps((function, argument)), 1) for argument, _ in several]
         futures: list[Any] = client.map(_call, work, key=keys, priority=-several[0][1])
         for key, future, (argument, order) in zip(keys, futures, several, strict=True):
-            under_way[key] = _UnderWay(argument, future, order, trial)
+            submitted[key] = _Submitted(argument, future, order, trial)
         return futures
 
     def more() -> list[Any]:
         size = window.size()
-        missing = size - len(under_way)
+        missing = size - len(submitted)
         return submit(list(islice(ordered, missing))) if missing >= size / REFILLS else []
 
     def finished(future: Any, result: Any) -> None:
-        if isinstance(result, CancelledError):  # which comes as if it were a result
+        if isinstance(result, CancelledError):  # Dask hands it over as a result
             raise result
-        task = under_way[future.key]
+        task = submitted[future.key]
         if future.status != "error":
-            del under_way[future.key]
+            del submitted[future.key]
             window.done += 1
             on_done(task.argument, result)
             return
@@ -145,21 +141,21 @@ def run_on_cluster(
             raise error.with_traceback(result[2])
         if task.trial == MOST_TRIALS:
             deaths = MOST_TRIALS * (error.allowed_failures + 1)
-            # A worker takes the next task before one ends, and nobody knows which of them it was.
-            suspects = [other for other in under_way.values() if other.trial == MOST_TRIALS]
+            # A worker holds several tasks, so any task on its last trial may be the culprit.
+            suspects = [other for other in submitted.values() if other.trial == MOST_TRIALS]
             suspects.sort(key=lambda suspect: suspect.order)
             had = " or ".join(str(suspect.argument) for suspect in suspects)
             raise RuntimeError(
                 f"{deaths} workers died while they had {had}, the last one "
                 f"{error.last_worker.address}: give them more memory, or look into their logs"
             ) from error
-        del under_way[future.key]
+        del submitted[future.key]
         completed.update(submit([(task.argument, task.order)], task.trial + 1))
 
     ordered = zip(arguments, count(), strict=False)
     try:
         completed = as_completed(more(), loop=client.loop, with_results=True, raise_errors=False)
-        while under_way:
+        while submitted:
             batch = completed.next_batch(block=False)
             window.look()
             if not batch:
@@ -175,8 +171,8 @@ def run_on_cluster(
             "start it again and go on with resume=True (--resume)"
         ) from error
     finally:
-        if under_way and client.status == "running":
-            client.cancel([task.future for task in under_way.values()])
+        if submitted and client.status == "running":
+            client.cancel([task.future for task in submitted.values()])
             _wait_until_idle(client, token)
 
 
@@ -189,7 +185,7 @@ def _call(work: bytes) -> Any:
 
 
 def _wait_until_idle(client: Any, token: str) -> None:
-    """Return when no worker runs a cancelled task any longer: it might write what is removed."""
+    """Wait until no worker runs a cancelled task: it might write into what we remove next."""
     until = monotonic() + IDLE_SECONDS
     while client.status == "running" and monotonic() < until:
         assigned = (key for keys in client.processing().values() for key in keys)

@@ -1,4 +1,4 @@
-"""Who runs the tasks: the workers of the active client, or this machine; and their memory."""
+"""The workers that run the tasks, of the active client or of this machine, and their memory."""
 
 import os
 import socket
@@ -17,25 +17,25 @@ from dask.threaded import get as threaded_get
 from dask.utils import format_bytes, parse_bytes, parse_timedelta
 
 WAIT_SECONDS = 300.0
-"""How long a scheduler may be without workers, unless Dask's configuration says otherwise in
+"""Longest time without workers, unless Dask's configuration sets
 ``distributed.scheduler.no-workers-timeout``."""
 
 FOREVER_SECONDS = 1e9
-"""How long jobs of SLURM are waited for: a queue takes the time it takes."""
+"""Longest wait for SLURM jobs to start: 31 years, as a queue may take days."""
 
 PATIENCE_SECONDS = 2.0
-"""After which it is said that one waits."""
+"""Seconds before a waiting message is shown."""
 
 R = TypeVar("R")
 
 BASE_BYTES = 300 * 2**20
-"""What Python and the libraries take, in each process, before the first block."""
+"""Memory that Python and the libraries take in each process before the first block."""
 
 BASE_FILES, FILES_PER_WORKER = 32, 12
-"""Open files of a process that starts local workers, and of each: measured were 26 and 11."""
+"""Open files of the process that starts local workers, and more for each (measured: 26, 11)."""
 
 USABLE = 0.75
-"""Share of a worker's memory limit that is planned for: at 80 % it pauses, at 95 % it is killed."""
+"""Share of a worker's memory limit that we plan with: Dask pauses it at 80 %, kills it at 95 %."""
 
 
 def active_client() -> Any:
@@ -51,24 +51,24 @@ def active_client() -> Any:
 
 
 def leaves_it_to_dask() -> bool:
-    """Say whether no scheduler of this process was chosen, as by ``dask.config.set``."""
+    """Say whether the user left the scheduler to Dask: ``dask.config.set`` names no other."""
     return dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who runs the tasks.
+    """The workers that run the tasks, taken together.
 
     Attributes
     ----------
     threads : int
-        Tasks that run side by side, on all workers together.
+        Tasks that run side by side.
     memory_bytes : int
-        Memory that all of them may use together.
+        Memory limit.
     processes : int
-        Processes that have these threads.
+        Processes that share these threads.
     usable : float
-        Share of the memory that may be planned for.
+        Share of the memory that we plan with.
     """
 
     threads: int
@@ -78,40 +78,34 @@ class Workers:
 
     @property
     def task_bytes(self) -> int:
-        """Memory for each of the tasks that run side by side; negative where there is none."""
+        """Memory for each task that runs; negative if the libraries alone exceed the limit."""
         tasks = int(self.usable * self.memory_bytes) - self.processes * BASE_BYTES
         return tasks // self.threads
 
     def held(self, task_bytes: int) -> int:
-        """Return how many tasks, each of which holds as much, the memory takes."""
+        """Return how many tasks of `task_bytes` each fit into the memory."""
         return max(0, self.task_bytes * self.threads // max(1, task_bytes))
 
     def least_limit(self, task_bytes: int, tasks: int) -> int:
-        """Return the memory with which each of so many tasks has as much, in full MB."""
+        """Return the smallest memory limit, in whole MB, for `tasks` tasks of `task_bytes` each."""
         needed = tasks * task_bytes + self.processes * BASE_BYTES
         return -int(-needed / self.usable // 10**6) * 10**6
 
     def limited(self, memory_bytes: int) -> "Workers":
-        """Return the same with a memory limit that was asked for, if a cluster has as much."""
+        """Return the same workers with another memory limit; a cluster's can only be lowered."""
         if self.usable < 1:
             memory_bytes = min(memory_bytes, self.memory_bytes)
         return replace(self, memory_bytes=memory_bytes)
 
 
 def count_workers() -> int | None:
-    """Return how many workers a cluster has, by its last heartbeat; None where there is none."""
+    """Return how many workers the cluster had at its last heartbeat; None without a cluster."""
     client = active_client()
     return None if client is None else client._scheduler_identity.get("n_workers", 0)
 
 
 def on_every_worker(function: Callable[[], R]) -> list[R]:
-    """Return what a function returns on each worker of the active client, else in this process.
-
-    Raises
-    ------
-    Exception
-        What it raised on one of them.
-    """
+    """Return a function's results on each worker of the active client, else in this process."""
     client = active_client()
     return [function()] if client is None else list(client.run(function).values())
 
@@ -133,12 +127,12 @@ def active_workers() -> Workers:
 def local_threads() -> int:
     """Return how many tasks run side by side on threads of this process.
 
-    Those of the ``pool`` or the executor that Dask was given, else its ``num_workers``, if that is
-    set, else as many as there are cores. One more took 0.93 to 1.00 of the time on 2 cores, but
-    another block's memory, which a limit may not have.
+    The threads of the ``pool`` or executor given to Dask, else its ``num_workers`` if set, else
+    one a core. One thread more took 0.93 to 1.00 of the time on 2 cores, but the memory of
+    another block.
     """
     for chosen in (own_pool(), dask.config.get("scheduler", None)):
-        # of concurrent.futures, or of multiprocessing: Dask looks there, too
+        # Attributes of concurrent.futures and of multiprocessing; Dask reads the same two.
         threads = getattr(chosen, "_max_workers", None) or getattr(chosen, "_processes", None)
         if isinstance(threads, int):
             return threads
@@ -146,22 +140,22 @@ def local_threads() -> int:
 
 
 def own_pool() -> Any:
-    """Return the pool of threads that Dask was told to use, or None."""
+    """Return the thread pool that the user gave to Dask, or None."""
     return dask.config.get("pool", None)
 
 
 def runs_own_threads() -> bool:
-    """Say whether tasks run on threads that we start: as many as we like."""
+    """Say whether we start the threads that tasks run on, and so choose their number."""
     if own_pool() is not None or active_client() is not None:
         return False
     return not dask.config.get("scheduler", None) or get_scheduler() is threaded_get
 
 
 def machine_memory_bytes() -> int:
-    """Return what `distributed.system` says of this machine, its control group and its limits.
+    """Return the memory limit of this machine and control group, from `distributed.system`.
 
-    That module is loaded by itself: all of distributed takes a sixth of a second, which a job on
-    threads need not wait for.
+    That module is loaded alone: all of distributed takes a sixth of a second to import, for
+    nothing in a job on threads.
     """
     package = find_spec("distributed")
     where = package.submodule_search_locations if package else None
@@ -174,12 +168,12 @@ def machine_memory_bytes() -> int:
 
 
 def memory_limit_bytes(memory_limit: int | str, processes: int = 1) -> int:
-    """Return a memory limit, of so many processes together, in bytes.
+    """Return the memory limit of all processes together, in bytes.
 
     Raises
     ------
     ValueError
-        If it is no number of bytes, or less than Python and the libraries take.
+        If it is not a number of bytes, or not more than Python and the libraries take.
     """
     try:
         limit = int(parse_bytes(memory_limit))
@@ -197,7 +191,7 @@ def memory_limit_bytes(memory_limit: int | str, processes: int = 1) -> int:
 
 
 def check_open_files(count: int) -> None:
-    """Refuse a limit of open files under which Dask would wait for its processes for ever."""
+    """Refuse to start more processes than the limit of open files allows: Dask would hang."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -207,13 +201,13 @@ def check_open_files(count: int) -> None:
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise RuntimeError(
             f"{count} worker process{'es' if count > 1 else ''} take some {needed} open files, and "
-            f"the limit is {limit}: raise it, as by ulimit -n {max(1024, 2 * needed)}, or start "
+            f"the limit is {limit}: raise it (ulimit -n {max(1024, 2 * needed)}), or start "
             "fewer with --workers"
         )
 
 
 def this_worker() -> str:
-    """Return how messages name the process that runs a task."""
+    """Return the name, for messages, of the process that runs a task."""
     from distributed import get_worker
 
     try:
@@ -223,13 +217,13 @@ def this_worker() -> str:
 
 
 def no_workers_seconds() -> float:
-    """Return how long a scheduler may be without workers before a job is given up."""
+    """Return how long a job waits, in seconds, for a scheduler without workers."""
     configured = dask.config.get("distributed.scheduler.no-workers-timeout", None)
     return WAIT_SECONDS if configured is None else float(parse_timedelta(configured))
 
 
 def wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -> None:
-    """Wait until a scheduler has so many workers."""
+    """Wait until a scheduler has `count` workers."""
     limit = no_workers_seconds()
     began, told = monotonic(), False
     while len(client.scheduler_info(n_workers=count)["workers"]) < count:

@@ -1,4 +1,4 @@
-"""How backgrounds are kept: the codec of their chunks, and how many bits of them."""
+"""How backgrounds are stored: the codec of their chunks, and the mantissa bits kept."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -10,33 +10,33 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 Codec: TypeAlias = Literal["fast", "small", "none"]
 
 MANTISSA_BITS = 23
-"""Of float32."""
+"""Mantissa bits of float32."""
 
 ROUNDED_PIXELS = 2**18
-"""Pixels that are rounded at a time."""
+"""Pixels rounded at a time."""
 
 _BLOSC: dict[Codec, tuple[Literal["lz4", "zstd"], int, int]] = {
     "fast": ("lz4", 5, 2**18),
     "small": ("zstd", 2, 2**20),
 }
-"""Compressor, level and bytes of Blosc's own blocks for each codec that is one of Blosc's.
+"""Compressor, level and bytes of Blosc's internal blocks for each codec based on Blosc.
 
-Measured on float32 backgrounds of camera counts: LZ4 with byte shuffle is as fast to write as with
-bit shuffle, smaller, and twice as fast to read. Zstandard packs 9 % tighter and takes twice as long
-to write; level 3 in Blosc's own small blocks is no smaller, and takes twice as long again.
+Measured on float32 backgrounds of camera counts: LZ4 writes as fast with byte shuffle as with bit
+shuffle, packs tighter, and reads twice as fast. Zstandard packs 9 % tighter and writes at half the
+speed. Its level 3 with Blosc's default small blocks packs no tighter and halves the speed again.
 """
 
 
 @dataclass(frozen=True)
 class Storage:
-    """How backgrounds are kept.
+    """How backgrounds are stored.
 
     Attributes
     ----------
     codec : {"fast", "small", "none"}
         How chunks are compressed.
     keep_bits : int or None
-        Mantissa bits that are kept; None keeps all 23.
+        Mantissa bits kept; None keeps all 23.
     """
 
     codec: Codec
@@ -44,7 +44,7 @@ class Storage:
 
     @classmethod
     def checked(cls, codec: Any, keep_bits: Any) -> Self:
-        """Return the storage, if there is such a codec and so many bits."""
+        """Return the storage, or raise `ValueError` for a wrong codec or number of bits."""
         if codec not in get_args(Codec):
             raise ValueError(f"codec is {codec!r}: pass one of {', '.join(get_args(Codec))}")
         if keep_bits is not None and (
@@ -60,7 +60,7 @@ class Storage:
 
     @property
     def relative_error(self) -> float:
-        """Largest relative error of rounding: half a step of the last bit that is kept."""
+        """Largest relative error of rounding: half a step of the last bit kept."""
         if self.keep_bits in (None, MANTISSA_BITS):
             return 0.0
         return float(2.0 ** -(self.keep_bits + 1))
@@ -78,10 +78,7 @@ class Storage:
         return [blosc, Crc32cCodec()]
 
     def encoded(self, pixels: np.ndarray[Any, Any]) -> bytes:
-        """Return a chunk (float32, little-endian, C-contiguous) as `compressors` encode it.
-
-        Without the checksum at its end.
-        """
+        """Return a chunk (float32, little-endian, C-contiguous) encoded, without the checksum."""
         chosen = _BLOSC.get(self.codec)
         if chosen is None:
             return pixels.tobytes()
@@ -94,7 +91,7 @@ class Storage:
         if self.keep_bits in (None, MANTISSA_BITS):
             return background
         codec = BitRound(keepbits=self.keep_bits)
-        # some pixels at a time: the codec makes several copies
+        # Some pixels at a time: the codec makes several copies.
         with np.nditer(
             background,
             ("external_loop", "buffered", "zerosize_ok"),
@@ -104,6 +101,6 @@ class Storage:
             for part in parts:
                 pixels: Any = part
                 rounded = codec.decode(codec.encode(pixels))
-                rounded[np.isnan(pixels)] = np.nan  # its mantissa is no number, and could overflow
+                rounded[np.isnan(pixels)] = np.nan  # rounding a NaN's mantissa could overflow it
                 pixels[...] = rounded
         return background

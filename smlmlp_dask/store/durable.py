@@ -1,8 +1,8 @@
-"""Files and their names brought to the disk, so that they outlive a loss of power.
+"""Bring files and their names to the disk, so that they survive a loss of power.
 
-A file that was written and renamed is in the system's memory only: after a loss of power its name
-can be there with no byte behind it. `sync_file` brings the bytes to the disk, `sync_folder` the
-names. What a store does with them, and in which order, stands in `write`.
+A file that was written and renamed is only in the system's memory: after a loss of power its name
+can remain without a byte of content. `sync_file` brings the bytes to the disk, `sync_folder` the
+names. `write` documents the order in which a store calls them.
 """
 
 import errno
@@ -18,14 +18,14 @@ try:
     import fcntl
 except ImportError:  # Windows
     _full_sync = None
-else:  # of macOS, whose fsync leaves the bytes in the drive's cache
+else:  # on macOS, fsync leaves the bytes in the drive's cache
     _full_sync = getattr(fcntl, "F_FULLFSYNC", None)
 
 PARTIAL = ".partial"
-"""Suffix of files still being written; Zarr's own have it, too."""
+"""Suffix of files still being written, ours and Zarr's."""
 
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What file systems answer that cannot sync a folder or a file; a failing disk answers EIO."""
+"""Errors of file systems that cannot sync a file or folder; a failing disk answers EIO."""
 
 
 def sync_file(descriptor: int) -> bool:
@@ -46,7 +46,7 @@ def sync_file(descriptor: int) -> bool:
 
 def sync_folder(folder: Path) -> bool:
     """Return once the names in a folder are on the disk; False if its file system cannot."""
-    if os.name == "nt":  # opens no folder, and keeps names by itself
+    if os.name == "nt":  # Windows cannot open a folder, and keeps names by itself
         return True
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -71,26 +71,26 @@ def sync_files(files: Iterable[Path], top: Path) -> None:
         finally:
             os.close(descriptor)
         folders.update(parent for parent in path.parents if parent.is_relative_to(top))
-    for folder in sorted(folders, reverse=True):  # what is inside before what it is in
+    for folder in sorted(folders, reverse=True):  # inner folders first
         sync_folder(folder)
 
 
 def write_whole(path: Path, *parts: bytes, synced: bool) -> None:
-    """Write a file under another name and rename it: it is whole, or as it was.
+    """Write a file under another name and rename it, so that it is whole or as it was before.
 
     Parameters
     ----------
     path : pathlib.Path
         The file; its folder is made.
     *parts : bytes
-        What it will hold.
+        Its new content.
     synced : bool
-        Return once bytes and name are on the disk; else the file is whole unless power is lost.
+        Return once bytes and name are on the disk. Otherwise a loss of power can damage the file.
 
     Raises
     ------
     OSError
-        If it cannot be written. What was there before is there still.
+        If it cannot be written; the file stays as it was.
     """
     partial = path.with_name(f"{path.name}.{uuid4().hex}{PARTIAL}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,18 +110,18 @@ def write_whole(path: Path, *parts: bytes, synced: bool) -> None:
 
 @contextmanager
 def syncing(sync: Callable[[list[Path]], None]) -> Iterator[Callable[[Iterable[Path]], None]]:
-    """Bring files to the disk from a thread of its own, while others are being written.
+    """Bring files to the disk in a background thread, while others are being written.
 
     Parameters
     ----------
     sync : callable
-        Called in that thread with all files that came in since it was last called.
+        Called in that thread with all files that arrived since the last call.
 
     Yields
     ------
     callable
-        Takes files that were written. When the ``with`` block ends without an error, all of them
-        are on the disk; after an error, those that wait are left to the system.
+        Pass it files that were written. When the ``with`` block ends without an error, all of
+        them are on the disk; after an error, those still waiting are not synced.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def syncing(sync: Callable[[list[Path]], None]) -> Iterator[Callable[[Iterable[P
     dropped = Event()
 
     def keep_on() -> None:
-        while files := waiting.get():  # an empty list is the end
+        while files := waiting.get():  # an empty list ends the thread
             ended = False
             while not ended and not waiting.empty():
                 more = waiting.get()

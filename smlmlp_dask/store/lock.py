@@ -1,4 +1,4 @@
-"""Who writes a store: one run at a time, and workers check that it still does."""
+"""The lock of a store: one run writes at a time, and its workers check that it holds the store."""
 
 import os
 import socket
@@ -11,12 +11,12 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the lock of a store; it is free again when this process ends, however it ends.
+    """Hold the lock of a store. The system frees it when this process ends, however it ends.
 
     Raises
     ------
     BlockingIOError
-        If a living run holds it.
+        If another run that is still alive holds it.
     """
     lock = FileLock(folder / "lock")
     owner = folder / "owner"
@@ -24,7 +24,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         who = ""
-        with suppress(OSError):  # it may be about to write it, or to end
+        with suppress(OSError):  # the other run may not have written it yet, or be ending
             who = f" ({owner.read_text()})"
         raise BlockingIOError(
             f"another run is writing {folder.parent}{who}: wait for it, or end it"
@@ -39,12 +39,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def this_owner() -> str:
-    """Return how a store names this process while it writes there."""
+    """Return the name by which a store knows this process while it writes."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def check_owner(folder: Path, owner: str) -> None:
-    """Refuse to write into another store than the one that `owner` has locked.
+    """Refuse to write unless `owner` holds the store.
 
     A worker of a cluster may see another folder under the same path, or belong to a run that was
     killed and whose store was begun anew.
@@ -52,7 +52,7 @@ def check_owner(folder: Path, owner: str) -> None:
     Raises
     ------
     FileNotFoundError
-        If the folder is not there, or belongs to another run or to none.
+        If the folder does not exist, or another run or none holds it.
     """
     with suppress(OSError):
         if (folder / "owner").read_text() == owner:

@@ -1,8 +1,8 @@
-"""The metadata of a store: written once, with a copy by which damage is found and mended.
+"""The metadata of a store: written once, with a copy to find and repair damage.
 
-The pixels have their checksums; a digit of a noise factor has none. So all metadata files of a
-store stand a second time in one file beside the records, with a checksum of its own. They change
-in one word only, ``finished``, which the copy never claims.
+Checksums protect the pixels, but not a digit of a noise factor. So one file beside the records
+holds a copy of all metadata files, with its own checksum. Only one word changes later,
+``finished``; in the copy it stays false.
 """
 
 import json
@@ -23,31 +23,31 @@ from .codecs import Storage
 from .durable import write_whole
 
 ATTRIBUTE = "smlmlp_dask"
-"""The root group's attribute that holds everything but the pixels."""
+"""Attribute of the root group that holds everything but the pixels."""
 
 RECORDS = "records"
-"""The array of checksums, and the folder of what stands beside the pixels."""
+"""Array of checksums; its folder also holds the metadata copy, the journal and the lock."""
 
 COPY = f"{RECORDS}/metadata.json"
-"""The copy of all metadata files. Files in an array's folder do not disturb Zarr."""
+"""Copy of all metadata files. Zarr ignores extra files in an array's folder."""
 
 ROOT = "zarr.json"
 
 PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
-"""What determines bits and bytes of a store, and must be the same on all workers."""
+"""Packages that determine the bytes of a store: all workers must have the same versions."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes and writes the pixels."""
+    """Return the versions of Python and the packages that compute and write the pixels."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def write_metadata(
     path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
 ) -> None:
-    """Write the metadata of an unfinished store into an empty folder, and their copy."""
+    """Write the metadata of an unfinished store, and their copy, into an empty folder."""
     names = [f"channel_{i}" for i in range(len(plans))]
-    # The root lists every channel too, so that a viewer pointed at it finds something to show.
+    # The root lists every channel too, so that a viewer opened on it shows something.
     everything = _image({name: f"{name}/0" for name in names})
     own = {**attributes, "metadata_copy": COPY, "finished": False}
     root = zarr.create_group(
@@ -79,7 +79,7 @@ def write_metadata(
 
 
 def write_copy(path: Path, n_channels: int) -> None:
-    """Write the copy of the metadata as they are."""
+    """Copy the metadata files as they are now."""
     channels = (f"channel_{i}" for i in range(n_channels))
     files = [ROOT, f"{RECORDS}/{ROOT}"]
     files += [f"{place}/{ROOT}" for name in channels for place in (name, f"{name}/0")]
@@ -92,7 +92,7 @@ def _write_copy(path: Path, texts: Mapping[str, str]) -> None:
 
 
 def read_copy(path: Path) -> dict[str, str] | None:
-    """Return the metadata files that the copy holds, by their places; None if it is not whole."""
+    """Return the copied metadata files by their paths in the store; None if the copy is damaged."""
     try:
         document = json.loads((path / COPY).read_bytes())
         files: dict[str, str] = document["files"]
@@ -104,9 +104,9 @@ def read_copy(path: Path) -> dict[str, str] | None:
 
 
 def damaged_metadata(path: Path, copy: Mapping[str, str]) -> list[str]:
-    """Return the metadata files that are not as the copy has them.
+    """Return the metadata files that differ from the copy.
 
-    What others have added, such as notes or consolidated metadata, is theirs and no damage.
+    Additions of others, such as notes or consolidated metadata, do not count as damage.
     """
     return [
         file
@@ -116,7 +116,7 @@ def damaged_metadata(path: Path, copy: Mapping[str, str]) -> list[str]:
 
 
 def _adds_to(now: str | None, written: str) -> bool:
-    """Say whether a document holds all of another one, and more."""
+    """Say whether a document holds all that was written, and more."""
     try:
         document, before = json.loads(now or ""), json.loads(written)
         return bool(_holds(document, before) and document != before)
@@ -131,9 +131,9 @@ def _holds(document: Any, part: Any) -> bool:
 
 
 def restore_metadata(path: Path, copy: Mapping[str, str]) -> None:
-    """Write the metadata files that are not as the copy has them, and the copy if it is damaged.
+    """Write damaged metadata files anew from the copy, and the copy's file if it is damaged.
 
-    A root group that is written anew is that of an unfinished store.
+    A restored root group says that the store is unfinished.
     """
     for file in damaged_metadata(path, copy):
         write_whole(path / file, copy[file].encode(), synced=True)
@@ -142,7 +142,7 @@ def restore_metadata(path: Path, copy: Mapping[str, str]) -> None:
 
 
 def set_finished(path: Path, *, finished: bool) -> None:
-    """Let the root group say whether all pixels are there; the disk has it when this returns."""
+    """Set ``finished`` in the root group; it is on the disk when this returns."""
     text = _unclaimed(_text(path / ROOT))
     if text.count(_UNFINISHED) != 1:
         raise ValueError(f"{path / ROOT} does not say whether the store is finished")
@@ -152,7 +152,7 @@ def set_finished(path: Path, *, finished: bool) -> None:
 
 
 def copied_attributes(copy: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the root group said of the store when it was begun."""
+    """Return the root group's attributes as they were when the store was begun."""
     attributes: dict[str, Any] = json.loads(copy[ROOT])["attributes"][ATTRIBUTE]
     return attributes
 
@@ -165,7 +165,7 @@ def _unclaimed(text: str) -> str:
 
 
 def _text(path: Path) -> str:
-    return path.read_bytes().decode()  # byte for byte: no newline is translated
+    return path.read_bytes().decode()  # not read_text, which would translate newlines
 
 
 def _as_it_is(path: Path) -> str | None:
@@ -180,8 +180,8 @@ def _checksum(files: Mapping[str, str]) -> int:
 
 
 def _image(paths: Mapping[str, str]) -> Any:
-    """Describe channels by name and path; neither frame interval nor pixel size is known here."""
-    from yaozarrs import v05  # a sixth of a second, which only writing needs
+    """Describe channels by name and path, with unit scales: we know neither interval nor pixel."""
+    from yaozarrs import v05  # takes a sixth of a second to import, and only writing needs it
 
     axes: list[Any] = [v05.TimeAxis(name="t"), v05.SpaceAxis(name="y"), v05.SpaceAxis(name="x")]
     scale = v05.ScaleTransformation(scale=[1.0, 1.0, 1.0])

@@ -1,4 +1,4 @@
-"""In which settings a store and a new call of the same job differ, in words."""
+"""The settings in which a store and a new call of the same job differ, in words."""
 
 import json
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ CONSEQUENCES = frozenset(
         "blocks",
     }
 )
-"""Attributes of a store that follow from others: they say no more where those differ."""
+"""Derived attributes, left out of "begun differently" errors."""
 
 OPTIONS = {"channels_mean_radii_pix": "--radius", "bboxes": "--bbox", "flips": "--flip"}
-"""Settings that the command line calls otherwise."""
+"""Settings with another name on the command line."""
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Name every setting of a job in which a store and a new call differ, and not what follows."""
+    """Name each setting in which a store and a new call differ; derived ones only if alone."""
     names = [name for name, value in wanted.items() if stored.get(name) != value]
     chosen = [name for name in names if name not in CONSEQUENCES]
     return [

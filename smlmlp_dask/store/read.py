@@ -1,4 +1,4 @@
-"""The output group on disk, to be read: what it says of itself, and how far it is."""
+"""Read a store's attributes and its progress."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a store is: blocks that are there, and blocks in all."""
+    """Blocks that are done, and blocks in all."""
 
     done: int
     total: int
 
 
 def progress(path: Path) -> Progress:
-    """Return how far a store is, finished or not; see `read_attributes` for errors."""
+    """Return the progress of a store, finished or not; for errors see `read_attributes`."""
     attributes = read_attributes(path)
     with refusing_damage(path):
         total = int(attributes["blocks"])
@@ -35,7 +35,7 @@ def progress(path: Path) -> Progress:
 
 @contextmanager
 def refusing_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """Raise a `ValueError` where what a store says of itself, or these, cannot be understood."""
+    """Turn errors of damaged attributes, and the given `errors`, into one `ValueError`."""
     damage: tuple[type[Exception], ...] = (
         *errors,
         *(LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
@@ -54,21 +54,21 @@ def _mend(path: Path) -> str:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """Return what a store's root group says of it, finished or not.
+    """Return the root group's attributes of a store, finished or not.
 
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If `path` does not exist.
     ValueError
-        If it is not a store of backgrounds, or not what was written: a changed digit in a noise
-        factor is found by the copy of the metadata.
+        If it is not a store of backgrounds, or its attributes differ from the metadata copy, such
+        as by one digit of a noise factor.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     try:
         attributes = zarr.open_group(path, mode="r").attrs.get(ATTRIBUTE)
-    except Exception as error:  # damaged metadata fail in zarr in many ways
+    except Exception as error:  # damaged metadata make zarr raise many kinds of errors
         if isinstance(error, OSError) and not isinstance(error, NodeNotFoundError | ValueError):
             raise
         attributes = None
