@@ -1,4 +1,4 @@
-"""Is a store whole? Its metadata against their copy, every chunk against its checksum."""
+"""Check whether a store is whole: metadata against their copy, chunks against their checksums."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,21 +30,21 @@ from .metadata import (
 from .read import read_attributes, refusing_damage
 
 GLANCES = 1000
-"""Chunks of which `glance` reads the end: some 10 ms on a local disk, a second on a remote one."""
+"""Most chunks that `glance` looks at: some 10 ms on a local disk, a second on a remote one."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check of a finished store found.
+    """Result of checking a finished store.
 
     Attributes
     ----------
     chunks : int
-        Chunks that were looked at.
+        Number of chunks checked.
     problems : list of str
-        One line for each file that is missing or damaged, with its place in the store.
+        One line for each missing or damaged file, with its path in the store.
     whole : dict
-        (channel, number of the block) → checksums of its chunks, for each block that is whole.
+        (channel, number of the block) → checksums of its chunks, for each undamaged block.
     """
 
     chunks: int
@@ -54,19 +54,19 @@ class Findings:
 
 @dataclass(frozen=True)
 class Known:
-    """What a store says of itself, by its root group or, where that is damaged, by its copy.
+    """The metadata of a store, from its root group or, if that is damaged, from the copy.
 
     Attributes
     ----------
     attributes : dict
-        What determines its bits.
+        Everything that determines its bits.
     finished : bool
-        If it says that all pixels are there.
+        Whether the store claims to be finished.
     copy : dict or None
-        Its metadata files, by the copy of them or, where that is damaged, made anew by the root
-        group's attributes; None of versions that kept none.
+        The metadata files as written: from the copy or, if that is damaged, made anew from the
+        root group's attributes. None for stores of earlier versions, written without a copy.
     copied : bool
-        If the copy is there and whole.
+        Whether the copy exists and is whole.
     """
 
     attributes: dict[str, Any]
@@ -76,14 +76,14 @@ class Known:
 
 
 def known(path: Path) -> Known:
-    """Return what a store says of itself, also where its root group is damaged.
+    """Return the metadata of a store, even if its root group is damaged.
 
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If `path` does not exist.
     ValueError
-        If it is no store of backgrounds, or neither the root group nor its copy can be read.
+        If it is not a store of backgrounds, or neither the root group nor the copy can be read.
     """
     copy = read_copy(path)
     if copy is not None and ROOT in damaged_metadata(path, copy):
@@ -96,9 +96,9 @@ def known(path: Path) -> Known:
 
 
 def _made_anew(attributes: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the metadata files of a store as they are written here and now.
+    """Return the metadata files that the installed Zarr writes for these attributes.
 
-    None where another version of Zarr wrote them: it may have spelled them otherwise.
+    None if another version of Zarr wrote the store: its JSON may look different.
     """
     now = {"zarr": version("zarr")}
     with suppress(LookupError, TypeError, ValueError), TemporaryDirectory() as folder:
@@ -110,7 +110,7 @@ def _made_anew(attributes: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def stored_plans(attributes: Mapping[str, Any]) -> list[BlockPlan]:
-    """Return how the channels of a store were cut into chunks and blocks."""
+    """Return the block plans of a store's channels."""
     plans = []
     for plan in attributes["plan"]:
         shape, chunks, block = (tuple(plan[key]) for key in ("shape", "chunks", "block"))
@@ -119,12 +119,12 @@ def stored_plans(attributes: Mapping[str, Any]) -> list[BlockPlan]:
 
 
 def check(path: Path, store: Known, plans: Sequence[BlockPlan]) -> Findings:
-    """Look at every byte of a finished store whose channels are cut in this way.
+    """Check every byte of a finished store.
 
     Raises
     ------
     ValueError
-        If what it says of itself cannot be understood.
+        If its metadata cannot be understood.
     """
     with refusing_damage(path, ValueError):
         problems = metadata_problems(path, store)
@@ -135,7 +135,7 @@ def check(path: Path, store: Known, plans: Sequence[BlockPlan]) -> Findings:
         files = list(chunk_files(path, plans))
         with ThreadPoolExecutor(CPU_COUNT) as pool:
             found = list(pool.map(own_checksum, files))
-        # Without the records, a chunk is trusted that fits the checksum in its own file.
+        # Without the records, we trust a chunk that fits the checksum in its own file.
         wanted = [-1 if checksum is None else checksum for checksum in found]
         wanted = wanted if recorded is None else recorded
         good = [checksum == due for checksum, due in zip(found, wanted, strict=True)]
@@ -153,7 +153,7 @@ def check(path: Path, store: Known, plans: Sequence[BlockPlan]) -> Findings:
 def _chunks_of_blocks(
     plans: Sequence[BlockPlan],
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """Go through the blocks: (channel, number), and where the records have their chunks."""
+    """Yield for each block its (channel, number) and the indices of its chunks in the records."""
     first = 0
     for channel, plan in enumerate(plans):
         places = np.arange(prod(plan.grid)).reshape(plan.grid) + first
@@ -163,7 +163,7 @@ def _chunks_of_blocks(
 
 
 def recorded_blocks(path: Path, plans: Sequence[BlockPlan]) -> dict[tuple[int, int], list[int]]:
-    """Return the recorded checksums of each block; {} where there are no records, or damaged."""
+    """Return the recorded checksums of each block; {} if the records are missing or damaged."""
     checksums = read_records(path, sum(prod(plan.grid) for plan in plans))
     if checksums is None:
         return {}
@@ -187,26 +187,26 @@ def metadata_problems(path: Path, store: Known) -> list[str]:
 def read_records(path: Path, n_chunks: int) -> list[int] | None:
     """Return the recorded checksums of all chunks; None if they cannot be read."""
     if n_chunks and not (path / RECORDS / "c" / "0").is_file():
-        return None  # which Zarr would read as zeros
+        return None  # Zarr would read a missing chunk as zeros
     try:
         records: Any = zarr.open_array(path / RECORDS, mode="r")
         checksums: list[int] = records[:].tolist()
-    except Exception:  # whatever a codec says of damaged bytes
+    except Exception:  # codecs raise anything on damaged bytes
         return None
     return checksums if len(checksums) == n_chunks else None
 
 
 def chunk_files(path: Path, plans: Sequence[BlockPlan]) -> Iterator[Path]:
-    """Go through the files of all chunks in the order of the records."""
+    """Yield the files of all chunks in the order of the records."""
     for channel, plan in enumerate(plans):
         for place in np.ndindex(plan.grid):
             yield chunk_path(path / f"channel_{channel}" / "0", place)
 
 
 def glance(path: Path) -> list[str]:
-    """Return what is wrong with a finished store at a first look: a line each, [] for nothing.
+    """Check a finished store quickly; return one line for each problem.
 
-    Metadata, records, and the last four bytes of up to `GLANCES` chunks: not every bit.
+    It reads metadata, records, and the last four bytes of up to `GLANCES` chunks.
     """
     store = known(path)
     with refusing_damage(path, ValueError):

@@ -1,8 +1,8 @@
 """The file of a chunk: encoded, ended by a checksum, written whole or not at all.
 
-Its bytes are those that Zarr writes for the codecs of `Storage` (the tests compare them) and reads
-again. Written through an array of Zarr, the blocks of a job took 1.06 times as long: it copies each
-encoded chunk once more, and hands it from thread to thread to thread.
+It has the bytes that Zarr writes for the codecs of `Storage` (the tests compare them). Written
+through a Zarr array, the blocks of a job took 1.06 times as long: Zarr copies each encoded chunk
+once more (zarr-python#4243) and hands it across threads. Once it no longer does, arrays can write.
 """
 
 import os
@@ -25,7 +25,7 @@ CHECKSUM_BYTES = 4
 
 @dataclass(frozen=True)
 class ChunkFiles:
-    """The chunks of one float32 array (frame, y, x) on disk, to be written.
+    """Writes the chunks of one float32 Zarr array (frame, y, x).
 
     Attributes
     ----------
@@ -34,10 +34,10 @@ class ChunkFiles:
     chunks : tuple of int
         Shape of a chunk.
     storage : Storage
-        How chunks are kept.
+        How chunks are encoded.
     synced : bool
-        Bring each chunk to the disk before `write` returns: for workers of a cluster, whose
-        machine may lose power by itself.
+        Bring each chunk to the disk before `write` returns. Workers of a cluster need this: their
+        machine may lose power while ours does not.
     """
 
     array: Path
@@ -51,15 +51,15 @@ class ChunkFiles:
         Parameters
         ----------
         box : Box
-            Where the pixels lie in the array: from the beginning of a chunk to its end, or to that
-            of the array. As in Zarr, what a chunk has beyond the array is NaN.
+            Position of the pixels in the array: one chunk, cut at the array's end. The rest of
+            such a chunk is filled with NaN, as Zarr does.
         pixels : numpy.ndarray
             Float32, of the shape of `box`.
 
         Raises
         ------
         OSError
-            If it cannot be written. What was there before is there still.
+            If it cannot be written; the file stays as it was.
         """
         place = [part.start // size for part, size in zip(box, self.chunks, strict=True)]
         encoded = self.storage.encoded(self._filled_up(pixels))
@@ -84,7 +84,7 @@ def chunk_path(array: Path, place: Sequence[int]) -> Path:
 
 
 def ends_in(path: Path, checksum: int) -> bool:
-    """Say whether a chunk's file ends in the checksum that was recorded: a look at four bytes."""
+    """Say whether a chunk's file ends in the recorded checksum; this reads four bytes."""
     try:
         return stored_checksum(path) == checksum
     except OSError:
@@ -105,12 +105,12 @@ def stored_checksum(path: Path) -> int:
 
 
 def is_whole(path: Path, checksum: int) -> bool:
-    """Say whether a chunk's file has the bytes that were recorded."""
+    """Say whether all bytes of a chunk's file fit the recorded checksum."""
     return own_checksum(path) == checksum
 
 
 def own_checksum(path: Path) -> int | None:
-    """Return the checksum of all bytes of a chunk's file, if it ends in that; else None."""
+    """Return the checksum of a chunk's file if its bytes fit it; else None."""
     try:
         data = path.read_bytes()
     except OSError:

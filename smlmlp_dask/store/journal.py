@@ -1,8 +1,8 @@
 """The journal of a store: which blocks are done, and the checksums of their chunks.
 
-It lies in the folder of the Zarr array ``records``, next to the lock, while a job runs: a line a
-finished block. In the end the array holds the checksum of every chunk. (Files in an array's
-folder do not disturb Zarr; in a group's they would.)
+While a job runs, it lies beside the lock in the folder of the Zarr array ``records``, with one
+line for each finished block. At the end the array takes the checksums over. (Zarr ignores extra
+files in an array's folder, but not in a group's.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,24 +21,23 @@ from .durable import sync_file, sync_files, write_whole
 
 
 def this_boot() -> str | None:
-    """Return what tells this start of the machine from the last; None where nothing does."""
+    """Return the identifier of the machine's present boot; None if the system has none."""
     try:
         return _BOOT.read_text().strip()
     except OSError:
         return None
 
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; its containers share it
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; containers see that of their host
 
 
 @dataclass
 class Journal:
     """The blocks of a job that are done.
 
-    One process appends to it, a line a block: channel, number of the block, and the checksums of
-    its chunks. A line counts once it ends, so that a torn one is a block that is not done. The
-    first line tells on which start of the machine the blocks were written: if that was another
-    one, they may not have reached the disk.
+    One process appends a line for each block: channel, number of the block, checksums of its
+    chunks. A torn last line does not count. The first line names the boot of the machine: after
+    another boot, the blocks may not have reached the disk.
 
     Attributes
     ----------
@@ -47,7 +46,7 @@ class Journal:
     done : dict
         (channel, number of the block) → checksums, in the order of `BlockPlan.chunks_of`.
     boot : str or None
-        On which start of the machine it was written, if that is known.
+        Boot during which it was written, if known.
     """
 
     path: Path
@@ -56,7 +55,7 @@ class Journal:
 
     @classmethod
     def read(cls, path: Path) -> "Journal":
-        """Return what a journal says; what is torn or no journal counts for nothing."""
+        """Read a journal; torn lines count for nothing, and so does a missing file."""
         journal = cls(path)
         text = path.read_text(errors="replace") if path.exists() else ""
         for line in text.split("\n")[:-1]:
@@ -71,7 +70,7 @@ class Journal:
         return journal
 
     def write(self) -> None:
-        """Write down what is known, without torn lines; the disk has it when this returns."""
+        """Write the journal anew, without torn lines; it is on the disk when this returns."""
         boot = this_boot()
         lines = [] if boot is None else [f"{_BOOT_LINE}{boot}\n"]
         lines += map(_line, self.done.items())
@@ -79,7 +78,7 @@ class Journal:
 
     @contextmanager
     def appending(self) -> Iterator["JournalWriter"]:
-        """Open it to add blocks, after `write`."""
+        """Write the journal anew, and open it to add blocks."""
         self.write()
         with self.path.open("a") as file:
             yield JournalWriter(self, file)
@@ -90,20 +89,20 @@ _BOOT_LINE = "# boot "
 
 @dataclass(frozen=True)
 class JournalWriter:
-    """Adds to a journal."""
+    """Adds blocks to a journal."""
 
     journal: Journal
     file: TextIOWrapper
 
     def add(self, channel: int, number: int, checksums: Sequence[int]) -> None:
-        """Note that a block is done; the line outlives this process from here on."""
+        """Note that a block is done; the line survives this process from here on."""
         entry = ((channel, number), list(checksums))
         self.file.write(_line(entry))
         self.file.flush()
         self.journal.done[entry[0]] = entry[1]
 
     def sync(self) -> None:
-        """Let the lines outlive a loss of power, too."""
+        """Bring the lines to the disk, so that they survive a loss of power, too."""
         sync_file(self.file.fileno())
 
 
@@ -113,11 +112,10 @@ def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
 
 
 def still_there(journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[Path]) -> Journal:
-    """Return a journal with only those blocks whose chunks are all there, as recorded.
+    """Return a journal of only those blocks whose chunks all exist as recorded.
 
-    Where the machine was started anew since they were written, every byte of them is read: a loss
-    of power leaves files with their names, their sizes and no content. They are on the disk when
-    this returns.
+    If the machine was booted since they were written, this reads every byte: a loss of power
+    leaves files with a name and a size but no content. The chunks are on the disk when it returns.
     """
     kept = Journal(journal.path)
     read_whole = journal.boot is None or journal.boot != this_boot()

@@ -1,7 +1,7 @@
-"""The output group on disk, to be written: begun, gone on with, finished.
+"""Write a store: begin it, resume it, finish it.
 
-The order in which a store reaches the disk: metadata, chunks, records and journal, ``finished``.
-So it is finished and whole after a loss of power, or unfinished, and what is missing is known.
+It reaches the disk in this order: metadata, chunks, journal and records, ``finished``. So after a
+loss of power it is finished and whole, or unfinished, with a journal of what is done.
 """
 
 import logging
@@ -51,11 +51,11 @@ class StoreWriter:
     Attributes
     ----------
     targets : list of ChunkFiles
-        Where the backgrounds go, one per channel.
-    done : container of (int, int)
-        (channel, number of the block) of every block that is there already.
+        Writers of the backgrounds, one per channel.
+    done : mapping
+        (channel, number of the block) → checksums, for every block that is done already.
     add : callable
-        ``add(channel, number, checksums)`` notes that a block is there.
+        ``add(channel, number, checksums)`` notes that a block is done.
     """
 
     targets: list[ChunkFiles]
@@ -69,16 +69,16 @@ def check_destination(path: Path, inputs: Sequence[Path], *, may_exist: bool = F
     Parameters
     ----------
     path : pathlib.Path
-        Where the store is to be written.
+        Path of the new store.
     inputs : sequence of pathlib.Path
-        Existing files and folders that will be read.
+        Existing files and folders that the job reads.
     may_exist : bool
-        Let something be there: a store to go on with.
+        Allow an existing store, to resume it.
 
     Raises
     ------
     FileExistsError
-        If something is there already.
+        If `path` exists already.
     ValueError
         If `path` is an input or lies inside one, under whatever spelling, link or mount.
     """
@@ -107,38 +107,38 @@ def writing(
     elsewhere: bool = False,
     check_inputs: Callable[[], None] = lambda: None,
 ) -> Iterator[StoreWriter]:
-    """Create a store, or go on with one, to be filled inside the ``with`` block.
+    """Create a store or resume one; the ``with`` block fills it.
 
-    It is finished only if all blocks are there at the end. After an error, what is done is kept
-    for another run to go on with; where nothing is done, nothing is left behind. Of a finished
-    store, what is missing or damaged is to be filled again.
+    The block must add every block that is not done; then the store is finished. After an error,
+    finished blocks stay for another run to resume; if there are none, the store is removed. A
+    finished store is checked, and only missing or damaged blocks are to be filled again.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where, absolute. Missing parent folders are made.
+        The store, absolute. Missing parent folders are made.
     plans : sequence of BlockPlan
         How each channel is cut into blocks.
     attributes : mapping
         Everything that determines the bits, as JSON; it goes into the root group's attribute,
         next to ``finished`` and ``versions``.
     storage : Storage
-        How chunks are compressed.
+        How chunks are encoded.
     resume : bool
-        Go on with what is at `path`, if anything is.
+        Resume the store at `path`, if one exists.
     elsewhere : bool
-        Chunks are written by other processes, which bring them to the disk themselves.
+        Other processes write the chunks and bring them to the disk themselves.
     check_inputs : callable
-        Called before the store is finished; raises if what was read is no longer what it was.
+        Called before the store is finished; raises if a source has changed.
 
     Raises
     ------
     FileExistsError
-        If something is at `path` and `resume` is False.
+        If `path` exists and `resume` is False.
     ValueError
-        If what is there was begun with other attributes, or is no such store.
+        If `path` was begun with other attributes, or is not a store of backgrounds.
     BlockingIOError
-        If another run is writing there.
+        If another run is writing it.
     OSError
         If it cannot be written.
     """
@@ -150,7 +150,7 @@ def writing(
             with _uninterrupted():
                 if resume and os.path.lexists(path):
                     _check_same_job(path, attributes)
-                    records.mkdir(exist_ok=True)  # it holds the lock, also where it was lost
+                    records.mkdir(exist_ok=True)  # for the lock, if the folder was lost
                 else:
                     begun = _create(path, plans, {**attributes, "versions": versions()}, storage)
                 held.enter_context(sole_writer(records))
@@ -171,16 +171,16 @@ def writing(
             raise
         except BaseException:
             if begun is not None and not (filled or Journal.read(records / "journal").done):
-                _remove_begun(path, len(plans))  # while nobody else can go on with it
+                _remove_begun(path, len(plans))  # while we still hold the lock
                 _remove_empty(begun)
             raise
     sync_folder(records)
 
 
 def _is_whole(path: Path, store: Known, plans: Sequence[BlockPlan]) -> bool:
-    """Check a store that says it is finished; make it unfinished where it is not whole.
+    """Check a finished store; if it is damaged, make it unfinished and return False.
 
-    Then it has a journal of what is whole, and the rest is filled as after any interruption.
+    Its journal then lists the whole blocks, and the rest is filled as after any interruption.
     """
     findings = check(path, store, plans)
     if not findings.problems:
@@ -195,19 +195,19 @@ def _is_whole(path: Path, store: Known, plans: Sequence[BlockPlan]) -> bool:
 
 
 def _restore(path: Path, store: Known) -> None:
-    if store.copy is not None:  # as of versions that kept one
+    if store.copy is not None:  # earlier versions kept none
         restore_metadata(path, store.copy)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM for a moment, in which Zarr writes from a thread of its own.
+    """Hold back Ctrl-C and SIGTERM while Zarr writes from its own thread.
 
-    That thread would go on writing what is being removed.
+    Otherwise that thread would go on writing while we remove the store.
     """
     held: list[int] = []
     previous = {}
-    if current_thread() is main_thread():  # no other is interrupted, or may ask
+    if current_thread() is main_thread():  # only it gets signals, and may set their handlers
         for number in (signal.SIGINT, signal.SIGTERM):
             previous[number] = signal.signal(number, lambda number, _: held.append(number))
     try:
@@ -230,7 +230,7 @@ def _filling(
         for array, plan in zip(arrays, plans, strict=True)
     ]
     journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
-    due = recorded_blocks(path, plans)  # of a store that was finished once, and was damaged
+    due = recorded_blocks(path, plans)  # not empty if the store was finished before the damage
     with journal.appending() as lines:
 
         def sync(files: Sequence[Path]) -> None:
@@ -258,7 +258,7 @@ def _filling(
 
 
 def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
-    """Let no block count where what was read has changed: nobody knows which came before that."""
+    """Empty the journal if a source has changed: any block may have been read after that."""
     try:
         check_inputs()
     except BaseException:
@@ -267,7 +267,7 @@ def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
 
 
 def _remove_begun(path: Path, n_channels: int) -> None:
-    """Remove a store that was begun here and holds nothing; what others put there stays."""
+    """Remove a store that we began and that holds no block; files of others stay."""
     for i in range(n_channels):
         array = path / f"channel_{i}" / "0"
         shutil.rmtree(array / "c", ignore_errors=True)
@@ -279,7 +279,7 @@ def _remove_begun(path: Path, n_channels: int) -> None:
 
 def _remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:
-        with suppress(OSError):  # somebody else may use it by now
+        with suppress(OSError):  # somebody else may use the folder by now
             folder.rmdir()
 
 
@@ -294,12 +294,12 @@ _PARTIAL_NAME = re.compile(rf".*\.[0-9a-f]{{32}}{re.escape(PARTIAL)}")
 
 
 def _remove_partials(path: Path, arrays: Sequence[Path]) -> None:
-    """Remove what a run, or a worker, was about to rename when it was killed."""
+    """Remove the partial files of killed runs and workers."""
     folders = [path, path / RECORDS, *arrays, *(array.parent for array in arrays)]
     found = [folder.glob(f"*{PARTIAL}") for folder in folders]
     found += [array.joinpath("c").rglob(f"*{PARTIAL}") for array in (path / RECORDS, *arrays)]
     for partial in chain.from_iterable(found):
-        if _PARTIAL_NAME.fullmatch(partial.name):  # and nothing of anybody else's
+        if _PARTIAL_NAME.fullmatch(partial.name):  # leave files of others alone
             partial.unlink(missing_ok=True)
 
 
@@ -326,8 +326,7 @@ def _create(
         raise NotADirectoryError(
             f"the destination {path} cannot be written: {above} is a file; choose another folder"
         )
-    # Made under a name that nobody has, and renamed: what is at `path` is a whole store, empty or
-    # not, whenever we are killed.
+    # Write under a unique name and rename: whenever we are killed, `path` has complete metadata.
     draft = path.with_name(f".{path.name}.{uuid4().hex[:12]}.new")
     try:
         draft.parent.mkdir(parents=True, exist_ok=True)
@@ -359,7 +358,7 @@ def _create(
 def _finish(
     path: Path, plans: Sequence[BlockPlan], done: Mapping[tuple[int, int], list[int]]
 ) -> None:
-    """Write the records, and say ``finished``: that last, once all else is on the disk."""
+    """Write the records, then set ``finished`` once everything else is on the disk."""
     grids = [np.zeros(plan.grid, np.uint32) for plan in plans]
     for channel, (grid, plan) in enumerate(zip(grids, plans, strict=True)):
         for block in plan.blocks():

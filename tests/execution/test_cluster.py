@@ -242,7 +242,7 @@ def test_contradictions_are_refused(given, named):
         (["--workers", "0"], ".*--workers.*0 is not in the range.*"),
         (["--workers", "2", "--memory-limit", "lots"], "--memory-limit is 'lots': pass bytes.*"),
         (["--scheduler", "tcp://127.0.0.1:1"], "the Dask scheduler tcp://127.0.0.1:1 .*3 s: .*"),
-        (["--scheduler", "no address"], "'no address' .* is not the address of a Dask scheduler .*"),
+        (["--scheduler", "no address"], "'no address' .* is not the address of a Dask .*"),
         (["--scheduler", "tls://127.0.0.1:1"], ".* wants TLS: name its certificates in Dask's .*"),
         (["--scheduler-file", "/dev/null"], "/dev/null is not the file of a Dask scheduler: .*"),
         (["--scheduler-file", "none.json"], "the scheduler file none.json does not exist: .*"),
