@@ -1,4 +1,4 @@
-"""The plain engine: both passes through dask-image, for NumPy chunks and for blocks on a device."""
+"""The plain engine: both passes through dask-image, for NumPy chunks and blocks on a device."""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,17 +20,17 @@ from . import device
 from .kernels import Kernel
 
 FLOAT32_TAPS = 512
-"""Taps up to which sums of float32 on a device are exact enough.
+"""Most taps for which float32 sums on a device are exact enough; longer kernels sum in float64.
 
-cupyx sums in the dtype of the frames, one tap after the other; SciPy does in float64. The error
-grows with the root of the number of taps: about 3e-7 of the largest input at 51 taps (radius 20),
-1.2e-6 at 599, where 1e-6 and 4e-6 are promised, and more than that at some thousands.
+cupyx sums in the dtype of the frames, one tap after the other; SciPy sums in float64. The error
+grows with the root of the number of taps: about 3e-7 of the largest input at 51 taps (radius 20;
+we promise 1e-6), 1.2e-6 at 599 taps (we promise 4e-6), too much at some thousands.
 """
 
 DEVICE_BYTES = 16
-"""Bytes of a pixel on a device, beyond the source's own, while a pass runs: the float32 frames, two
-copies that Dask makes where it looks for neighbours, and what the pass gives. For sums in float64
-twice as much, and the float32 frames."""
+"""Bytes a pixel on a device, beyond the source's own, while a pass runs: the float32 frames, two
+copies that Dask makes for overlap, and the result. Float64 sums take twice as much, and the float32
+frames on top."""
 
 
 def correlate_stack(stack: da.Array, kernels: Sequence[Kernel], threads: int) -> da.Array:
@@ -43,12 +43,12 @@ def correlate_stack(stack: da.Array, kernels: Sequence[Kernel], threads: int) ->
     kernels : pair of numpy.ndarray
         Along y and x; no longer than twice the frame.
     threads : int
-        Parts into which the frames of one chunk are split; 0 for as many as there are CPUs.
+        Parts into which to split the frames of one chunk; 0 for one a CPU.
     """
-    # dask-image returns the dtype it is given: cast first, or counts would be rounded.
+    # dask-image returns its input's dtype: without the cast it would round to whole counts.
     result = stack.astype(np.float32)
     if threads != 1:
-        # The scheduler's threads take the parts; dask-image has no threads of its own.
+        # dask-image has no threads of its own, so the scheduler's threads take the parts.
         parts = threads or CPU_COUNT
         cut = (n for run in stack.chunks[0] for n in blocks.split(run, -(-run // parts) or 1))
         result = result.rechunk({0: tuple(cut)})
@@ -66,10 +66,10 @@ def _as_weights(kernels: Sequence[Kernel]) -> tuple[Kernel, Kernel]:
 def correlate_on_device(
     chunk: Any, kernels: tuple[Kernel, Kernel], *, to_host: bool = False
 ) -> Any:
-    """Return a block correlated along y and x on the device, float32 after each pass, at once.
+    """Return a block correlated along y and x on the device, float32 after each pass.
 
-    The block goes up once, in its own dtype, and is cast there; where the device's memory is
-    short, it goes in parts, with the same bits.
+    The block goes up once, in its own dtype, and is cast there. If the device's memory is short,
+    it goes in parts; the bits are the same.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ def correlate_on_device(
     kernels : pair of numpy.ndarray
         Along y and x; no longer than twice the frame.
     to_host : bool, default False
-        Bring the background down, to a NumPy array; else it stays a CuPy array.
+        Return a NumPy array; else a CuPy array on the device.
 
     Raises
     ------
     RuntimeError
-        If the device's memory is not enough; it names the block size to ask for.
+        If the device's memory is not enough; the error names a block size that fits.
     """
     frames, height, width = chunk.shape
     is_long = max(map(len, kernels)) > FLOAT32_TAPS
@@ -109,7 +109,7 @@ def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
     ]
     names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))
     given = {(name, 0, 0, 0): array for name, array in zip(names, arrays, strict=True)}
-    # The stream is this thread's: all of it must run here.
+    # The stream belongs to this thread, so all tasks must run in it.
     [[[correlated]]] = get_sync({**tasks, **given}, keys)
     return correlated
 
@@ -118,10 +118,10 @@ def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
 def _device_graph(
     shapes: tuple[tuple[int, int, int], ...],
 ) -> tuple[list[str], dict[Any, Any], list[Any]]:
-    """Return dask-image's tasks for frames and weights of these shapes, to be put in by name.
+    """Return dask-image's tasks for frames and weights of these shapes; callers fill both in.
 
-    To build them takes Dask longer than a device takes for the frames: once serves all blocks.
-    The weights are dask arrays, too: to name its tasks, Dask would fetch CuPy's to the host.
+    Building them takes Dask longer than a device takes for the frames, so all blocks share them.
+    The weights are dask arrays, too: to name its tasks, Dask would copy CuPy arrays to the host.
     """
     meta = device.empty((0, 0, 0))
     names = ["frames", "weights-y", "weights-x"]
@@ -137,7 +137,7 @@ def _device_graph(
 
 @contextmanager
 def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterator[None]:
-    """Let the error of a device without memory name the block size to ask for."""
+    """Turn a device's out-of-memory error into one that names a block size that fits."""
     try:
         yield
     except MemoryError as error:
@@ -159,10 +159,10 @@ def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterato
 
 
 def view_stack(array: Any) -> da.Array:
-    """Cut an array in memory into views; `da.from_array` would copy all of it."""
+    """Return a dask array of views of an array in memory; `da.from_array` would copy it."""
     frames, height, width = array.shape
     runs = blocks.split(frames, blocks.frames_per_block(height * width))
-    name = f"stack-{uuid.uuid4().hex}"  # hashing the pixels would read them all
+    name = f"stack-{uuid.uuid4().hex}"  # Dask's own name would hash all pixels
     graph = {}
     start = 0
     for i, run in enumerate(runs):

@@ -1,4 +1,4 @@
-"""The only door to CuPy: is there a device, blocks to and from it, streams and free memory."""
+"""The only module that imports CuPy: device checks, transfers, streams and free memory."""
 
 import ctypes
 import sys
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     import dask.array as da
 
 BLOCKS_AT_ONCE = 3
-"""Blocks that are on a device side by side: one on its way up, one filtered, one on its way down.
+"""Blocks on a device at a time: one going up, one being filtered, one coming down.
 
-More would wait for one another there, and take memory."""
+More would only wait there and take memory."""
 
-# Dask and Zarr import CuPy where they find it, and a damaged one may raise anything there, which
-# they do not survive: without it, the CPU still works. So this comes before them.
+# Dask and Zarr import CuPy where they find it, and fail if a damaged installation raises. So we
+# import it before them and hide a damaged one: then everything on the CPU still works.
 DAMAGE: Exception | None = None
 try:
-    import cupy  # noqa: TC002 - to see whether it can be
+    import cupy  # noqa: TC002 - to see whether it can be imported
 except ImportError:
     pass
 except Exception as error:
@@ -47,7 +47,7 @@ def require_device() -> str:
             f"cuda=True needs CuPy, which cannot be imported ({one_line(error)}): {_remedy()}"
         ) from error
     try:
-        # CuPy imports without a driver and fails at first use: asking for the count is that use.
+        # CuPy imports without a driver and fails at first use, so use it here.
         count = xp.cuda.runtime.getDeviceCount()
     except Exception as error:
         raise RuntimeError(
@@ -56,7 +56,7 @@ def require_device() -> str:
     if count < 1:
         raise RuntimeError(f"cuda=True: CuPy sees no CUDA device here: {_remedy()}")
     try:
-        # CuPy compiles its filters when they are first used: better here than in the first block.
+        # CuPy compiles its filters at first use: find a missing compiler now, not in a block.
         xp.cuda.nvrtc.getVersion()
     except Exception as error:
         raise RuntimeError(
@@ -72,31 +72,31 @@ def on_host(stack: "da.Array") -> bool:
 
 
 def empty(shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
-    """Return an array on the current device, not filled; without pixels, a dask array's `meta`."""
+    """Return an uninitialized array on the current device; of size 0, it is Dask's `meta`."""
     xp = _cupy()
     return xp.empty(shape, dtype=dtype)
 
 
 def to_device(array: Any) -> Any:
-    """Return an array on the current device, in its dtype and native byte order; one transfer.
+    """Copy a NumPy array to the current device in one transfer, in native byte order.
 
     CuPy arrays stay where they are.
     """
     xp = _cupy()
     if not isinstance(array, np.ndarray):
         return array
-    if array.dtype.char == np.dtype(np.longdouble).char:  # which no device has
+    if array.dtype.char == np.dtype(np.longdouble).char:  # devices lack it
         array = array.astype(np.float32)
     return xp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
 def as_float32(array: "cupy.ndarray") -> "cupy.ndarray":
-    """Return a device's array cast there, or itself."""
+    """Return a device's array cast to float32 there, or itself if it is float32."""
     return array.astype(np.float32, copy=False)
 
 
 def to_host(array: "cupy.ndarray") -> np.ndarray[Any, Any]:
-    """Return a device's array as a NumPy array, once it has been computed; one transfer."""
+    """Wait for a device's array and copy it to a NumPy array in one transfer."""
     host: np.ndarray[Any, Any] = array.get()
     return host
 
@@ -118,23 +118,22 @@ def _chunk_to_host(chunk: Any) -> np.ndarray[Any, Any]:
 
 
 def share_memory(one: "cupy.ndarray", other: "cupy.ndarray") -> bool:
-    """Say whether two arrays on devices overlap; views that interleave count as if they did."""
+    """Say whether two arrays on devices may overlap; interleaving views count as overlapping."""
     xp = _cupy()
     return bool(xp.may_share_memory(one, other))
 
 
 @contextmanager
 def working_on(array: "np.ndarray[Any, Any] | cupy.ndarray") -> Iterator[None]:
-    """Let CuPy work on a stream of its own in the ``with`` block, and end when its work has.
+    """Run CuPy on its own stream in the ``with`` block, and wait for its work at the end.
 
-    The stream is on the array's device; for a NumPy array on the thread's current one, which is
-    the worker's own under dask-cuda (it hides the others), and the first elsewhere.
+    The stream is on the array's device. For a NumPy array that is the thread's current device:
+    the worker's own under dask-cuda (it hides the others), else the first.
 
-    So one block's transfers overlap another's filter. The streams wait for the default stream and
-    it for them, so what a user computes there is in order with ours; a ``non_blocking`` one would
-    not be. They are few and shared by all threads, since CuPy's memory pool keeps what a stream
-    has freed for that stream alone: with one for each thread, or CUDA's per-thread default
-    streams, memory would stay behind in every thread that ends.
+    So one block's transfers overlap another's filter. Our streams and the default stream wait for
+    each other, which keeps the user's own work in order with ours; ``non_blocking`` streams would
+    not. All threads share a few streams, because CuPy's memory pool keeps the memory that a stream
+    freed for that stream. With one stream a thread, each ended thread would leave memory behind.
     """
     xp = _cupy()
     device: cupy.cuda.Device = xp.cuda.Device() if isinstance(array, np.ndarray) else array.device
@@ -147,32 +146,32 @@ def working_on(array: "np.ndarray[Any, Any] | cupy.ndarray") -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    # Another thread may be next to use, or to free, what was computed.
+                    # Another thread may use or free the results next.
                     stream.synchronize()
         finally:
             streams.put(stream)
 
 
 def free_bytes() -> int:
-    """Return the memory of the current device that one of the blocks side by side may take."""
+    """Return the free memory of the current device for each of the blocks on it at a time."""
     xp = _cupy()
     pool: cupy.cuda.MemoryPool = xp.get_default_memory_pool()
     free, _ = xp.cuda.runtime.memGetInfo()
-    free += pool.free_bytes()  # held by CuPy, and ready to be used again
+    free += pool.free_bytes()  # held by CuPy for reuse
     if limit := pool.get_limit():  # CUPY_GPU_MEMORY_LIMIT
         free = min(free, max(0, limit - pool.used_bytes()))
     return int(free) // BLOCKS_AT_ONCE
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether it was the device, not the host, whose memory was not enough."""
+    """Say whether the device ran out of memory, not the host."""
     xp = _cupy()
     return isinstance(error, xp.cuda.memory.OutOfMemoryError)
 
 
 @cache
 def _cupy() -> "ModuleType":
-    """Import CuPy; nothing else in the package does."""
+    """Return CuPy, or raise the error of its import."""
     if DAMAGE is not None:
         raise DAMAGE
     import cupy
@@ -182,9 +181,9 @@ def _cupy() -> "ModuleType":
 
 @cache
 def _streams(device: int) -> "LifoQueue[cupy.cuda.Stream]":
-    """Return the streams of a device, of which each block takes one for as long as it is there.
+    """Return the streams of a device; each block takes one while it is there.
 
-    The last one put back is taken first: a single thread uses a single one, and its memory.
+    Last in, first out: a single thread always gets the same stream, and so its memory.
     """
     xp = _cupy()
     streams: LifoQueue[Any] = LifoQueue()
@@ -195,7 +194,7 @@ def _streams(device: int) -> "LifoQueue[cupy.cuda.Stream]":
 
 
 def _remedy() -> str:
-    """Return what would help here: which extra, or which driver."""
+    """Return the remedy on this machine: which extra to install, or which driver."""
     version = driver_cuda_version()
     otherwise = "or leave cuda=False (no --cuda)"
     if version is None:
@@ -211,7 +210,7 @@ def _remedy() -> str:
 
 
 def driver_cuda_version() -> tuple[int, int] | None:
-    """Return the CUDA version, (12, 8) say, that this machine's driver supports; None without."""
+    """Return the CUDA version that this machine's driver supports, such as (12, 8), or None."""
     version = ctypes.c_int()
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

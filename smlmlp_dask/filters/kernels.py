@@ -16,7 +16,7 @@ MASS_KEPT = 0.99
 """Share of a Gaussian's mass inside the cut-off, 2.5758 sigma from its centre."""
 
 MAX_RADIUS_PIX = 10_000.0
-"""Largest averaging radius, twice the sigma: wider than any camera's frame."""
+"""Largest averaging radius (twice the sigma) in pixels: wider than any camera's frame."""
 
 
 def gaussian_kernel(sigma: float) -> Kernel:
@@ -43,8 +43,8 @@ def gaussian_kernel(sigma: float) -> Kernel:
     -----
     The weight of the pixel at distance c is the integral of the normal density over it,
     (erf((c + 1/2) / (sqrt(2) sigma)) - erf((c - 1/2) / (sqrt(2) sigma))) / 2, in float64; the
-    result is cast to float32 and divided by its float32 sum. These are the steps, in the order,
-    of the package `smlmlp` 0.1.20, whose kernels this function returns bit for bit. It is not the
+    result is cast to float32 and divided by its float32 sum. The package `smlmlp` 0.1.20 takes the
+    same steps in the same order, so this function returns its kernels bit for bit. It is not the
     sampled Gaussian of `scipy.ndimage.gaussian_filter`.
 
     Examples
@@ -62,7 +62,7 @@ def gaussian_kernel(sigma: float) -> Kernel:
     length = math.ceil(6 * sigma)
     length += 1 - length % 2
     pixels = np.arange(length) - (length - 1) / 2
-    with np.errstate(over="ignore"):  # a vanishing sigma: erf(inf) is 1, as it should be
+    with np.errstate(over="ignore"):  # a tiny sigma gives erf(inf) = 1, which is right
         upper = erf((pixels + 0.5) / np.sqrt(2) / sigma)
         lower = erf((pixels - 0.5) / np.sqrt(2) / sigma)
     weights = (upper - lower) / 2
@@ -73,7 +73,7 @@ def gaussian_kernel(sigma: float) -> Kernel:
 
 
 def residual_kernel(kernel: npt.NDArray[np.floating[Any]]) -> Kernel:
-    """Return delta - g: what is left of an image when its local mean g is subtracted.
+    """Return delta - g, the kernel of an image minus its local mean g.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def residual_kernel(kernel: npt.NDArray[np.floating[Any]]) -> Kernel:
     numpy.ndarray
         Shape (n,), float32: 1 at the centre minus `kernel`.
     """
-    # 0 - g and not -g: a tap without weight stays +0, as in the reference's residuals.
+    # 0 - g, not -g: a zero tap stays +0, as in the reference's residuals.
     residual: Kernel = np.subtract(0, kernel, dtype=np.float32)
     residual[len(residual) // 2] += np.float32(1)
     return residual
@@ -118,9 +118,9 @@ def noise_correction(sigma_y: float, sigma_x: float) -> np.float32:
 
     Notes
     -----
-    The formula is that of `smlmlp.bkgd_spatial_mean` (section Notes of its documentation). The
-    norms are taken axis by axis: it is the norm of (delta - g_y)(delta - g_x), which is smaller
-    than that of the two-dimensional residual delta - g_y g_x (0.853 against 0.990 at radius 7).
+    The formula is that of `smlmlp.bkgd_spatial_mean` (section Notes of its documentation). It is
+    the norm of the separable residual (delta - g_y)(delta - g_x). The two-dimensional residual
+    delta - g_y g_x has a larger norm (0.990 against 0.853 at radius 7).
 
     Examples
     --------
@@ -136,13 +136,13 @@ def noise_correction(sigma_y: float, sigma_x: float) -> np.float32:
 
 
 def without_zero_ends(kernel: Kernel) -> Kernel:
-    """Cut the zero taps off both ends of a symmetric kernel: they carry no weight."""
+    """Cut the zero taps off both ends of a symmetric kernel."""
     first = int(np.flatnonzero(kernel)[0])
     return kernel[first : len(kernel) - first]
 
 
 def fold(kernel: Kernel, length: int) -> Kernel:
-    """Shorten a kernel to what an axis of `length` pixels with repeated edges can tell apart.
+    """Shorten a kernel without changing its result on an axis of `length` pixels, edges repeated.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ def fold(kernel: Kernel, length: int) -> Kernel:
     -------
     numpy.ndarray
         Shape (m,), float32, m = min(n, 2 length - 1). From any pixel of the axis, every tap at
-        distance length - 1 or more falls on or past an edge and reads the edge pixel, so that the
-        weights out there can be added up (in float64, rounded once) at distance length - 1.
+        distance length - 1 or more reads an edge pixel. So their weights are added up (in float64,
+        rounded once) at distance length - 1.
     """
     excess = len(kernel) // 2 - (length - 1)
     if excess <= 0:

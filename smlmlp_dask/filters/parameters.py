@@ -1,4 +1,4 @@
-"""What callers may pass to `bkgd_spatial_mean`: checked before anything is built or written."""
+"""Arguments of `bkgd_spatial_mean`, checked before anything is built or written."""
 
 import math
 import numbers
@@ -27,21 +27,21 @@ def as_radii(radii: Any, n_channels: int) -> list[Pair]:
     Parameters
     ----------
     radii : float, sequence, array or None
-        One radius for everything; a pair (ry, rx) for all channels, also when there are exactly
-        two; or one (ry, rx) pair per channel. In pixels; None is 7.
+        In pixels: one radius for everything; a pair (ry, rx) for all channels, even if there are
+        exactly two; or one (ry, rx) pair per channel. None is 7.
     n_channels : int
         Number of channels.
 
     Raises
     ------
     ValueError
-        If the form is another, the number of pairs is not `n_channels`, or a radius is not
+        If the form is none of these, the number of pairs is not `n_channels`, or a radius is not
         greater than 0 and at most 10 000.
 
     Warns
     -----
     UserWarning
-        If two channels get a list of two radii, which may have been meant as one per channel.
+        If two channels get a list of two radii: the caller may have meant one per channel.
     """
     plain = _plain(7.0 if radii is None else radii)
     if not isinstance(plain, list):
@@ -70,7 +70,7 @@ def as_radii(radii: Any, n_channels: int) -> list[Pair]:
 
 
 def check_corrections(corrections: Any, n_channels: int) -> MutableSequence[Any]:
-    """Return the noise corrections to be multiplied in place: the caller's own, or new ones.
+    """Return the noise corrections to multiply in place: the caller's own, or new ones.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def check_corrections(corrections: Any, n_channels: int) -> MutableSequence[Any]
 
 
 def replace(entries: MutableSequence[Any], values: Sequence[Any]) -> list[Any]:
-    """Replace all entries, or none if one cannot be stored; return what they were."""
+    """Replace all entries, or none if one cannot be stored; return the old ones."""
     before = list(entries)
     try:
         for i, value in enumerate(values):
@@ -139,7 +139,7 @@ def replace(entries: MutableSequence[Any], values: Sequence[Any]) -> list[Any]:
 
 
 def check_parallel(parallel: Any) -> int:
-    """Return the threads a block may use: n, or 0 for as many as its worker has."""
+    """Return how many threads a block may use; 0 means as many as its worker has."""
     if isinstance(parallel, bool | np.bool_):
         return 0 if parallel else 1
     if parallel is None:
@@ -157,7 +157,7 @@ def _plain(value: Any, depth: int = 3) -> Any:
     if hasattr(value, "tolist"):  # NumPy and CuPy arrays and scalars
         return value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-        # pairs lie two deep: what is nested deeper is wrong already, and may be endless
+        # Pairs lie two deep. Anything nested deeper is wrong, and may be endless.
         return [_plain(entry, depth - 1) for entry in value] if depth else list(value)
     return value
 
@@ -173,7 +173,7 @@ def _number(value: Any) -> float | None:
 
 
 def _is_factor(entry: Any) -> bool:
-    """Say whether an entry is finite, at least 0, and still so as a product with a float32."""
+    """Say whether an entry is finite and at least 0, and stays so when float32 multiplies it."""
     value = _number(entry)
     if value is None or not (math.isfinite(value) and value >= 0):
         return False
@@ -186,7 +186,7 @@ def _is_factor(entry: Any) -> bool:
 
 
 def _warn_of_list(pair: Pair) -> None:
-    """Warn, at the line that called this package, that two numbers were taken as one pair."""
+    """Warn, at the caller's line, that we took a list of two numbers as one pair."""
     ry, rx = (f"{radius:g}" for radius in pair)
     frames = (frame.f_globals for frame, _ in traceback.walk_stack(sys._getframe()))
     ours = {__name__.partition(".")[0], "contextlib"}  # which wraps `run_spatial_mean`
@@ -203,7 +203,7 @@ def _warn_of_list(pair: Pair) -> None:
 
 def _radius(value: Any) -> float:
     radius = _number(value)
-    # Half of it is the sigma, which must not vanish either.
+    # The sigma, half the radius, must not underflow to 0 either.
     if radius is None or not (radius / 2 > 0 and radius <= MAX_RADIUS_PIX):
         raise ValueError(
             f"channels_mean_radii_pix holds {shown(value)}: pass radii greater than 0 and "

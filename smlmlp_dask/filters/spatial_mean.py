@@ -1,6 +1,6 @@
-"""The filter of one channel, for frames in memory: kernels, engines, block by block.
+"""The filter of one channel for frames in memory: its kernels and engines.
 
-Dask's arrays and dask-image are loaded only by those who use them: a job on disk needs neither.
+It imports Dask's arrays and dask-image only when they are used: a job on disk needs neither.
 """
 
 import sys
@@ -21,7 +21,7 @@ Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
 
 @dataclass(frozen=True)
 class SpatialMean:
-    """What the filter of one channel needs: its radii, sigmas and kernels."""
+    """The filter of one channel: its radii, sigmas and kernels."""
 
     radii: parameters.Pair
     sigmas: parameters.Pair
@@ -35,20 +35,20 @@ class SpatialMean:
         return cls(radii, sigmas, gaussian_kernel(sigmas[0]), gaussian_kernel(sigmas[1]))
 
     def folded(self, frame: Sequence[int]) -> tuple[Kernel, Kernel]:
-        """Return the kernels along y and x as a frame of (height, width) pixels needs them."""
+        """Return the kernels along y and x, shortened for a frame of (height, width) pixels."""
         return (
             fold(without_zero_ends(self.kernel_y), frame[0]),
             fold(without_zero_ends(self.kernel_x), frame[1]),
         )
 
     def halo(self, frame: Sequence[int]) -> tuple[int, int]:
-        """Return the pixels along y and x that a frame's tile needs beyond its own."""
+        """Return how many pixels along y and x a tile of a frame needs beyond its own."""
         kernel_y, kernel_x = self.folded(frame)
         return len(kernel_y) // 2, len(kernel_x) // 2
 
 
 def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
-    """Return what, besides the input and the kernels, determines an engine's bits."""
+    """Return the versions that determine an engine's bits, besides input and kernels."""
     if cupy_versions:
         return f"dask-image {version('dask-image')}, cupy {' and '.join(sorted({*cupy_versions}))}"
     if engine == "dask-image":
@@ -59,7 +59,7 @@ def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
 def filter_chunk(
     frames: np.ndarray[Any, Any], mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool
 ) -> np.ndarray[Any, Any]:
-    """Return the float32 background of frames in memory, at once; as `filter_stack` otherwise."""
+    """Return the float32 background of frames in memory; `filter_stack` is the lazy counterpart."""
     kernels = mean.folded(frames.shape[1:])
     if engine != "dask-image" and not cuda:
         return correlate_chunk(frames, kernels, threads)
@@ -74,12 +74,12 @@ def filter_chunk(
 def correlate_chunk(
     chunk: np.ndarray[Any, Any], kernels: tuple[Kernel, Kernel], threads: int
 ) -> np.ndarray[Any, Any]:
-    """Return a chunk, with its halo, through the compiled filter."""
+    """Filter a chunk, including its halo, with the compiled engine."""
     return correlate_frames(chunk, *kernels, threads=threads or _worker_threads())
 
 
 def _worker_threads() -> int:
-    """Return the threads of the distributed worker that runs this task, else the CPU count."""
+    """Return the number of threads of the distributed worker that runs us, else the CPU count."""
     distributed = sys.modules.get("distributed")
     try:
         return int(distributed.get_worker().state.nthreads) if distributed else CPU_COUNT
@@ -88,7 +88,7 @@ def _worker_threads() -> int:
 
 
 def check_engine(engine: Any, *, on_host: bool) -> Engine:
-    """Return the engine if it exists and can filter the chunks: NumPy (`on_host`) or CuPy."""
+    """Return the engine; refuse an unknown one, and one that cannot filter these chunks."""
     if engine not in get_args(Engine):
         raise ValueError(f"engine is {engine!r}: pass one of {', '.join(get_args(Engine))}")
     if engine == "fused" and not on_host:

@@ -1,9 +1,9 @@
 """The compiled filter: both passes of the separable correlation, block by block.
 
-Two compiled loops (`loops.py`) share the work. Kernels of up to 15 taps go along whole rows, all
-taps of a pixel at once: there, reading and writing take longer than the sums. For longer ones the
-loop works on tiles of 4 x 16 or 1 x 64 pixels, whose sums stay in registers while the taps go by:
-17 taps or 10 000, a tap costs about the same. Both give the same bits.
+It uses two compiled loops (`loops.py`) that give the same bits. One serves kernels of up to 15
+taps, for which reading and writing take longer than the sums: it goes along whole rows, all taps
+of a pixel at once. The other works on tiles of 4 x 16 or 1 x 64 pixels, whose sums stay in
+registers while the taps go by: from 17 taps to 10 000, a tap costs about the same.
 """
 
 import functools
@@ -23,19 +23,18 @@ from smlmlp_dask.filters.kernels import fold, without_zero_ends
 from .loops import RUN, SHORT, Floats, filter_in_rows, filter_in_tiles
 
 FILTER_VERSION = 1
-"""Goes up whenever a change here changes any bit of any background."""
+"""Increase it with every change that changes any bit of any background."""
 
-# Pixels filtered at a time where frames cannot be read in place, or are looked at once more: in a
-# cache, that costs little.
+# Pixels filtered at a time if frames must be copied or read again: so many stay in a cache.
 _PIXELS_AT_A_TIME = 2**18
-# Rows that begin at multiples of this are written past the caches.
+# Bytes: rows that begin at multiples of this are written past the caches.
 _STREAMED_BYTES = 16
-# Native dtypes that are read in place; other ones, as float16 and float64, NumPy casts first.
+# Native dtypes read in place; NumPy casts the others, such as float16 and float64, first.
 _IN_PLACE = frozenset("bBhHiIlLqQf")
 
-# Two of these, added, still are finite.
+# The sum of two such values is still finite.
 _HALF_RANGE = float(np.finfo(np.float32).max) / 2
-# Held while a kernel is made, so that the first blocks of many threads compile it only once.
+# Held during compilation, so that the first blocks of many threads compile a loop only once.
 _COMPILING = threading.Lock()
 
 
@@ -49,8 +48,7 @@ def correlate_frames(
 ) -> Floats:
     """Correlate each frame with `kernel_y` along y, then with `kernel_x` along x.
 
-    Frames are cast to float32, edges repeat the nearest pixel, and the result of the first pass
-    is stored as float32.
+    Frames are cast to float32, edges repeat the nearest pixel, and the first pass gives float32.
 
     Parameters
     ----------
@@ -58,8 +56,8 @@ def correlate_frames(
         Stack (frame, y, x) of a real integer or floating dtype. Byte-swapped, unaligned or not
         C-contiguous ones are copied, 2**18 pixels or one frame at a time.
     kernel_y, kernel_x : numpy.ndarray
-        Symmetric float32 kernels of odd length. Zero taps at both ends carry no weight, and taps
-        that reach an edge pixel from everywhere are folded into one (`kernels.fold`).
+        Symmetric float32 kernels of odd length. Zero ends are cut off, and taps that reach an edge
+        pixel from everywhere are folded into one (`kernels.fold`).
     out : numpy.ndarray, optional
         C-contiguous float32 array of the shape of `frames` to fill; must not overlap them.
     threads : int
@@ -70,9 +68,9 @@ def correlate_frames(
     numpy.ndarray
         `out`, or else a new C-contiguous float32 array of the shape of `frames`. It is within
         1e-6 (4e-6 for radii over 20 px) of the exact sums, relative to the largest input under
-        the kernel, for inputs of all of float32's range: opposite pixels are added before they are
-        weighted, and where that overflows, the pixel is computed from a quarter of its inputs.
-        Those beyond the range are infinite, as the cast makes them.
+        the kernel. This holds for all inputs in float32's range: the loops add opposite pixels
+        before they weight them, and compute a pixel that overflows from a quarter of its inputs.
+        The cast makes inputs beyond the range infinite.
 
     Raises
     ------
@@ -83,8 +81,8 @@ def correlate_frames(
 
     Notes
     -----
-    The first call for a dtype imports Numba and compiles for 1 to 2 s, or loads what an earlier
-    process left in Numba's cache. Without a writeable cache folder each process compiles anew.
+    The first call for a dtype imports Numba and compiles for 1 to 2 s, or loads an earlier
+    process's code from Numba's cache. Without a writeable cache folder each process compiles.
     """
     frames = np.asarray(frames)
     if frames.dtype.kind not in "iuf":
@@ -109,7 +107,7 @@ def correlate_frames(
     in_place = frames.dtype == readable and frames.flags.c_contiguous and frames.flags.aligned
     short = max(taps_y.size, taps_x.size) - 1 <= SHORT
     streamed = out.ctypes.data % _STREAMED_BYTES == width * out.itemsize % _STREAMED_BYTES == 0
-    may_overflow = native.kind == "f" and native.itemsize > 2  # all others end far below
+    may_overflow = native.kind == "f" and native.itemsize > 2  # other dtypes' values are too small
     whole = in_place and not may_overflow
     run = count if whole else max(1, _PIXELS_AT_A_TIME // (height * width))
     with _COMPILING:
@@ -120,7 +118,7 @@ def correlate_frames(
             last = min(first + run, stop)
             part = frames[first:last]
             if not in_place:
-                with np.errstate(over="ignore"):  # long double to float32: infinite, as elsewhere
+                with np.errstate(over="ignore"):  # values beyond float32 become infinite
                     part = part.astype(readable, order="C")
             kernel(part, taps_y, taps_x, out[first:last].reshape(-1), streamed)
             if may_overflow and _any_large(part):
@@ -138,8 +136,8 @@ def correlate_frames(
 
 def _any_large(frames: Floats) -> bool:
     """Tell whether a float32 pixel may be beyond `_HALF_RANGE`, infinite or NaN."""
-    # As integers, floats of one sign are in the same order: two reductions that no NaN slows down.
-    # Where no number is negative, one is enough.
+    # Seen as integers, floats of one sign keep their order. So two integer reductions do, which NaN
+    # cannot slow down, and one does if no number is negative.
     sign, large = 2**31, 0x7F000000
     most = int(frames.view(np.uint32).max())
     if most < sign:
@@ -154,12 +152,12 @@ def _mend_overflows(
     taps_x: Floats,
     out: Floats,
 ) -> None:
-    """Compute pixels that overflowed once more, from a quarter of their inputs.
+    """Compute pixels that overflowed again, from a quarter of their inputs.
 
-    A pixel that is finite stays as it is, so that none depends on how a movie is cut.
+    Finite pixels stay as they are, so that no pixel depends on how a movie is cut.
     """
     for index, frame in enumerate(frames):
-        with np.errstate(invalid="ignore"):  # NaN is passed over
+        with np.errstate(invalid="ignore"):  # fmin and fmax skip NaN
             low, high = np.fmin.reduce(frame, None), np.fmax.reduce(frame, None)
         if not (low < -_HALF_RANGE or high > _HALF_RANGE):
             continue
@@ -196,14 +194,14 @@ def _check_out(out: npt.NDArray[Any], frames: npt.NDArray[Any]) -> None:
 
 def _taps(kernel: Floats, length: int) -> Floats:
     """Return the weights at distance 0, 1, ... that count on an axis of `length` pixels."""
-    # Zero ends must go: 0 x NaN would carry a NaN beyond the halo.
+    # Cut zero ends off: 0 x NaN would carry a NaN beyond the halo.
     kernel = fold(without_zero_ends(kernel), length)
     return np.ascontiguousarray(kernel[kernel.size // 2 :], dtype=np.float32)
 
 
 @functools.cache
 def _compiled(dtype: str, *, in_rows: bool) -> Callable[..., None]:
-    """Return one of the `loops` for C-contiguous frames of `dtype`, if possible from the disk."""
+    """Return a compiled loop for C-contiguous frames of `dtype`, from Numba's cache if possible."""
     import numba
     from numba import types
     from numba.core.registry import cpu_target
@@ -211,17 +209,17 @@ def _compiled(dtype: str, *, in_rows: bool) -> Callable[..., None]:
     from . import vectors
 
     vectors.teach_numba()
-    # Read-only in the signature: that takes writeable arrays too.
+    # A read-only signature accepts writeable arrays too.
     pixel = numba.from_dtype(np.dtype(dtype))
     frames = types.Array(pixel, 3, "C", readonly=True)
     taps = types.Array(types.float32, 1, "C", readonly=True)
     out = types.Array(types.float32, 1, "C")
     signature = types.void(frames, taps, taps, out, types.boolean)
 
-    # Numba names its files after the function, and processes that save two entries of one function
-    # at once can leave the code of one under the key of the other (two kinds of nodes over one
-    # home, say). A name for each dtype and CPU keeps them apart; and Numba looks for changes in the
-    # file of the function only, so the name also tells what `vectors` is.
+    # Numba names its cache files after the function. Two processes that save at once, such as two
+    # kinds of nodes with one home folder, can leave the code of one under the key of the other. So
+    # each dtype and CPU gets its own name. Numba also checks only the function's own file for
+    # changes, so the name includes a hash of `vectors`.
     cpu = repr(cpu_target.target_context.codegen().magic_tuple()).encode()
     made_by = zlib.crc32(cpu + Path(vectors.__file__).read_bytes())
     loop = filter_in_rows if in_rows else filter_in_tiles
@@ -230,12 +228,12 @@ def _compiled(dtype: str, *, in_rows: bool) -> Callable[..., None]:
 
     def compiled(*, cache: bool) -> Callable[..., None]:
         kernel: Any = numba.njit(nogil=True, error_model="numpy", cache=cache)(function)
-        if kernel is not function:  # as it is with NUMBA_DISABLE_JIT=1: then run plain Python
+        if kernel is not function:  # NUMBA_DISABLE_JIT=1 returns the plain function
             kernel.compile(signature)
             kernel.disable_compile()
         return kernel  # type: ignore[no-any-return]
 
     try:
         return compiled(cache=True)
-    except Exception:  # no writeable folder, a full disk, a torn file: do without the cache
+    except Exception:  # no writeable folder, a full disk, a torn file: compile without the cache
         return compiled(cache=False)

@@ -1,15 +1,14 @@
-"""Both passes of the separable correlation, as the loops that Numba compiles.
+"""Both passes of the separable correlation, as loops that Numba compiles.
 
-Every pixel sees the same float32 operations in the same order, whichever loop it goes through and
-wherever it stands in its frame: edges are repeated into the buffers, never special-cased, and
-nothing may be contracted or reordered. So the bits depend neither on the CPU nor on how a movie is
-cut into blocks.
+Every pixel sees the same float32 operations in the same order, in either loop and anywhere in its
+frame: edges are repeated into the buffers, never special-cased, and the compiler may not contract
+or reorder anything. So the bits depend neither on the CPU nor on how a movie is cut into blocks.
 
-All of it runs as plain Python too, with the same bits, and the tests compare the two. What Numba
-would not turn into good vector code is `filter_tile` and `filter_row`; `vectors.py` has them in
-LLVM's own terms. The `stream_` ones do the same, but their results go past the caches, straight to
-memory: nobody reads them soon, and fetching the lines that they overwrite would take longer than
-the sums of a short kernel.
+All of it also runs as plain Python, with the same bits, and the tests compare the two. Numba makes
+poor vector code of `filter_tile` and `filter_row`, so `vectors.py` writes these two in LLVM.
+The `stream_` functions do the same, but write past the caches, straight to memory: nobody reads
+the results soon, and fetching the overwritten cache lines would take longer than the sums of a
+short kernel.
 """
 
 from typing import Any, TypeAlias
@@ -19,19 +18,20 @@ import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
-# 4 x 16 float32 sums fill half of AVX2's registers, enough to hide the latency of its additions.
+# A tile's rows and columns. Its 4 x 16 float32 sums fill half of AVX2's registers: enough to hide
+# the latency of its additions.
 ROWS = 4
 LANES = 16
 RUN = ROWS * LANES
-# Pairs of taps in a partial sum; 12 900 pairs in one go were off by 5e-6. A power of two.
+# Pairs of taps in a partial sum, a power of two. One sum of 12 900 pairs was off by 5e-6.
 GROUP = 32
-# Rows and columns filtered at a time: both buffers then fit a 512 KiB cache at radius 7. From
-# 16 x 512 to 128 x 128 the speed varied by less than 10 %.
+# Rows and columns filtered at a time: both buffers fit a 512 KiB cache at radius 7. From 16 x 512
+# to 128 x 128 the speed varied by less than 10 %.
 BAND = 64
 PANEL = 256
-PITCH = PANEL + LANES  # not a power of two, which would crowd all rows into few cache sets
-# Up to this many pairs of taps are spelled out, in a loop along whole rows; more of them run out
-# of registers, and are slower than tiles.
+PITCH = PANEL + LANES  # a power of two would crowd all rows into few cache sets
+# Most pairs of taps for the loop along whole rows, which unrolls them. More would run out of
+# registers and be slower than tiles.
 SHORT = 7
 
 
@@ -41,8 +41,8 @@ def filter_row(
 ) -> None:  # fmt: skip
     """Filter a row of at least `RUN` pixels by at most `SHORT` pairs of taps.
 
-    Of the flat `source`, the pixels under tap i, from one end of the kernel to the other, begin at
-    ``starts[i]``. The order of the operations is that of `filter_tile`.
+    The pixels under tap i, counted from one end of the kernel, begin at ``starts[i]`` of the flat
+    `source`. Operations have the order of `filter_tile`.
     """
     halo = len(taps) - 1
 
@@ -60,7 +60,7 @@ def stream_row(
     out: Floats, out_at: int, source: Floats, starts: npt.NDArray[np.int64], taps: Floats,
     length: int,
 ) -> None:  # fmt: skip
-    """Do as `filter_row`, past the caches: `out` begins, and rows are, at multiples of 16 bytes."""
+    """Do as `filter_row`, past the caches: `out` and its rows begin at multiples of 16 bytes."""
     filter_row(out, out_at, source, starts, taps, length)
 
 
@@ -70,8 +70,8 @@ def filter_tile(
 ) -> None:  # fmt: skip
     """Filter one tile of the flat `source`: its rows are `step` apart, its taps `tap_step`.
 
-    The pairs next to the centre come first, smallest weight first; from there on outwards in
-    partial sums of `GROUP` pairs. So a large folded weight, outermost, is added to small sums.
+    The innermost pairs come first, smallest weight first. The others follow outwards, in partial
+    sums of `GROUP` pairs. So the outermost weight, large if folded, comes last.
     """
     halo = len(taps) - 1
     inner = halo % GROUP
@@ -88,7 +88,7 @@ def filter_tile(
                 total = total + pair * taps[tap]
             return total
 
-        # Adding to -0.0, unlike to 0.0, keeps every value, -0.0 included.
+        # Start at -0.0: adding to 0.0 would turn -0.0 into 0.0.
         nothing = np.full(LANES, -0.0, np.float32)
         total = add_pairs(nothing, range(inner, 0, -1)) + lanes(middle) * taps[0]
         for first in range(inner + 1, halo, GROUP):
@@ -105,7 +105,7 @@ def stream_tile(
 
 
 def settle() -> None:
-    """Let other threads see what was streamed; in plain Python they do."""
+    """Make streamed results visible to other threads; plain Python needs no such step."""
 
 
 def filter_in_rows(
@@ -113,13 +113,13 @@ def filter_in_rows(
 ) -> None:
     """Filter frames of at least `RUN` columns by short kernels into the flat `out`, row by row.
 
-    The rows that a row needs wait, cast, in a ring; a `streamed` result begins at a multiple of 16
-    bytes and its rows are whole multiples of that.
+    A ring buffer holds the cast rows under the kernel. A `streamed` result and its rows begin at
+    multiples of 16 bytes.
     """
     count, height, width = frames.shape
     halo_y, halo_x = len(taps_y) - 1, len(taps_x) - 1
     slots = 2 * halo_y + 1
-    pitch = width + LANES  # seldom a power of two, which would crowd the rows into few cache sets
+    pitch = width + LANES  # seldom a power of two, which would crowd all rows into few cache sets
     ring = np.empty(slots * pitch, np.float32)
     starts_y = np.empty(height + 2 * halo_y, np.int64)
     for row in range(len(starts_y)):
@@ -149,7 +149,7 @@ def filter_in_rows(
 def cast_panel(
     panel: Floats, frame: npt.NDArray[Any], top: int, rows: int, left: int, columns: int
 ) -> None:
-    """Cast part of a frame into rows of `PITCH`, repeating its nearest pixel outside of it."""
+    """Cast part of a frame into rows of `PITCH`; outside the frame, repeat its nearest pixel."""
     height, width = frame.shape
     inside = min(columns, width - left)
     for row in range(rows):
@@ -166,12 +166,12 @@ def filter_in_tiles(
 ) -> None:
     """Filter frames into the flat `out`: panel after panel along y into a band, then along x.
 
-    The last tiles of an axis overlap those before, and write the same bits once more. A `streamed`
-    result begins at a multiple of 16 bytes and its rows are whole multiples of that.
+    The last tiles of an axis overlap those before and write the same bits again. A `streamed`
+    result and its rows begin at multiples of 16 bytes.
     """
     count, height, width = frames.shape
     halo_y, halo_x = len(taps_y) - 1, len(taps_x) - 1
-    # Frames smaller than a tile are filled up with repeated edges, and cropped at the end.
+    # Frames smaller than a tile are padded with repeated edges and cropped at the end.
     tall, wide = max(height, ROWS), max(width, RUN)
     narrow = wide > width
     target = np.empty(RUN, np.float32) if narrow else out

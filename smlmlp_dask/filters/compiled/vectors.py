@@ -1,9 +1,9 @@
 """`loops.filter_tile` and `loops.filter_row` in LLVM's vectors.
 
-LLVM does not make such loops of plain code: it does not vectorise a loop over taps inside one over
-pixels, and a loop whose taps are all unrolled overflows the registers past some 20 a side. It
-contracts and reorders no float operation but those marked `fast`, and none is; wider or narrower
-registers than 16 lanes change how many instructions that takes, not the result.
+LLVM cannot make such loops from plain code: it does not vectorise a loop over taps inside one over
+pixels, and a loop with all taps unrolled overflows the registers past some 20 taps a side. LLVM
+contracts and reorders only float operations marked `fast`, and none is. Registers wider or narrower
+than 16 lanes change the number of instructions, not the result.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from . import loops
 from .loops import GROUP, LANES, ROWS, RUN, SHORT
 
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
-# Adding to -0.0, unlike to 0.0, keeps every value, -0.0 included.
+# Start at -0.0: adding to 0.0 would turn -0.0 into 0.0.
 NOTHING = ir.Constant(VECTOR, [-0.0] * LANES)
 INDEX = ir.IntType(64)
 
 QUARTER = LANES // 4
-"""Floats in 16 bytes: what NumPy's arrays are aligned to."""
+"""Floats in 16 bytes, the alignment of NumPy's arrays."""
 
 
 @cache
 def teach_numba() -> None:
-    """Tell Numba how to compile what `loops` calls."""
+    """Tell Numba how to compile the functions that `loops` calls."""
     for filtered, lower in (
         (loops.filter_tile, _tile),
         (loops.stream_tile, partial(_tile, streamed=True)),
@@ -78,7 +78,7 @@ def _tile(
     middles = [at]
     while len(middles) < ROWS:
         middles.append(builder.add(middles[-1], step))
-    # Stack slots only by name: LLVM keeps them in registers.
+    # LLVM keeps these stack slots in registers.
     totals = [cgutils.alloca_once_value(builder, NOTHING) for _ in middles]
     parts = [cgutils.alloca_once_value(builder, NOTHING) for _ in middles]
 
@@ -121,7 +121,7 @@ def _row(
             for tap in range(2 * halo + 1)
         ]
         with cgutils.for_range_slice(builder, INDEX(0), length, INDEX(RUN)) as (run, _):
-            # The last run overlaps the one before, and writes the same bits once more.
+            # The last run overlaps the one before and writes the same bits again.
             x = builder.select(builder.icmp_signed("<", run, last), run, last)
             places = [builder.add(x, INDEX(part * LANES)) for part in range(ROWS)]
             totals = [NOTHING] * ROWS
