@@ -1,4 +1,4 @@
-"""What tells whether a source has changed, without reading its pixels."""
+"""Fingerprints of sources: they show whether a source has changed, without reading its pixels."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def source_identity(path: Path) -> dict[str, Any]:
-    """Return what tells whether a source has changed, without reading its pixels.
+    """Return a fingerprint that shows whether a source has changed; pixels are not read.
 
     Parameters
     ----------
     path : pathlib.Path
-        A file; a folder of TIFFs; or a Zarr store, with all of its arrays. Of folders, only those
-        files count that are read: notes, hidden files and links to nothing may come and go.
+        A file; a folder of TIFFs; or a Zarr store with all its arrays. In folders, only files
+        that we read count: notes, hidden files and links to nothing may come and go.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def source_identity(path: Path) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
-    from .formats.tiff import tiff_names  # brings tifffile, which a look at a store does without
+    from .formats.tiff import tiff_names  # imports tifffile, which reading a store does not need
     from .formats.zarr_nodes import is_node, stored_files
 
     if path.is_file():

@@ -12,10 +12,10 @@ from smlmlp_dask.messages import printable
 from smlmlp_dask.units import Decoding
 
 TURNED_BYTES = 2**20
-"""Bytes that are copied at a time where frames are turned in place."""
+"""Bytes copied at a time to flip frames in place."""
 
 MAX_BLOCKS = 10**7
-"""Blocks along one axis that Dask can still list; at 16 MiB each, 160 TB."""
+"""Most blocks along one axis that Dask can list: 160 TB at 16 MiB each."""
 
 
 class SourceReadError(OSError):
@@ -30,7 +30,7 @@ class SourceReadError(OSError):
 
 
 def as_slice(frames: range) -> slice:
-    """Return the slice that selects what the range lists."""
+    """Return the slice that selects the frames of a range."""
     return slice(frames.start, frames.stop if frames.stop >= 0 else None, frames.step)
 
 
@@ -42,7 +42,7 @@ def within(frames: range, start: int, stop: int) -> range:
 
 
 def named(frames: range) -> str:
-    """Return how messages call these frames."""
+    """Return the name of these frames in messages."""
     low, high = min(frames), max(frames)
     return f"frame {low}" if low == high else f"frames {low}-{high}"
 
@@ -51,7 +51,7 @@ def named(frames: range) -> str:
 
 
 class Movie(Protocol):
-    """A movie on disk, opened for its metadata. It pickles small and holds no open file."""
+    """A movie on disk whose metadata were read. It pickles small and holds no open file."""
 
     @property
     def path(self) -> str:
@@ -67,13 +67,13 @@ class Movie(Protocol):
 
     @property
     def unit(self) -> tuple[int, int, int]:
-        """Frames, rows and columns that are stored, and decoded, together."""
+        """Frames, rows and columns that are stored and decoded together."""
 
     def decoding(self, *, whole: bool) -> Decoding:
-        """Return what it takes to decode its units for whole frames, or for a box of them."""
+        """Return how units are decoded, and the memory for it, to read whole frames or a box."""
 
     def narrow(self, start: int, stop: int) -> Self:
-        """Return the same with no more than is needed to read the frames start to stop."""
+        """Return a smaller movie that can read only the frames start to stop."""
 
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers, in their order."""
@@ -81,14 +81,14 @@ class Movie(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stack:
-    """One channel, or a part of it: which frames, rows and columns of a movie, in which order.
+    """One channel, or a part of it: some frames, rows and columns of a movie, in some order.
 
     Attributes
     ----------
     movie : Movie
-        Where the pixels are.
+        The movie that holds the pixels.
     frames, rows, columns : range
-        Numbers in the movie. A flip is a range that descends.
+        Numbers in the movie; a descending range is a flip.
     """
 
     movie: Movie
@@ -116,8 +116,8 @@ class Stack:
     def unit(self) -> tuple[int, int, int]:
         """Frames, rows and columns that are stored together.
 
-        Blocks that begin at multiples of it decode nothing twice if the channel itself begins
-        where a unit of the movie does.
+        Blocks that begin at multiples of it decode nothing twice, if the channel begins at the
+        border of a unit of the movie.
         """
         frames, rows, columns = (
             max(1, min(unit, length))
@@ -131,7 +131,7 @@ class Stack:
 
     @property
     def origin(self) -> tuple[int, int, int]:
-        """Where in a unit of the movie the channel begins, on each axis."""
+        """Position within a unit of the movie where the channel begins, on each axis."""
         frame, row, column = (
             (part[0] if part.step > 0 else -1 - part[0]) % unit if part else 0
             for part, unit in zip(
@@ -142,7 +142,7 @@ class Stack:
 
     @property
     def decoding(self) -> Decoding:
-        """What it takes to decode the movie's units for this channel."""
+        """How the movie's units are decoded for this channel, and the memory for it."""
         whole = (len(self.rows), len(self.columns)) == self.movie.shape[1:]
         decoding = self.movie.decoding(whole=whole)
         frames, step = decoding.unit[0], abs(self.frames.step)
@@ -150,7 +150,7 @@ class Stack:
         return replace(decoding, unit=unit, even=frames % step == 0)
 
     def part(self, box: tuple[slice, slice, slice]) -> Self:
-        """Return a part, small to pickle: it holds only the places of its own frames."""
+        """Return a part. It pickles small, since it holds only the places of its own frames."""
         frames, rows, columns = self.frames[box[0]], self.rows[box[1]], self.columns[box[2]]
         movie = self.movie
         if frames:
@@ -158,13 +158,7 @@ class Stack:
         return replace(self, movie=movie, frames=frames, rows=rows, columns=columns)
 
     def read(self) -> NDArray[Any]:
-        """Return the pixels, C-contiguous.
-
-        Raises
-        ------
-        SourceReadError
-            If they cannot be read. It names path, frames and Zarr chunk.
-        """
+        """Return the pixels, C-contiguous, or raise `SourceReadError`."""
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         pixels = self.movie.read(self.frames, as_rising(self.rows), as_rising(self.columns))
@@ -178,7 +172,7 @@ class Stack:
 
 
 def _few_lines(frames: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Go through C-contiguous frames some MiB at a time: what is turned in place is copied then."""
+    """Yield C-contiguous frames in parts of `TURNED_BYTES`, which are copied to flip them."""
     lines = frames.reshape(-1, frames.shape[2])
     step = max(1, TURNED_BYTES // (lines.itemsize * lines.shape[1]))
     for start in range(0, len(lines), step):
@@ -186,7 +180,7 @@ def _few_lines(frames: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def _turn_rows(frames: NDArray[Any]) -> None:
-    """Exchange first and last rows, and so on, in place."""
+    """Reverse the order of the rows in place."""
     height, width = frames.shape[1:]
     step = max(1, TURNED_BYTES // (frames.itemsize * width))
     for frame in frames:
@@ -199,6 +193,6 @@ def _turn_rows(frames: NDArray[Any]) -> None:
 
 
 def as_rising(numbers: range) -> slice:
-    """Return the slice, of positive step, that selects the numbers of a range."""
+    """Return the slice with a positive step that selects the numbers of a range."""
     rising = numbers if numbers.step > 0 else numbers[::-1]
     return slice(rising.start, rising.stop, rising.step)

@@ -1,7 +1,7 @@
-"""Frames in files: where they lie, and how a run of them is read.
+"""Frames in files: their places, and how to read a run of them.
 
-Everything here holds paths and byte offsets, never an open file: it pickles, and each read opens
-the file for itself, so that threads share no file position.
+Everything here holds paths and byte offsets, never an open file. So it pickles, and since each read
+opens the file itself, threads share no file position.
 """
 
 import os
@@ -25,10 +25,10 @@ from smlmlp_dask.units import Decoding
 Offsets: TypeAlias = range | NDArray[np.int64]
 
 READ_BYTES = 2**18
-"""Encoded bytes of small strips or tiles that are read at a time; a larger one is read alone."""
+"""Encoded bytes of small strips or tiles read at a time; a larger one is read alone."""
 
 BUFFER_BYTES = 2**23
-"""Bytes that are read at a time to cut a box out of them."""
+"""Bytes read at a time to cut a box out of them."""
 
 
 Frame: TypeAlias = tuple[int, int]
@@ -36,7 +36,7 @@ Frame: TypeAlias = tuple[int, int]
 
 
 class Frames(Protocol):
-    """Frames of one path that are read together."""
+    """Frames of one file or folder that are read together."""
 
     @property
     def path(self) -> str:
@@ -46,7 +46,7 @@ class Frames(Protocol):
         """Return only these frames, in this order."""
 
     def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:
-        """Return the bytes that are held, beside the pixels, to read a frame or a box of it."""
+        """Return the bytes needed, besides the pixels, to read a whole frame or a box of it."""
 
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
         """Fill `out`, C-contiguous (frame, y, x) in native byte order, with a box of each frame."""
@@ -65,11 +65,11 @@ class PlainFrames:
         return replace(self, offsets=self.offsets[as_slice(frames)])
 
     def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:
-        """Return the bytes of the buffer that a box is cut out of."""
+        """Return the bytes of the buffer from which a box is cut."""
         return 0 if whole else min(frame_bytes, BUFFER_BYTES)
 
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
-        """Fill `out` with a box of each frame, neighbours in the file by one read."""
+        """Fill `out` with a box of each frame; frames side by side in the file take one read."""
         line_bytes = frame[1] * out.itemsize
         frame_bytes = frame[0] * line_bytes
         offsets = np.asarray(self.offsets, dtype=np.int64)
@@ -105,7 +105,7 @@ class CodedPages:
     """Pages of one TIFF that must be decoded: compressed, tiled, packed bits."""
 
     path: str
-    offsets: Offsets  # of the pages' directories: no walk along the chain to reach one
+    offsets: Offsets  # of the pages' directories, to reach one without following the chain
     segment_bytes: int  # of the largest strip or tile: its encoded bytes and its pixels, both twice
 
     def take(self, frames: range) -> Self:
@@ -113,7 +113,7 @@ class CodedPages:
         return replace(self, offsets=self.offsets[as_slice(frames)])
 
     def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
-        """Return the bytes of one strip or tile: they are decoded one after the other."""
+        """Return the bytes of one strip or tile: they are decoded one at a time."""
         return self.segment_bytes
 
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
@@ -126,7 +126,7 @@ class CodedPages:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageFiles:
-    """TIFF files of one page each, checked when they are read."""
+    """TIFF files of one page each, which are checked only when read."""
 
     path: str  # the folder
     names: tuple[str, ...]
@@ -136,7 +136,7 @@ class PageFiles:
         return replace(self, names=self.names[as_slice(frames)])
 
     def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
-        """Return the bytes of a page in one strip, encoded and decoded: it may have no other."""
+        """Return the bytes of a page in one strip, encoded and decoded: the worst case."""
         return 3 * frame_bytes
 
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
@@ -153,7 +153,7 @@ class PageFiles:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileMovie:
-    """Consecutive frames of a movie, whole in one file or in one file after another."""
+    """Consecutive frames of a movie in one file, or in one file after another."""
 
     path: str
     frame_shape: tuple[int, int]
@@ -173,14 +173,14 @@ class FileMovie:
         return (1, *self.frame_shape)
 
     def decoding(self, *, whole: bool) -> Decoding:
-        """Return what it takes to decode frames, or to cut a box out of them."""
+        """Return how frames are decoded, and the memory for it, whole or to cut a box out."""
         frame_bytes = prod(self.frame_shape) * self.dtype.itemsize
         each = max(piece.held_bytes(frame_bytes, whole=whole) for piece in self.pieces)
         together = max(1, BUFFER_BYTES // max(1, frame_bytes)) if each <= frame_bytes else 1
         return Decoding(self.unit, each, together)
 
     def narrow(self, start: int, stop: int) -> Self:
-        """Return the frames numbered start to stop, without the places of all others."""
+        """Return a movie that holds only the places of the frames numbered start to stop."""
         parts = self._parts(range(start, stop))
         return replace(
             self,
@@ -195,7 +195,7 @@ class FileMovie:
         Raises
         ------
         SourceReadError
-            If a file cannot be read as it could when it was opened.
+            If a file can no longer be read as when it was opened.
         """
         height, width = self.frame_shape
         lines, places = range(height)[rows], range(width)[columns]
@@ -214,7 +214,7 @@ class FileMovie:
         return box
 
     def _parts(self, frames: range) -> list[tuple[range, Frames]]:
-        """Return the pieces that hold these frames, cut to them, in the frames' order."""
+        """Return the parts of pieces that hold these frames, in the frames' order."""
         starts = list(accumulate(self.counts, initial=self.first))
         low, high = sorted((frames[0], frames[-1]))
         touched = range(bisect_right(starts, low) - 1, bisect_right(starts, high))
@@ -229,14 +229,15 @@ class FileMovie:
 
 
 def open_file(path: Path) -> TiffFile:
-    """Open a TIFF, and no other file that it names."""
-    # The metadata of multi-file sets name other files: they are never followed. A set is opened
-    # by its folder or a glob pattern.
+    """Open a TIFF, and none of the files that its metadata name as parts of a set.
+
+    A set is opened by its folder or a glob pattern.
+    """
     return TiffFile(path, _multifile=False, is_mmstack=False)
 
 
 def movie_shape(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int, int]:
-    """Return shape and axes of an image as (frame, y, x), if it is one movie of gray frames."""
+    """Return the shape of an image as (frame, y, x); refuse all but one movie of gray frames."""
     kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if (n, axis) != (1, "S")]
     names = "".join(axis for _, axis in kept)
     sizes = tuple(int(n) for n, _ in kept)
@@ -253,11 +254,11 @@ def movie_shape(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int, 
 
 
 def _fill(file: FileIO, offset: int, out: NDArray[Any]) -> None:
-    """Read a C-contiguous array from a place in a file."""
+    """Fill a C-contiguous array from a file, beginning at `offset`."""
     file.seek(offset)
     unread = memoryview(out.reshape(-1).view(np.uint8))
     while unread:
-        # one call reads at most 2 GiB on Linux, and less when a signal comes in
+        # One call reads at most 2 GiB on Linux, and less if a signal interrupts it.
         count = file.readinto(unread)
         if not count:
             raise EOFError(f"the file ends at byte {file.seek(0, os.SEEK_END)}")
@@ -269,7 +270,7 @@ def _cut(frames: NDArray[Any], rows: range, columns: range) -> NDArray[Any]:
 
 
 def _decode(page: TiffPage, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
-    """Fill `out` with a box of a page, refusing a page that is not such a frame or is cut short."""
+    """Fill `out` with a box of a page; refuse a page of another shape or dtype, or cut short."""
     shape = movie_shape(Path(page.parent.filename), page.shape, page.axes)
     if shape != (1, *frame) or np.dtype(page.dtype) != out.dtype:
         raise ValueError(
@@ -279,13 +280,13 @@ def _decode(page: TiffPage, out: NDArray[Any], rows: range, columns: range, fram
     size = page.parent.filehandle.size
     end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
     if end > size:
-        # tifffile fills what is missing with zeros
+        # tifffile would fill the missing bytes with zeros
         raise EOFError(f"its pixels reach to byte {end}, the file ends at {size}")
     if page.is_contiguous or page.jpegheader is not None or page.samplesperpixel != 1:
         out[...] = _cut(page.asarray(maxworkers=1).reshape(frame), rows, columns)
         return
-    # Strip by strip, or tile by tile: a large page is never in memory as a whole. Dask's threads
-    # already run side by side: no pool of decoders within one page.
+    # Decode strip by strip or tile by tile, so that a large page is never in memory as a whole. One
+    # thread a page is enough: Dask already reads several blocks at a time.
     for pixels, (_, _, top, left, _), (_, height, width, _) in page.segments(
         maxworkers=1, buffersize=READ_BYTES, _fullsize=False
     ):
@@ -300,9 +301,9 @@ def _decode(page: TiffPage, out: NDArray[Any], rows: range, columns: range, fram
         else:
             rest = pixels[0, lines[0] - top :: rows.step, places[0] - left :: columns.step, 0]
             target[...] = rest[: len(lines), : len(places)]
-        del pixels  # before the next is decoded
+        del pixels  # free it before decoding the next
 
 
 def _places(numbers: range, part: range) -> slice:
-    """Return where a part of a range lies in it."""
+    """Return the slice of a range at which a part of it lies."""
     return slice(numbers.index(part[0]), numbers.index(part[-1]) + 1)

@@ -1,4 +1,4 @@
-"""TIFF in its many layouts: headers read, and the places of one movie's frames found."""
+"""TIFF in its many layouts: read the headers and find the places of a movie's frames."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,16 +17,16 @@ from .frames import CodedPages, FileMovie, Frames, PageFiles, PlainFrames, movie
 from .tiff_pages import follow_on, pages_as_they_are
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
-"""Endings, in lower case, of the files of a folder or glob that are taken as TIFF."""
+"""Endings, in lower case, of the files that count as TIFF in a folder or glob."""
 
 MAX_HEADERS = 2000
-"""Single-page files whose headers are all read when a folder is opened; beyond, the ends are."""
+"""Most single-page files of a folder whose headers are all read when it is opened."""
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_tiff(path: Path) -> bool:
-    """Tell whether a file is to be read as TIFF: by its ending, else by its first bytes."""
+    """Say whether a file is a TIFF, by its ending or its first bytes."""
     if path.suffix.lower() in TIFF_SUFFIXES:
         return True
     with path.open("rb") as file:
@@ -34,12 +34,12 @@ def is_tiff(path: Path) -> bool:
 
 
 def tiff_names(folder: Path, files: Sequence[Path]) -> list[str]:
-    """Return the visible TIFF files as names relative to `folder`: 2 before 10.
+    """Return the visible TIFF files as names relative to `folder`, in natural order (2 before 10).
 
     Raises
     ------
     FileNotFoundError
-        If one is a link to nothing: frames of the movie are missing.
+        If one is a link to nothing, so that frames of the movie are missing.
     """
     names = []
     for file in files:
@@ -63,8 +63,8 @@ def open_tiff(path: Path, *, alone: bool = True) -> FileMovie:
     path : pathlib.Path
         The file.
     alone : bool
-        False for a file of a folder or glob: a single 2-D page is one frame then, and a file of
-        a multi-file OME set stands for its own pages.
+        False for a file of a folder or glob. Then a single 2-D page is one frame, and a file of
+        a multi-file OME set counts with its own pages only.
 
     Raises
     ------
@@ -121,17 +121,17 @@ def open_tiff(path: Path, *, alone: bool = True) -> FileMovie:
 
 
 def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> FileMovie:
-    """Join TIFF files, in this order, to one movie.
+    """Join TIFF files, in this order, into one movie.
 
-    The headers of all files are read, except in a folder of over `MAX_HEADERS` single-page
-    files: there those of the first and the last are, and each page is checked when it is read.
+    This reads the headers of all files, except in a folder of over `MAX_HEADERS` single-page
+    files: there it reads the first and the last, and each page is checked when it is read.
 
     Parameters
     ----------
     label : str
-        The source, for messages.
+        Name of the source in messages.
     folder : pathlib.Path
-        What `names` are relative to.
+        Folder of `names`.
     names : sequence of str
         At least one.
 
@@ -181,14 +181,14 @@ def _parsing(path: Path) -> Iterator[None]:
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        # a damaged header fails in tifffile as struct.error, IndexError, RuntimeError ...
+        # tifffile fails on damaged headers with struct.error, IndexError, RuntimeError ...
         raise ValueError(
             f"{path} cannot be read as TIFF: {one_line(error)}; copy or export the file again"
         ) from error
 
 
 def _chain_is_complete(tif: TiffFile) -> bool:
-    # tifffile ends a chain of pages whose next link leads out of the file without an error
+    # tifffile silently ends a chain of pages whose next link leads out of the file.
     tif.filehandle.seek(cast("int", tif.pages.next_page_offset))
     link = tif.filehandle.read(tif.tiff.offsetsize)
     return len(link) == tif.tiff.offsetsize and not any(link)
@@ -200,7 +200,7 @@ def _check_counts(
     with _parsing(path):
         origin, promised = _promised_frames(tif, series, alone=alone)
     described = frames if promised is None else promised
-    # one page may stand for a whole contiguous movie: ImageJ writes no more above 4 GiB
+    # One page may stand for a whole contiguous movie: ImageJ writes only one above 4 GiB.
     if described != frames or pages not in {1, frames}:
         raise ValueError(
             f"{path} holds {pages} pages, but its {origin} metadata describe {described} frames; "
@@ -209,7 +209,7 @@ def _check_counts(
 
 
 def _promised_frames(tif: TiffFile, series: Any, *, alone: bool) -> tuple[str, int | None]:
-    """Return whose metadata count the frames, and the count where the series ignores it."""
+    """Return whose metadata count the frames, and their count if the series ignores it."""
     if tif.is_ome:
         if series.kind == "ome" or not alone:
             return "OME", None
@@ -247,7 +247,7 @@ def _ome_planes(xml: str) -> int | None:
 def _locate(
     path: str, tif: TiffFile, series: Any, shape: tuple[int, int, int]
 ) -> tuple[Frames, int]:
-    """Return where the frames are, and where in the file the last of their bytes ends."""
+    """Return the frames, and the byte of the file at which the last of them ends."""
     dtype = np.dtype(series.dtype)
     stored = dtype.newbyteorder(tif.byteorder)
     frame_bytes = prod(shape[1:]) * dtype.itemsize

@@ -1,4 +1,4 @@
-"""The pages of one TIFF, each by its own directory: whether all are laid out as the first one."""
+"""The directories of a TIFF's pages: do all pages have the layout of the first?"""
 
 import struct
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile, TiffFileError, TiffPage
 
-# Tags that say how a page's pixels are laid out: sizes, bits, compression, fill order, samples,
+# Tags that describe the layout of a page's pixels: sizes, bits, compression, fill order, samples,
 # rows of a strip, planes, predictor, tiles, sample format.
 _LAYOUT_TAGS = frozenset({256, 257, 258, 259, 266, 277, 278, 284, 317, 322, 323, 339})
 _STRIP_OFFSETS, _BYTE_COUNTS = 273, 279
 
 
 def pages_as_they_are(tif: TiffFile, series: Any) -> tuple[list[Any], bool]:
-    """Return the pages of a series, and whether all are laid out as the first one.
+    """Return the pages of a series, and whether all have the layout of the first one.
 
-    tifffile reads only where the later pages of a series begin, and takes all else from the first:
-    a page that is compressed among others that are not would be read as pixels. Pages that differ
-    are returned as they are themselves.
+    Of later pages tifffile reads only the place, and takes everything else from the first. So it
+    would read one compressed page among plain ones as pixels. We return pages of another layout
+    with their own header.
 
     Raises
     ------
@@ -49,9 +49,9 @@ def pages_as_they_are(tif: TiffFile, series: Any) -> tuple[list[Any], bool]:
 
 
 def follow_on(tif: TiffFile, frames: int, frame_bytes: int) -> bool:
-    """Tell whether the pages are as the first one says: all alike, one run of bytes together."""
+    """Say whether all pages have the first one's layout and follow each other without a gap."""
     if len(tif.pages) != frames:
-        return True  # one page stands for all
+        return True  # one page stands for all frames
     content = np.memmap(tif.filehandle.path, np.uint8, "r")
     first = page = Directory.read(tif, tif.pages.first.offset)
     index = 1
@@ -69,22 +69,22 @@ def follow_on(tif: TiffFile, frames: int, frame_bytes: int) -> bool:
 
 @dataclass(frozen=True)
 class Directory:
-    """What the directory of a page says of its pixels.
+    """The directory of a page: the layout and place of its pixels.
 
     Attributes
     ----------
     offset, link : int
-        Where it is, and where the next one is.
+        File offsets of this directory and of the next one.
     layout : bytes
-        The entries that say how pixels are laid out.
+        The entries that describe the layout of the pixels.
     place : int or None
-        Where the pixels begin, if they are one run of bytes.
+        File offset of the pixels, if they are one run of bytes.
     checked : list of slice
-        Bytes of the directory that two pages laid out alike have in common.
+        Bytes of the directory that are equal for two pages of one layout.
     place_at, link_at : int
-        Where in the directory place and link are.
+        Positions of `place` and `link` in the directory.
     number : dtype
-        Of place and link in the file.
+        Type of `place` and `link` in the file.
     """
 
     offset: int
@@ -98,7 +98,7 @@ class Directory:
 
     @classmethod
     def read(cls, tif: TiffFile, offset: int) -> Self:
-        """Read the directory at a place of the file."""
+        """Read the directory at an offset of the file."""
         tiff, file = tif.tiff, tif.filehandle
         file.seek(offset)
         (count,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
@@ -110,7 +110,7 @@ class Directory:
             entry = entries[start : start + tiff.tagsize]
             code, kind, values, value = struct.unpack(tiff.tagheaderformat, entry)
             at = tiff.tagnosize + start
-            # several byte counts are kept elsewhere, and their place says nothing
+            # Several byte counts are stored elsewhere, and where says nothing about the layout.
             if code in _LAYOUT_TAGS or (code == _BYTE_COUNTS and values == 1):
                 layout += entry
                 checked.append(slice(at, at + tiff.tagsize))
@@ -125,7 +125,7 @@ class Directory:
         return cls(offset, link, layout, place, checked, place_at, link_at, number)
 
     def repeated(self, content: NDArray[np.uint8], most: int, frame_bytes: int) -> int:
-        """Return how many directories like this one follow at equal distances, at once."""
+        """Return how many directories like this one follow at equal distances, up to `most`."""
         step, size = self.link - self.offset, self.link_at + self.number.itemsize
         most = min(most, (len(content) - self.offset - size) // step) if step > 0 else 0
         if most < 1:
@@ -143,6 +143,6 @@ class Directory:
 
         if self.place is not None:
             good &= column(self.place_at) == self.place + numbers * frame_bytes
-        # where the chain leads on, there is the next one
+        # Each directory must link to the next one.
         good[1:] &= column(self.link_at)[:-1] == self.link + numbers[:-1] * step
         return most if good.all() else int(np.argmin(good))

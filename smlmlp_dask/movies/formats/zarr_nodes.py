@@ -1,4 +1,4 @@
-"""Zarr as folders: arrays, groups, and the files of both."""
+"""Zarr arrays and groups as folders, and their files."""
 
 import json
 import os
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
-# Metadata and chunks as they are named: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
+# Names of metadata and chunks: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
 _FILES = re.compile(r"zarr\.json|\.zarray|\.zgroup|\.zattrs|\.zmetadata|c|(c\.)?\d+(\.\d+)*")
 
 
 def is_node(folder: Path) -> bool:
-    """Tell whether a folder is a Zarr array or group."""
+    """Say whether a folder is a Zarr array or group."""
     return any((folder / name).is_file() for name in _ZARR_METADATA)
 
 
 def stored_files(store: Path) -> Iterator[Path]:
-    """Find the metadata and chunks of all arrays in a store; links to nothing are no chunks."""
+    """Find the metadata and chunks of all arrays in a store; skip links to nothing."""
     folders = [store]
     while folders:
         folder = folders.pop()
@@ -31,13 +31,13 @@ def stored_files(store: Path) -> Iterator[Path]:
 
 
 def _leads_back(link: Path, store: Path) -> bool:
-    """Tell whether a link leads to a folder above itself."""
+    """Say whether a link leads to a folder above itself."""
     above = [folder for folder in link.parents if folder.is_relative_to(store)]
     return link.resolve() in {folder.resolve() for folder in above}
 
 
 def is_array(node: Path) -> bool:
-    """Tell whether a folder is a Zarr array; one with damaged metadata fails when opened."""
+    """Say whether a folder is a Zarr array; with damaged metadata, opening it fails later."""
     document = node / "zarr.json"
     if not document.is_file():
         return (node / ".zarray").is_file()
@@ -54,7 +54,7 @@ def store_of(path: Path) -> Path | None:
 
 
 def arrays_in(folder: Path) -> Iterator[Path]:
-    """Find the arrays below a group, also in groups that have no metadata of their own."""
+    """Find the arrays below a group, even in groups without metadata."""
     for child in sorted(folder.iterdir()):
         if not child.is_dir():
             continue

@@ -25,7 +25,7 @@ from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 from .zarr_nodes import arrays_in, is_array, is_node
 
 FUSED_PIPELINE = "FusedCodecPipeline"
-"""Of zarr 3.4 and later: decodes the chunks of a read without a coroutine for each."""
+"""Codec pipeline of zarr 3.4 and later: it decodes chunks without a coroutine for each."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +35,7 @@ class ZarrMovie:
     path: str
     array: zarr.Array[Any]
     axes: tuple[int, int, int]  # of frame, y, x; all others are 1 long
-    store: str = ""  # of backgrounds, if it is of one: there a missing chunk is an error
+    store: str = ""  # the store of backgrounds that it belongs to: a missing chunk is an error then
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -50,13 +50,13 @@ class ZarrMovie:
 
     @property
     def unit(self) -> tuple[int, int, int]:
-        """Shape of a chunk: within a shard, too, each is decoded for itself."""
+        """Shape of a chunk. A shard's chunks are decoded one by one, too."""
         return self._along(self.array.chunks)
 
     def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is decoded whole
-        """Return what it takes to decode a chunk, its encoded bytes and copies of codecs included.
+        """Return how chunks are decoded, and the memory for it: encoded bytes, copies of codecs.
 
-        A shard's chunks are put together once more, and so are those that filters go through.
+        Shards and filters take one more copy of each chunk.
         """
         decoding = Decoding.stored(self.unit, self.dtype.itemsize * prod(self.unit))
         if self.array.shards or self.array.filters:
@@ -69,7 +69,7 @@ class ZarrMovie:
         return (frame, y, x)
 
     def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
-        """Return itself: the place of a chunk follows from its number."""
+        """Return itself: it holds no list of places."""
         return self
 
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
@@ -91,7 +91,7 @@ class ZarrMovie:
         return pixels
 
     def _read(self, out: NDArray[Any], *box: range) -> None:
-        """Read a few units at a time: Zarr holds all that it decodes for one selection."""
+        """Read a few units at a time: Zarr keeps everything it decodes for one selection."""
         if not out.size:
             return
         whole = [slice(part[0], part[-1] + 1) for part in box]
@@ -99,7 +99,7 @@ class ZarrMovie:
             parts = [
                 within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)
             ]
-            if not all(parts):  # between two frames
+            if not all(parts):  # no selected frame lies in this group
                 continue
             selection: list[int | slice] = [0] * self.array.ndim
             for axis, part in zip(self.axes, parts, strict=True):
@@ -120,8 +120,8 @@ class ZarrMovie:
                 raise FileNotFoundError(f"chunk {key} is missing")
 
     def _diagnosis(self, frames: range, rows: slice, columns: slice, error: Exception) -> str:
-        """Read the box again, chunk by chunk, to name the one that fails."""
-        stored = self._along(self.array.shards or self.array.chunks)  # what is a file
+        """Read the box again, chunk by chunk, to find and name the one that fails."""
+        stored = self._along(self.array.shards or self.array.chunks)  # pixels of one file
         box = (slice(min(frames), max(frames) + 1), rows, columns)
         what, reason = named(frames), error
         for place in product(*touched(box, stored)):
@@ -152,7 +152,7 @@ class ZarrMovie:
             return f"{self.path} is gone: check that the disk that holds it is mounted"
         missing = isinstance(reason, FileNotFoundError)
         if not found or (isinstance(reason, OSError) and not missing):
-            # The bytes may be as they should be.
+            # The bytes may be undamaged.
             return (
                 f"{what} of {self.path} cannot be read: {one_line(reason)}; check the disk, and "
                 "try again"
@@ -162,12 +162,12 @@ class ZarrMovie:
 
 
 def repair_command(store: str | os.PathLike[str]) -> str:
-    """Return what mends a store of backgrounds, as it is typed."""
+    """Return the command that repairs a store of backgrounds, ready to be typed."""
     return f"smlmlp-dask verify --repair {shlex.quote(os.fspath(store))}"
 
 
 def open_stored(path: Path, store: Path) -> ZarrMovie:
-    """Open an array (frame, y, x) of a store of backgrounds: none of its chunks may be missing."""
+    """Open an array (frame, y, x) of a store of backgrounds; a missing chunk is an error."""
     return ZarrMovie(path=str(path), array=_zarr_array(path), axes=(0, 1, 2), store=str(store))
 
 
@@ -197,7 +197,7 @@ def open_zarr(path: Path) -> ZarrMovie:
 
 
 def arrays_hint(store: Path) -> str:
-    """Return what an error message says of the arrays that a store does have."""
+    """Return the part of an error message that lists the arrays of a store."""
     if is_array(store):
         return f"pass {store}, which is one array"
     shapes = {found: _zarr_array(found).shape for found in arrays_in(store)}
@@ -219,7 +219,7 @@ def _parsing(path: Path) -> Iterator[None]:
             raise ValueError(
                 f"{path} cannot be read: {one_line(error)} Copy it to an array with one chunk shape"
             ) from error
-        # damaged metadata fail in zarr as KeyError, TypeError, its own NodeNotFoundError ...
+        # zarr fails on damaged metadata with KeyError, TypeError, its own NodeNotFoundError ...
         raise ValueError(
             f"{path} has damaged Zarr metadata: {one_line(error)}; restore it from a copy"
         ) from error
@@ -235,9 +235,9 @@ def _zarr_array(path: Path) -> zarr.Array[Any]:
 
 
 def _ome_image(group: Path) -> tuple[str, list[str]] | None:
-    """Return path and axes of the full resolution where a group is an OME-Zarr image.
+    """Return path and axes of the full resolution if a group is an OME-Zarr image, else None.
 
-    Only these two fields are looked at: a validator would refuse movies that can be read.
+    It looks only at these two fields: a validator would refuse movies that we can read.
     """
     with _parsing(group):
         multiscales = _multiscales(group)
@@ -266,7 +266,7 @@ def _ome_image(group: Path) -> tuple[str, list[str]] | None:
 
 
 def _axes_in_image(path: Path) -> list[str] | None:
-    """Return the axes of the OME-Zarr image that lists an array, at whatever resolution, if any."""
+    """Return the axes of the OME-Zarr image that lists an array at any resolution, or None."""
     path = path.resolve()
     for group in filter(is_node, path.parents):
         try:
@@ -275,12 +275,12 @@ def _axes_in_image(path: Path) -> list[str] | None:
                     if (group / dataset["path"]).resolve() == path:
                         return _axis_names(multiscale)
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
-            continue  # damaged metadata above say nothing of an array that can be read
+            continue  # damaged metadata above do not matter for an array that can be read
     return None
 
 
 def _multiscales(group: Path) -> Any:
-    """Return what an OME-Zarr image says of its resolutions; None for another group."""
+    """Return the multiscales metadata of an OME-Zarr image; None for another group."""
     store = LocalStore(group, read_only=True)
     attributes = zarr.open_group(store, mode="r", use_consolidated=False).attrs.asdict()
     image: Any = attributes.get("ome", attributes)
@@ -294,7 +294,7 @@ def _axis_names(multiscale: Any) -> list[str]:
 
 
 def _lies_inside(path: Path, folder: Path) -> bool:
-    """Tell whether a path stays in a folder when all links are followed."""
+    """Say whether a path stays in a folder when all links are followed."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (ValueError, OSError, RuntimeError):  # a null byte, a name too long, a loop of links
@@ -302,21 +302,21 @@ def _lies_inside(path: Path, folder: Path) -> bool:
 
 
 _AXES = ("t", "c", "z", "y", "x")
-# What others call them.
+# Other names of the axes, as other programs write them.
 _CALLED = dict.fromkeys(("time", "frame", "frames"), "t")
 _CALLED |= dict.fromkeys(("row", "rows", "height"), "y")
 _CALLED |= dict.fromkeys(("col", "cols", "column", "columns", "width"), "x")
 
 
 def _dimension_names(array: zarr.Array[Any]) -> list[str] | None:
-    # format 2 has none of its own: xarray's convention
+    # Zarr format 2 has no dimension names; xarray keeps them in an attribute.
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     if not isinstance(names, Sequence) or isinstance(names, str) or not any(names):
         return None
     called = [_CALLED.get(str(name).lower(), str(name).lower()) for name in names]
     if array.ndim != 3:
         return called
-    # names that say nothing, such as dim_0, are taken in their order
+    # Take unknown names, such as dim_0, in the order t, y, x.
     return [name if name in _AXES else due for name, due in zip(called, "tyx", strict=True)]
 
 
@@ -347,10 +347,10 @@ def _axes(path: Path, shape: tuple[int, ...], names: Sequence[str] | None) -> tu
 
 
 def bulk_codecs() -> AbstractContextManager[Any]:
-    """Let arrays that are opened in the ``with`` block use zarr's faster codec pipeline.
+    """Let arrays opened in the ``with`` block use zarr's faster codec pipeline, if it has one.
 
-    On 2 cores, tiled chunks were read 1.3 times as fast. Arrays keep the pipeline they were opened
-    with, so that the setting need not last.
+    On 2 cores, it read tiled chunks 1.3 times as fast. Arrays keep the pipeline they were opened
+    with, so the setting may end with the block.
     """
     if not hasattr(zarr.core.codec_pipeline, FUSED_PIPELINE):
         return nullcontext()
