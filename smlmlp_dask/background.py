@@ -16,7 +16,7 @@ from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_c
 from .lazy import arrays
 
 BATCH_BYTES = 2**29
-"""Float32 bytes of backgrounds that the caller's own process holds before it writes them."""
+"""Most float32 bytes of backgrounds that the caller's process holds before it writes them."""
 
 Info: TypeAlias = dict[str, list[Any]]
 
@@ -35,38 +35,38 @@ def bkgd_spatial_mean(
     """Estimate the local mean background of each channel, lazily.
 
     Each frame is cast to float32 and correlated with a Gaussian along y, then along x; edges
-    repeat the nearest pixel. The Gaussian's sigma is half the radius, it is integrated over each
-    pixel and cut off at 2.5758 sigma: see `gaussian_kernel`. Only the kernels and their norms are
-    computed by the call, unless `bkgds` asks for the backgrounds.
+    repeat the nearest pixel. The Gaussian's sigma is half the radius; it is integrated over each
+    pixel and cut off at 2.5758 sigma (see `gaussian_kernel`). The call computes only the kernels
+    and their norms, unless `bkgds` asks for the backgrounds.
 
     Parameters
     ----------
     channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
         One stack per channel, shape (frame, y, x), any real integer or floating dtype; channels
-        may differ in all three sizes. Arrays in memory are viewed, not copied: leave them as they
-        are until the backgrounds have been computed.
+        may differ in all three sizes. Arrays in memory are viewed, not copied: do not change them
+        until the backgrounds have been computed.
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
-        Averaging radius in pixels: one for everything; (ry, rx) for all channels, also when there
+        Averaging radius in pixels: one for everything; (ry, rx) for all channels, even if there
         are exactly two; or one (ry, rx) per channel. Greater than 0, at most 10 000. None is the
         default.
     bkgds : sequence of numpy.ndarray, cupy.ndarray or zarr.Array, optional
         Preallocated outputs, one per channel: float32, the channel's y and x, at least as many
         frames. Background i is written into ``bkgds[i][:len(channels[i])]`` before the call
-        returns; what lies beyond is left alone. Zarr targets are written in whole chunks (shards).
-        See Notes for what an error leaves behind.
+        returns; frames beyond stay as they are. Zarr targets are written in whole chunks (shards).
+        Notes say what an error leaves behind.
     noise_corrections : sequence of float, optional
         Factors so far, one per channel, finite and at least 0; float32 ones by default. A list or
-        floating array is updated in place and returned itself, a tuple gives a new list.
+        floating array is updated in place and returned; a tuple gives a new list.
     cuda : bool, default False
         Move each block to the GPU, in the channel's dtype, and filter it there with CuPy; the
-        backgrounds are CuPy-backed dask arrays. Channels with CuPy chunks stay on the device that
-        holds them; others go to the one that is current where Dask runs, the first unless
-        `dask_cuda` gives each worker its own. A block goes in parts where the device's memory is
-        short. `parallel` is ignored.
+        backgrounds are CuPy-backed dask arrays. Channels with CuPy chunks stay on their device.
+        Others go to the current device of the process where Dask runs: the first, unless
+        `dask_cuda` gives each worker its own. If the device's memory is short, a block goes in
+        parts. `parallel` is ignored.
     parallel : bool, int or None, default False
         Threads over which each block splits its frames, on top of the blocks that Dask runs side
-        by side: n; True or -1 for as many as the worker has; False, 0 or None for one. The results
-        are the same bits.
+        by side: n; True or -1 for as many as the worker has; False, 0 or None for one. The bits
+        of the results stay the same.
     engine : {"auto", "fused", "dask-image"}, default "auto"
         "fused" is one compiled pass per block of NumPy; "dask-image" runs both passes through
         `dask_image.ndfilters.correlate`, for NumPy and CuPy; "auto" is "fused" for NumPy chunks
@@ -77,9 +77,9 @@ def bkgd_spatial_mean(
     bkgds : list of dask.array.Array, numpy.ndarray or cupy.ndarray
         One float32 background per channel, of the channel's shape: lazy dask arrays. Stacks of
         whole frames keep their chunks; stacks tiled in y and x come out as whole frames, unless
-        those would take over 1 GiB to put together. With `bkgds`: for a NumPy or CuPy target the
-        target itself, or a view of its first frames where it has more than the channel; for a Zarr
-        target a dask array that reads those frames.
+        merging the tiles would take over 1 GiB. With `bkgds`: a NumPy or CuPy target itself, or a
+        view of its first frames if it is longer than the channel; for a Zarr target, a dask array
+        that reads those frames.
     noise_corrections : sequence of float
         Each entry multiplied by ``noise_correction(sigma_y, sigma_x)``.
     info : dict
@@ -91,28 +91,28 @@ def bkgd_spatial_mean(
     Raises
     ------
     ValueError
-        If an argument has a wrong form, shape, length or value; nothing has changed then.
+        If an argument has a wrong form, shape, length or value. Nothing has changed then.
     TypeError
-        If a channel is no array, or its dtype is not real.
+        If a channel is not an array, or its dtype is not real.
     FileNotFoundError
         If the folder of a Zarr array is gone.
     RuntimeError
-        If ``cuda=True`` and there is no usable CuPy or device.
+        If ``cuda=True`` without a usable CuPy or device.
 
     Warns
     -----
     UserWarning
-        If two channels get a *list* of two radii: they are taken as (ry, rx) for both channels, as
-        a tuple is, but may have been meant as one radius per channel.
+        If two channels get a *list* of two radii: it is taken as (ry, rx) for both channels, like
+        a tuple, but the caller may have meant one radius per channel.
 
     Notes
     -----
-    After an error `noise_corrections` is as it was, and so are the targets if all of them together
-    take at most 512 MiB: they are filled once all backgrounds are computed. Larger ones cannot be
-    held back. The first and last frame of every background are computed beforehand; a block in
-    between that cannot be read, or a disk that fills up, leaves targets partly filled.
+    An error leaves `noise_corrections` as it was, and also targets of at most 512 MiB together:
+    they are filled once all backgrounds are computed. Larger ones are filled block by block, after
+    a trial of the first and last frame of every background; a block in between that cannot be
+    read, or a full disk, leaves them partly filled.
 
-    Under `smlmlp.block()` the function takes `config` and `locs` as the reference's does.
+    Under `smlmlp.block()` the function takes `config` and `locs`, as the reference's does.
 
     The estimate, the noise factor and all names are those of `smlmlp.bkgd_spatial_mean` 0.1.20.
     The background differs from the reference's by at most 1e-6 (4e-6 for radii over 20 px) of the
@@ -165,7 +165,7 @@ def bkgd_spatial_mean(
         for stack, mean in zip(stacks, means, strict=True)
     ]
     if targets is not None:
-        # A sequence that cannot store the factors says so now, before a target is written.
+        # Store the factors on trial: a sequence that cannot hold them fails before we write.
         parameters.replace(corrections, parameters.replace(corrections, factors))
         backgrounds = _write(backgrounds, targets)
     parameters.replace(corrections, factors)
@@ -195,7 +195,7 @@ def filter_stack(
     threads : int
         Threads for the frames of one block; 0 for as many as the worker has.
     cuda : bool, default False
-        Filter NumPy chunks on the device, too; CuPy chunks always are.
+        Filter NumPy chunks on the device, too, as CuPy chunks always are.
     """
     planned = blocks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     if planned != stack.chunks:
@@ -211,7 +211,7 @@ def filter_stack(
 
 
 def _merge_tiles(stack: da.Array) -> da.Array:
-    """Put whole frames together; `rechunk` would build one task per tile at once."""
+    """Merge tiles into whole frames, lazily; `rechunk` would build one task per tile at once."""
     merged: da.Array = da.blockwise(
         _identity,
         "tyx",
@@ -236,10 +236,10 @@ def _map_blocks(
     meta: Any,
     **options: Any,
 ) -> da.Array:
-    """Filter block by block, with the neighbours' pixels around those that are no whole frames."""
+    """Filter block by block; tiles get a halo of their neighbours' pixels."""
     kernel_y, kernel_x = kernels
     tiled = len(stack.chunks[1]) > 1 or len(stack.chunks[2]) > 1
-    # At the movie's edges there is no halo, and the filter repeats the nearest pixel.
+    # Tiles at the movie's edges get no halo there: the filter repeats the nearest pixel.
     correlated: da.Array = da.map_overlap(
         filter_block,
         stack,
@@ -254,7 +254,7 @@ def _map_blocks(
 
 
 def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]:
-    """Fill the targets and return their first frames: Zarr targets lazily, others themselves."""
+    """Fill the targets and return their frames: of Zarr targets lazily, else the arrays."""
     results = [
         background if arrays.is_cupy(target) else device.stack_to_host(background)
         for background, target in zip(backgrounds, targets, strict=True)
@@ -263,7 +263,7 @@ def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]
         for target, batch in zip(targets, da.compute(*results), strict=True):
             _put(target, 0, batch)
     else:
-        # What cannot be read at all says so now, before a target is written.
+        # Read and filter both ends on trial: an unreadable source fails before we write.
         da.compute([(result[:1], result[-1:]) for result in results])
         _write_large(results, targets)
     return [
@@ -275,14 +275,15 @@ def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]
 
 
 def _write_large(results: Sequence[da.Array], targets: Sequence[Any]) -> None:
-    """Fill targets that are too large to be held: by the workers, or batch by batch."""
+    """Fill targets too large for this process to hold: by the workers, or batch by batch."""
     stored: list[tuple[da.Array, Any]] = []
     for result, target in zip(results, targets, strict=True):
         if isinstance(target, zarr.Array):
-            # No two tasks may write one chunk: dask would corrupt it silently (dask#12583).
+            # No two tasks may write one chunk: Dask corrupts it silently (dask#12583). The rechunk
+            # can go once Dask refuses or locks such writes.
             unit = target.shards or target.chunks
             result = result.rechunk(blocks.write_chunks(result.shape, unit))
-            if arrays.seen_by_workers(target):
+            if arrays.is_shared(target):
                 stored.append((result, target))
                 continue
         start = 0
@@ -296,7 +297,7 @@ def _write_large(results: Sequence[da.Array], targets: Sequence[Any]) -> None:
 
 
 def _put(target: Any, start: int, batch: Any) -> None:
-    """Write frames from `start` on, in this process."""
+    """Write frames, beginning at `start`, in this process."""
     frames = slice(start, start + len(batch))
     if arrays.is_cupy(target):
         with device.working_on(target):

@@ -1,4 +1,4 @@
-"""Where blocks begin and end: arithmetic on plain integers, without Dask, Zarr or data."""
+"""Block plans: arithmetic on plain integers, without Dask, Zarr or data."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,21 +16,21 @@ Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 BLOCK_BYTES = 16 * 2**20
 """Float32 bytes of one block of background.
 
-Larger fresh arrays are handed out by the C library as new pages, which cost the filter 20-30 % to
-fault in; far smaller blocks pay for scheduling instead.
+For arrays over 32 MB the C library takes new pages from the system, and faulting them in cost the
+filter 20-30 % of its speed. Far smaller blocks cost scheduling time instead.
 """
 
 SMALLEST_BYTES = 2**18
-"""Float32 bytes under which chunks are too many files rather than handy ones."""
+"""Float32 bytes of the smallest chunks we choose: smaller ones would make too many files."""
 
 SLAB_BYTES = 2**30
-"""Most bytes of a tiled stack that may be held at once to put whole frames together."""
+"""Most bytes of a tiled stack held at once to merge its tiles into whole frames."""
 
 CODEC_BYTES = 2**31 - 17
-"""Most bytes that Blosc takes at once: a chunk of the output has no more."""
+"""Most bytes of a chunk of the output: Blosc takes no more at once."""
 
 MERGED_BYTES = 2**27
-"""Float32 bytes of put-together frames above which they are cut into smaller blocks again."""
+"""Most float32 bytes of one block of frames merged from tiles."""
 
 
 def frames_per_block(frame_pixels: int, unit: int = 1, block_bytes: int = BLOCK_BYTES) -> int:
@@ -41,7 +41,7 @@ def frames_per_block(frame_pixels: int, unit: int = 1, block_bytes: int = BLOCK_
     frame_pixels : int
         Pixels of one frame.
     unit : int
-        Frames that are stored together; a block holds at least one such unit.
+        Frames stored together; a block holds at least one such unit.
     block_bytes : int
         Float32 bytes that the block should not exceed.
     """
@@ -60,10 +60,10 @@ def split(length: int, step: int) -> tuple[int, ...]:
 def whole_frame_chunks(
     chunks: Chunks, itemsize: int, *, slab_bytes: int = SLAB_BYTES, block_bytes: int = MERGED_BYTES
 ) -> Chunks:
-    """Return the chunks in which a stack should be filtered.
+    """Return the chunks in which to filter a stack.
 
-    Whole frames need no neighbours, so a stack that is tiled in y and x is put together first:
-    each slab (all tiles of one run of frames) is read once and cut into blocks of whole frames.
+    Whole frames need no neighbours, so the tiles of a stack are merged first: each slab (all tiles
+    of one run of frames) is read once and cut into blocks of whole frames.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ def whole_frame_chunks(
     slab_bytes : int
         Most bytes that one slab may take.
     block_bytes : int
-        Float32 bytes that one block of put-together frames should not exceed.
+        Float32 bytes that one block of merged frames should not exceed.
 
     Returns
     -------
     tuple of tuple of int
-        `chunks` itself where frames are whole already, or where a slab would exceed `slab_bytes`
-        (then tiles have to be filtered with a halo); otherwise whole frames, no block of which
-        crosses from one run of frames to the next.
+        `chunks` itself if frames are whole already, or if a slab would exceed `slab_bytes` (then
+        tiles must be filtered with a halo). Otherwise blocks of whole frames, each within one run
+        of frames.
     """
     frames, rows, columns = chunks
     if len(rows) == 1 and len(columns) == 1:
@@ -102,9 +102,9 @@ def write_chunks(
     Parameters
     ----------
     shape : sequence of int
-        The shape to be written, (frame, y, x), starting at the target's origin.
+        The shape to write, (frame, y, x), starting at the target's origin.
     unit : sequence of int
-        The target's write unit along each axis: its shard, or its chunk where it has no shards.
+        The target's write unit along each axis: its shard, or its chunk if it has no shards.
     block_bytes : int
         Float32 bytes that a block should not exceed, unless a single unit does.
 
@@ -126,7 +126,7 @@ def write_chunks(
 
 
 def join(runs: Sequence[int], most: int) -> Iterator[int]:
-    """Join neighbouring runs as long as their sum stays at or under `most`."""
+    """Join neighbouring runs to sums of at most `most`; a longer run stays alone."""
     joined = 0
     for run in runs:
         if joined and joined + run > most:
@@ -142,16 +142,16 @@ Box: TypeAlias = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Block:
-    """One task's share of a job.
+    """A part of a stack that is read, filtered and written together.
 
     Attributes
     ----------
     number : int
         Its place in the order of `BlockPlan.blocks`.
     read : Box
-        What is read from the source: `inner` and, where frames are tiled, a halo around it.
+        The part of the source to read: `inner` and, for tiled frames, a halo around it.
     inner : Box
-        What is computed and written: whole chunks of the output.
+        The part of the output to compute and write: whole chunks.
     """
 
     number: int
@@ -160,7 +160,7 @@ class Block:
 
     @property
     def own(self) -> Box:
-        """Where `inner` lies in what is read."""
+        """Position of `inner` within `read`."""
         frames, rows, columns = (
             slice(inner.start - read.start, inner.stop - read.start)
             for inner, read in zip(self.inner, self.read, strict=True)
@@ -179,7 +179,7 @@ class BlockPlan:
     itemsize : int
         Bytes of one source pixel.
     unit : tuple of int
-        What the source stores, and therefore decodes, together.
+        Shape that the source stores, and therefore decodes, together.
     chunks : tuple of int
         Chunk shape of the output.
     block : tuple of int
@@ -187,9 +187,9 @@ class BlockPlan:
     halo : tuple of int
         Pixels (y, x) that a block of tiled frames reads beyond its own.
     origin : tuple of int
-        Where in a unit of the source the channel begins, on each axis.
+        Position within a unit of the source where the channel begins, on each axis.
     decoding : Decoding or None
-        What it takes to decode units; by default, that of `unit`.
+        How units are decoded, and the memory for it; by default as `unit` says.
     """
 
     shape: tuple[int, int, int]
@@ -208,16 +208,16 @@ class BlockPlan:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that one task holds at most: the sum of `held`."""
+        """Most bytes that one task holds: the sum of `held`."""
         return sum(self.held.values())
 
     @property
     def held(self) -> dict[str, int]:
-        """What one task holds, in bytes.
+        """Bytes that one task holds, by purpose.
 
-        The frames it read; the storage units that are decoded at a time, with their encoded bytes;
-        the filtered frames of one chunk, halo included, and a copy of them where a chunk is no
-        whole array; and that chunk as the codec makes it, twice, since it is cut to its length.
+        The frames it read; the storage units decoded at a time, with their encoded bytes; the
+        filtered frames of one chunk, with halo; and that chunk encoded, twice, since the codec's
+        buffer is cut to length. A chunk that is cut out or filled up is copied, too.
         """
         read = self._read_shape
         decoding = self.decoding or Decoding.stored(self.unit, self.itemsize * prod(self.unit))
@@ -227,7 +227,7 @@ class BlockPlan:
         if tuple(self.chunks[1:]) != tuple(self.shape[1:]):
             encoding += chunk  # cut out of its halo
         elif rest := self.shape[0] % self.chunks[0]:
-            # the last chunk of a channel is filled up; what it is filled with takes no room encoded
+            # The last chunk of a channel is filled up; the filling takes no room once encoded.
             encoding = max(encoding, chunk + 3 * rest * (chunk // self.chunks[0]) - filtered)
         return {
             "frames read": self.itemsize * prod(read),
@@ -238,7 +238,7 @@ class BlockPlan:
 
     @property
     def read_amplification(self) -> float:
-        """How many times a pixel of the source is decoded, on average; 1 is once."""
+        """How many times a pixel of the source is decoded, on average."""
         decoded = needed = 1
         for axis, (length, unit, start) in enumerate(
             zip(self.shape, self.unit, self.origin, strict=True)
@@ -261,7 +261,7 @@ class BlockPlan:
         return frames, rows, columns
 
     def chunks_of(self, block: Block) -> list[tuple[int, int, int]]:
-        """Return the places, in the output's chunk grid, of the chunks that a block writes."""
+        """Return the places in the output's chunk grid that a block writes."""
         frames, rows, columns = (
             range(part.start // size, -(-part.stop // size))
             for part, size in zip(block.inner, self.chunks, strict=True)
@@ -269,13 +269,13 @@ class BlockPlan:
         return list(product(frames, rows, columns))
 
     def blocks(self) -> Iterator[Block]:
-        """Go through the blocks in the order of the stack's frames."""
+        """Yield the blocks in the order of the stack's frames."""
         starts = (range(0, n, b) for n, b in zip(self.shape, self.block, strict=True))
         for number, corner in enumerate(product(*starts)):
             yield self._block_at(number, corner)
 
     def nth_block(self, number: int) -> Block:
-        """Return the block of this number, without going through those before it."""
+        """Return the block of this number, without a loop over the others."""
         rest, corner = number, []
         for length, block in zip(self.shape[:0:-1], self.block[:0:-1], strict=True):
             rest, place = divmod(rest, -(-length // block))
@@ -304,10 +304,10 @@ def plan_blocks(
 ) -> BlockPlan:
     """Choose blocks that decode each storage unit once and write whole chunks.
 
-    Blocks are runs of whole frames, which need no neighbours. Only where a unit's frames do not
-    fit `slab_bytes`, and the source is tiled, or where a chunk of one frame is more than a codec
-    takes, frames are tiled too, with a halo. What does not fit `memory_bytes` then is cut to fewer
-    frames than are stored together, which are decoded several times.
+    Blocks are runs of whole frames, which need no neighbours. Frames are tiled, with a halo, only
+    if the source is tiled and a unit's frames exceed `slab_bytes`, or if a chunk of one frame is
+    too large for the codec. A block that still exceeds `memory_bytes` gets fewer frames than one
+    storage unit has; such units are decoded several times.
 
     Parameters
     ----------
@@ -316,17 +316,17 @@ def plan_blocks(
     itemsize : int
         Bytes of one source pixel.
     unit : tuple of int
-        What the source stores together, (frame, y, x): its chunk or shard; one frame of a TIFF.
+        Shape that the source stores together, (frame, y, x): its chunk; one frame of a TIFF.
     halo : tuple of int
         Reach of the kernels along (y, x), in pixels.
     origin : tuple of int
-        Where in a unit of the source the channel begins, on each axis.
+        Position within a unit of the source where the channel begins, on each axis.
     decoding : Decoding, optional
-        What it takes to decode units; by default, that of `unit`.
+        How units are decoded, and the memory for it; by default as `unit` says.
     memory_bytes : int
-        What one block may hold. Where no block fits, the plan is that of the smallest ones.
+        Most bytes that one block may hold. If no block fits, the plan has the smallest ones.
     slab_bytes : int
-        What a block should hold, the encoded bytes not counted.
+        Bytes that a block should not exceed, its encoded bytes not counted.
     block_bytes : int
         Float32 bytes that a chunk of the output should not exceed.
     """
@@ -339,7 +339,7 @@ def plan_blocks(
         fitting = max(1, block_bytes // (4 * prod(tile)))
         chunk = step if step <= fitting else largest_divisor(step, fitting)
         if 4 * chunk * prod(tile) < min(SMALLEST_BYTES, block_bytes // 4):
-            chunk = step  # it has no better divisor: large chunks rather than tiny ones
+            chunk = step  # no good divisor: prefer large chunks to tiny ones
         if 4 * chunk * prod(tile) > CODEC_BYTES:
             chunk = largest_divisor(step, CODEC_BYTES // (4 * prod(tile)))
         return BlockPlan(
@@ -372,14 +372,14 @@ def _block_bytes(plan: BlockPlan) -> int:
 
 
 def _without_encoded(plan: BlockPlan) -> int:
-    """Return what a block holds but for encoded units: stores were always cut by that."""
+    """Return a block's bytes without encoded units: changing this would change stores' chunks."""
     read = plan._read_shape
     decoded = prod(min(u, r) for u, r in zip(plan.unit, read, strict=True))
     return plan.itemsize * (prod(read) + decoded) + 3 * 4 * prod(plan.chunks)
 
 
 def interleave(plans: Sequence[BlockPlan]) -> Iterator[tuple[int, Block]]:
-    """Go through the blocks of several channels so that all of them advance together."""
+    """Yield the blocks of several channels so that all channels advance together."""
 
     def numbered(channel: int, plan: BlockPlan) -> Iterator[tuple[float, int, Block]]:
         for block in plan.blocks():

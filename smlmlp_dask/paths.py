@@ -1,4 +1,4 @@
-"""Paths as callers spell them: local, absolute, and never a URL."""
+"""Paths as callers write them: made absolute; URLs are refused."""
 
 import os
 import re
@@ -14,28 +14,28 @@ _SUFFIXES = """
 .yml .xml .html .zip .tar .tgz .gz .bz2 .xz .7z
 """
 FILE_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Endings, in lower case, that name a file: a store of that name would be taken for one."""
+"""Endings, in lower case, of files: users would mistake a store of such a name for a file."""
 
-# Two letters at least, so that the drive C:/ is none; pathlib turns :// into :/.
+# At least two letters, to let the drive C:/ pass; one slash, as pathlib turns :// into :/.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+:(?:/|$)")
 
 
 def local_path(value: Any, name: str = "path") -> Path:
-    """Return a path with ``~`` written out, as relative as it was.
+    """Return a path with ``~`` expanded; a relative path stays relative.
 
     Parameters
     ----------
     value : str or os.PathLike
-        What the caller passed.
+        The caller's argument.
     name : str
-        What it is, for messages.
+        Its name in messages.
 
     Raises
     ------
     TypeError
         If it is not a path.
     ValueError
-        If it looks like a URL, or there is no such home folder.
+        If it looks like a URL, or its home folder does not exist.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(
@@ -64,27 +64,25 @@ def local_path(value: Any, name: str = "path") -> Path:
 
 
 def absolute_path(value: Any, name: str = "path") -> Path:
-    """Return a path that means the same file after a change of folder, and in other processes.
+    """Return a path that names the same file from any folder and in other processes.
 
-    Each ``..`` is followed where the system would follow it, and links stay links otherwise.
-    ``os.path.abspath`` would take ``link/../movie.tif`` for a file beside the link.
-    Parameters and errors are those of `local_path`.
+    It resolves ``..`` as the system does and keeps other links. ``os.path.abspath`` would take
+    ``link/../movie.tif`` for a file beside the link. Parameters and errors are `local_path`'s.
     """
     path = local_path(value, name).absolute()
     plain = Path(path.anchor)
     for part in path.parts[1:]:
         if part != ".." or not os.path.isdir(plain):  # noqa: PTH112 - it never raises
-            plain /= part  # also a .. behind a pattern, or behind nothing: it stays as it is
+            plain /= part  # keeps a .. after a pattern or a missing folder, too
         else:
             plain = (plain.resolve() if plain.is_symlink() else plain).parent
     return plain
 
 
 def store_path(value: Any) -> Path:
-    """Return the absolute path of a store to be written; refuse the name of a file.
+    """Return the absolute path of a store to write; refuse the name of a file.
 
-    What is there already has its name: the caller says what may become of it. Errors are those of
-    `local_path`.
+    A path that exists may have any name: the caller decides about it. Errors are `local_path`'s.
     """
     path = absolute_path(value, "destination")
     if path.suffix.lower() in FILE_SUFFIXES and not os.path.lexists(path):
@@ -96,16 +94,16 @@ def store_path(value: Any) -> Path:
 
 
 def refuse_inside(path: Path, folders: Iterable[Path], name: str) -> None:
-    """Raise `ValueError` if a file to be written is one of these, or lies inside one of them.
+    """Raise `ValueError` if a file to write is one of these, or lies inside one of them.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
     folders : iterable of pathlib.Path
-        Files and folders, under whatever spelling; those that are gone are passed over.
+        Files and folders, under any spelling; missing ones are skipped.
     name : str
-        What the file is, for the message.
+        The file's name in messages.
     """
     for folder in folders:
         for above in (path, *path.absolute().parents, *path.resolve().parents):

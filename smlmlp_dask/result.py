@@ -1,4 +1,4 @@
-"""What a job leaves: backgrounds on disk, read lazily, and how they show themselves."""
+"""The result of a job: backgrounds on disk, read lazily, with pictures and tables of them."""
 
 import os
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ KERNEL_KEYS = ("spatial_mean_kernels_y", "spatial_mean_kernels_x")
 
 
 class SpatialMeanResult:
-    """Backgrounds on disk and what is needed to use them.
+    """Backgrounds on disk, with noise corrections, kernels and radii.
 
-    Each access gives new lists, dictionaries and kernels: they are the caller's, to be multiplied
-    in place or changed otherwise, and the result stays as it is.
+    Each access returns new lists, dictionaries and kernels. Callers may change them, such as
+    multiply them in place; the result stays as it is.
 
     Attributes
     ----------
     stacks : list of Stack
-        The backgrounds on disk, one per channel, as `bkgds` reads them.
+        The backgrounds on disk, one per channel; `bkgds` reads them.
     bkgds : list of dask.array.Array
-        One lazy float32 stack (frame, y, x) per channel, in camera counts; of the same names and
-        graphs at each access.
+        One lazy float32 stack (frame, y, x) per channel, in camera counts; with the same name and
+        graph at each access.
     noise_corrections : list of numpy.float32
         One factor per channel: the noise of (raw - background) over that of raw.
     info : dict
@@ -63,18 +63,18 @@ class SpatialMeanResult:
 
     @property
     def stacks(self) -> list[Stack]:
-        """The backgrounds on disk, one per channel, as `bkgds` reads them."""
+        """The backgrounds on disk, one per channel; `bkgds` reads them."""
         return list(self._stacks)
 
     @property
     def bkgds(self) -> "list[da.Array]":
         """One lazy float32 stack (frame, y, x) per channel, in camera counts."""
-        # Dask's arrays can be assigned to; a copy has the name and the graph of the original.
+        # Callers can assign to Dask arrays, so copy; a copy keeps name and graph.
         return [bkgd.copy() for bkgd in self._bkgds]
 
     @cached_property
     def _bkgds(self) -> "tuple[da.Array, ...]":
-        from .lazy.reads import lazy  # which brings dask.array
+        from .lazy.reads import lazy  # imports dask.array
 
         return tuple(lazy(stack) for stack in self._stacks)
 
@@ -93,7 +93,7 @@ class SpatialMeanResult:
         """The store."""
         return self._path
 
-    # A notebook asks the object itself; what draws is loaded only then.
+    # Notebooks call these on the object; the drawing modules are imported only then.
 
     def _repr_html_(self) -> str:
         from .pictures.notebook import result_html
@@ -130,14 +130,14 @@ class SpatialMeanResult:
         Returns
         -------
         ipywidgets.VBox
-            To be shown by a notebook.
+            A notebook shows it.
 
         Raises
         ------
         RuntimeError
-            If ipywidgets is not installed: it comes with the extra ``notebooks``.
+            If ipywidgets is not installed; it comes with the extra ``notebooks``.
         ValueError, OSError
-            If there is no frame, or the store cannot be read.
+            If the result has no frame, or the store cannot be read.
         """
         from .pictures.notebook import browse_result
 
@@ -155,16 +155,16 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     Returns
     -------
     SpatialMeanResult
-        As `run_spatial_mean` returned it: lazy backgrounds in blocks of whole chunks near
-        16 MiB, noise corrections and info. Computing them raises `SourceReadError` where a chunk
+        The same as `run_spatial_mean` returned: lazy backgrounds in blocks of whole chunks near
+        16 MiB, noise corrections and info. Computing a block raises `SourceReadError` if a chunk
         is missing or its checksum does not fit.
 
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If `path` does not exist.
     ValueError
-        If it is no such store, or an unfinished one.
+        If it is not such a store, or not finished.
 
     Examples
     --------

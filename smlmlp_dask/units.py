@@ -1,4 +1,4 @@
-"""Which storage units a box reaches into, and how many: arithmetic on plain integers."""
+"""The storage units that a box touches, and how many: arithmetic on plain integers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,29 +6,29 @@ from itertools import product
 from math import prod
 
 DECODING_BYTES = 2**26
-"""Bytes in which one read decodes storage units side by side, unless a single unit takes more.
-Those of an ordinary block take less."""
+"""Bytes of storage units that one read decodes at a time, unless a single unit takes more. The
+units of an ordinary block take less."""
 
 
 def at_a_time(unit_bytes: int) -> int:
-    """Return how many storage units one read decodes side by side."""
+    """Return how many storage units one read decodes at a time."""
     return max(1, DECODING_BYTES // max(1, unit_bytes))
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """What it takes to decode a channel's storage units.
+    """How a channel's storage units are decoded, and the memory for it.
 
     Attributes
     ----------
     unit : tuple of int
-        What is decoded together: frames of the channel, and all rows and columns that are stored.
+        Shape decoded together: frames of the channel, and all rows and columns of the unit.
     unit_bytes : int
-        Bytes that are held to decode one unit.
+        Memory to decode one unit.
     together : int
-        Units that one read decodes side by side.
+        Units that one read decodes at a time.
     even : bool
-        If each unit holds as many frames of the channel as any other.
+        Whether all units hold the same number of frames of the channel.
     """
 
     unit: tuple[int, int, int]
@@ -38,7 +38,7 @@ class Decoding:
 
     @classmethod
     def stored(cls, unit: tuple[int, int, int], unit_bytes: int) -> "Decoding":
-        """Return that of units whose encoded bytes may be as many as the decoded ones."""
+        """Return the decoding of units whose encoded bytes may take as much as their pixels."""
         return cls(unit, 2 * unit_bytes, at_a_time(2 * unit_bytes))
 
     def held(
@@ -48,7 +48,7 @@ class Decoding:
         halo: tuple[int, int],
         origin: Sequence[int],
     ) -> int:
-        """Return the bytes that a read of one block, with its halo, holds to decode units."""
+        """Return the memory that reading one block, with its halo, takes to decode units."""
         sides = zip(shape, block, (0, *halo), self.unit, origin, strict=True)
         regular = (self.even, True, True)
         touched = prod(
@@ -60,9 +60,9 @@ class Decoding:
 def most_touched(
     length: int, block: int, margin: int, unit: int, origin: int, *, regular: bool = True
 ) -> int:
-    """Return how many units a block, with its margins, reaches into at most along one axis.
+    """Return the most units that a block, with its margins, touches along one axis.
 
-    `regular` says if units are all `unit` long; else they are at least that.
+    If `regular`, all units are `unit` long; else at least that.
     """
     read = max(1, min(length, block + 2 * margin))
     if regular and read >= length:
@@ -73,7 +73,7 @@ def most_touched(
 
 
 def touched(box: Sequence[slice], unit: Sequence[int]) -> list[range]:
-    """Return, for each axis, the numbers of the units that a box reaches into."""
+    """Return, for each axis, the numbers of the units that a box touches."""
     return [
         range(part.start // size, -(-part.stop // size))
         for part, size in zip(box, unit, strict=True)
@@ -81,7 +81,7 @@ def touched(box: Sequence[slice], unit: Sequence[int]) -> list[range]:
 
 
 def in_groups(box: Sequence[slice], unit: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
-    """Cut a box along the borders of storage units into parts of at most so many units."""
+    """Cut a box along the borders of storage units into parts of at most `most` units."""
     cut: list[list[slice]] = []
     for part, size, numbers in reversed(list(zip(box, unit, touched(box, unit), strict=True))):
         step = max(1, min(len(numbers), most))
@@ -96,7 +96,7 @@ def in_groups(box: Sequence[slice], unit: Sequence[int], most: int) -> Iterator[
 def largest_tile(
     frame: tuple[int, int], unit: tuple[int, int], halo: tuple[int, int], pixels: int
 ) -> tuple[int, int]:
-    """Return the largest tile of whole units that fits `pixels` with its halo: y is cut first."""
+    """Return the largest tile of whole units that fits `pixels` with its halo; cut y first."""
     height, width = frame
     rows = pixels // width - 2 * halo[0]
     if rows >= unit[0] or unit[1] >= width:
@@ -107,7 +107,7 @@ def largest_tile(
 
 
 def cut_tile(tile: tuple[int, int], unit: tuple[int, int], pixels: int) -> tuple[int, int]:
-    """Return the tile, or a part of it of at most `pixels`, of whole units where one is less."""
+    """Cut a tile to at most `pixels`: to whole units, unless one is already larger."""
     if prod(tile) <= pixels:
         return tile
     rows, columns = pixels // tile[1], tile[1]
@@ -122,13 +122,13 @@ def largest_divisor(number: int, most: int) -> int:
 
 
 def units_decoded(length: int, block: int, margin: int, unit: int, origin: int) -> int:
-    """Return how many storage units all blocks decode along one axis, without listing the blocks.
+    """Return how many storage units all blocks decode along one axis, without a loop over them.
 
     The block that begins at `start` reads from ``max(0, start - margin)`` to
     ``min(length, start + block + margin)``; the axis begins at `origin` within a unit.
     """
     count = -(-length // block)
-    at_begin = min(count, -(-margin // block))  # blocks whose reach is cut off at 0
+    at_begin = min(count, -(-margin // block))  # blocks whose margin is cut off at 0
     first = at_begin * (origin // unit) + _sum_of_floors(
         count - at_begin, block, origin + at_begin * block - margin, unit
     )
@@ -142,8 +142,8 @@ def units_decoded(length: int, block: int, margin: int, unit: int, origin: int) 
 def _sum_of_floors(count: int, slope: int, start: int, divisor: int) -> int:
     """Return the sum of ``(start + i * slope) // divisor`` for i in range(count).
 
-    The steps of Euclid's algorithm: whole parts are summed at once, and what is left is a sum over
-    the lattice points under a line, with the axes exchanged.
+    As in Euclid's algorithm: sum the whole parts at once; the rest counts the lattice points under
+    a line, which is the same sum with the axes exchanged.
     """
     total = 0
     while count > 0:

@@ -1,4 +1,4 @@
-"""Stacks and targets that callers pass to `bkgd_spatial_mean`: checked, and as Dask arrays."""
+"""Check the stacks and targets that callers pass to `bkgd_spatial_mean`; make Dask arrays."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
         the others are cut into blocks of whole frames near 16 MiB of float32, a Zarr array at
         multiples of its chunks. Nothing is read or copied.
     name : str
-        What error messages call it.
+        Its name in messages.
 
     Raises
     ------
@@ -100,14 +100,14 @@ def as_stacks(channels: Any) -> list[da.Array]:
 
 
 def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Array]) -> list[Any]:
-    """Return the preallocated outputs, if every one can take its channel's background.
+    """Return the preallocated outputs; refuse one that cannot take its channel's background.
 
     Parameters
     ----------
     targets : sequence of numpy.ndarray, cupy.ndarray or zarr.Array
         One per channel, float32, with at least as many frames as the channel and the same y and x.
     channels : sequence
-        The channels as passed, which no target may share memory or storage with.
+        The channels as passed. No target may share memory or storage with them.
     stacks : sequence of dask.array.Array
         The same channels as lazy stacks.
 
@@ -150,7 +150,7 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
         writeable = (
             target.flags.writeable
             if isinstance(target, np.ndarray)
-            else not getattr(target, "read_only", False)  # CuPy's arrays never are
+            else not getattr(target, "read_only", False)  # CuPy arrays are always writeable
         )
         if not writeable:
             raise ValueError(f"bkgds[{i}] is read-only: pass an array that can be written")
@@ -181,9 +181,9 @@ def _is_array(array: Any) -> bool:
 
 
 def is_cupy(array: Any) -> bool:
-    """Say whether it is CuPy's array, without importing CuPy."""
+    """Say whether this is a CuPy array, without importing CuPy."""
     return (
-        hasattr(array, "__array_function__")  # as other arrays of devices have not
+        hasattr(array, "__array_function__")  # arrays of other GPU libraries lack it
         and hasattr(array, "__cuda_array_interface__")
         and hasattr(array, "dtype")
     )
@@ -222,8 +222,8 @@ def _overlap(one: Any, other: Any) -> bool:
     return False
 
 
-def seen_by_workers(array: "zarr.Array[Any]") -> bool:
-    """Say whether other processes that open this Zarr array see the same bytes."""
+def is_shared(array: "zarr.Array[Any]") -> bool:
+    """Say whether other processes can open this Zarr array and see the same bytes."""
     return isinstance(array.store, LocalStore | FsspecStore) and "memory" not in _protocols(array)
 
 
@@ -233,7 +233,7 @@ def _protocols(array: "zarr.Array[Any]") -> tuple[str, ...]:
 
 
 def _place(array: "zarr.Array[Any]") -> Path | str:
-    """Return where a Zarr array lies: on this machine without links, elsewhere as Zarr names it."""
+    """Return where a Zarr array lies: a path without links if local, else Zarr's name for it."""
     store = array.store
     if isinstance(store, LocalStore):
         return Path(store.root, array.path).resolve()
@@ -243,7 +243,7 @@ def _place(array: "zarr.Array[Any]") -> Path | str:
 
 
 def _check_there(array: "zarr.Array[Any]", name: str) -> None:
-    """Refuse an array whose folder was removed: Zarr would read fill values and write anew."""
+    """Refuse an array whose folder is gone: Zarr would read fill values, or write a new one."""
     place = _place(array)
     if isinstance(place, str) or isinstance(array.store, ZipStore):
         return

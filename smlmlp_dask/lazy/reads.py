@@ -1,4 +1,4 @@
-"""From stacks on disk to Dask arrays that read them block by block."""
+"""Dask arrays that read stacks on disk block by block."""
 
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ from smlmlp_dask.movies.stack import MAX_BLOCKS, Stack, as_slice
 
 
 class _BlockReads(ArraySliceDep):
-    """What each task reads, made when the graph is: the graph itself holds no task list."""
+    """The part that each task reads, made when the graph is built: so no task list is stored."""
 
     def __init__(self, stack: Stack, chunks: Chunks, name: str) -> None:
         super().__init__(chunks)
@@ -26,20 +26,20 @@ class _BlockReads(ArraySliceDep):
         return self.stack.part((frames, rows, columns))
 
 
-# Where Dask fuses tasks, it takes reads with equal tokens for the same reads. A subclass of its
-# `ArraySliceDep` inherits the token registered for that, which is the chunks alone (dask.layers):
-# of two stacks with equal chunks only one would be read. A `__dask_tokenize__` method would not be
-# asked, since a registered parent comes first.
+# When Dask fuses tasks, it takes reads with equal tokens for the same read. A subclass of
+# `ArraySliceDep` inherits its registered token, the chunks alone (dask.layers): of two stacks with
+# equal chunks, Dask would read only one. A `__dask_tokenize__` method does not help, since Dask
+# prefers the parent's registration.
 normalize_token.register(_BlockReads, lambda reads: ("_BlockReads", reads.name))
 
 
 def lazy(stack: Stack) -> da.Array:
-    """Return whole frames as blocks that end where storage units do.
+    """Return a dask array of a stack in blocks of whole storage units.
 
     Raises
     ------
     ValueError
-        If there would be more than `MAX_BLOCKS` of them along an axis.
+        If it would have more than `MAX_BLOCKS` blocks along an axis.
     """
     _, rows, columns = stack.unit
     run = frames_per_block(rows * columns, stack.movie.unit[0])
@@ -54,7 +54,7 @@ def lazy(stack: Stack) -> da.Array:
         split(stack.shape[1], rows),
         split(stack.shape[2], columns),
     )
-    # a new name every time: what is on disk may change between two calls
+    # A new name every time, as the file may change between two calls.
     name = f"open-channels-{uuid4().hex}"
     lazy: da.Array = da.blockwise(
         Stack.read,
@@ -65,14 +65,14 @@ def lazy(stack: Stack) -> da.Array:
         dtype=stack.dtype,
         meta=np.empty((0, 0, 0), stack.dtype),
         align_arrays=False,
-        # as da.from_array: tells distributed to hold such tasks back until a worker is free
+        # As in da.from_array: distributed holds these tasks back until a worker is free.
         _data_producer=True,
     )
     return lazy
 
 
 def _frames_in_runs(selection: range, run: int) -> tuple[int, ...]:
-    """Return how many selected frames fall in each run of frames, leaving out empty runs."""
+    """Return how many selected frames lie in each run of frames; leave empty runs out."""
     if not selection:
         return (0,)
     if abs(selection.step) >= run:
@@ -85,14 +85,14 @@ def _frames_in_runs(selection: range, run: int) -> tuple[int, ...]:
 
 
 def cut(whole: da.Array, stack: Stack) -> da.Array:
-    """Return the channel as a part of the movie's whole frames, whose reads it shares."""
+    """Return a channel as a part of the movie's whole frames, so that channels share reads."""
     turn = (as_slice(stack.rows), as_slice(stack.columns))
     if whole.shape == stack.shape and stack.rows.step == stack.columns.step == 1:
         return whole
     if whole.numblocks[1:] != (1, 1):
         cut: da.Array = whole[(slice(None), *turn)]
         return cut
-    # slicing by Dask would list every block in the graph
+    # Slicing with Dask would list every block in the graph.
     mapped: da.Array = da.map_blocks(
         _cut_block,
         whole,
@@ -105,5 +105,5 @@ def cut(whole: da.Array, stack: Stack) -> da.Array:
 
 
 def _cut_block(block: NDArray[Any], *, turn: tuple[slice, slice]) -> NDArray[Any]:
-    # a copy: a view would keep the whole frames in memory
+    # Copy, as a view would keep the whole frames in memory.
     return np.ascontiguousarray(block[(slice(None), *turn)])

@@ -1,4 +1,4 @@
-"""The directories of a TIFF's pages: do all pages have the layout of the first?"""
+"""The directories of a TIFF's pages, and whether all pages have the layout of the first."""
 
 import struct
 from dataclasses import dataclass
