@@ -1,7 +1,4 @@
-"""Signs in raw frames that the camera was saturated or the radius too small for the spots.
-
-NumPy only. Frames come in pairs of neighbours, an array (pair, 2, y, x).
-"""
+"""Find signs in raw frames that the camera was saturated or the radius too small for the spots."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,7 +10,7 @@ Pairs: TypeAlias = npt.NDArray[Any]
 """Pairs of successive frames, (pair, 2, y, x), in camera counts."""
 
 LARGEST_SHARE = 0.2
-"""Share of a spot's peak that the background may take before the radius is called too small."""
+"""Largest share of a spot's peak in the background before we call the radius too small."""
 
 _MIN_PILED_UP_PIXELS = 8
 _LEVELS_BELOW = 16
@@ -26,16 +23,16 @@ _SIGNIFICANCE = 8.0
 
 @dataclass(frozen=True)
 class Saturation:
-    """Pixels that stand at the largest number there is.
+    """Pixels cut off at the largest count.
 
     Attributes
     ----------
     level : float
-        That number, in camera counts.
+        The largest count.
     pixels : int
-        How many values stand there, in all frames looked at.
+        Number of values at that level, in all frames searched.
     frames : int
-        In how many of these frames.
+        Number of frames that have such values.
     """
 
     level: float
@@ -46,10 +43,10 @@ class Saturation:
 def saturation(frames: npt.NDArray[Any]) -> Saturation | None:
     """Find out whether a camera's counts were cut off.
 
-    Counts are cut off if some stand at the largest number of their integer dtype, or pile up at
-    their own maximum: 8 or more pixels of the field reach it, and more than 4 times as many values
-    are there as on any of the 16 levels next below. A tail that ends by itself thins out instead,
-    and a stuck pixel is one pixel, in however many frames.
+    Counts are cut off if some equal the largest number of their integer dtype, or if they pile up
+    at their own maximum: at least 8 pixels of the field reach it, and more than 4 times as many
+    values have it as any of the 16 levels below. A natural tail thins out instead, and a stuck
+    pixel counts once, in however many frames.
 
     Parameters
     ----------
@@ -59,7 +56,7 @@ def saturation(frames: npt.NDArray[Any]) -> Saturation | None:
     Returns
     -------
     Saturation or None
-        None if nothing points to it; so, too, where there are fewer than 17 levels to compare.
+        None if nothing points to it, or if fewer than 17 levels can be compared.
     """
     finite = np.isfinite(frames)
     if not finite.any():
@@ -79,13 +76,13 @@ def saturation(frames: npt.NDArray[Any]) -> Saturation | None:
 
 
 def spot_sigma_pix(pairs: Pairs) -> tuple[float, float] | None:
-    """Estimate how wide the spots of blinking molecules are, from what changes between frames.
+    """Estimate the width of blinking molecules' spots from the changes between frames.
 
-    The difference of two successive frames holds neither background nor structure that stays, but
-    each molecule that went on or off. Its autocorrelation at a shift of k pixels is, for a Gaussian
-    spot of width s, proportional to exp(-k² / (4 s²)); noise that is independent from pixel to
-    pixel appears at k = 0 only, which is left out, and what varies slowly (a flickering lamp) adds
-    a constant. So s is fitted to the shifts 1 to 24, axis by axis.
+    In the difference of two successive frames, background and constant structure cancel, and
+    molecules that went on or off remain. For Gaussian spots of width s, its autocorrelation at a
+    shift of k pixels is proportional to exp(-k² / (4 s²)). Pixel noise adds to k = 0 only, and slow
+    changes, such as a flickering lamp, add a constant. So we fit s to the shifts 1 to 24, axis by
+    axis.
 
     Parameters
     ----------
@@ -95,9 +92,9 @@ def spot_sigma_pix(pairs: Pairs) -> tuple[float, float] | None:
     Returns
     -------
     (float, float) or None
-        Standard deviations along y and x, in pixels, the pixel's own width included. None where
-        too little blinks to tell them: the fitted amplitude is not 8 times its standard error,
-        or the width is beyond the 0.4 to 10 px that are looked for.
+        Standard deviations along y and x, in pixels, the pixel's own width included. None if too
+        little blinks: the fitted value at a shift of 1 px is not over 8 times its standard error,
+        or the width is outside 0.4 to 10 px.
     """
     if min(pairs.shape, default=0) < 1 or min(pairs.shape[-2:]) < 8:
         return None
@@ -129,7 +126,7 @@ def _fitted_sigma(differences: npt.NDArray[np.float64], axis: int) -> float | No
 def share_of_peak(
     spot_sigma: tuple[float, float], kernels: tuple[npt.NDArray[Any], npt.NDArray[Any]]
 ) -> float:
-    """Return the share of a spot's peak that its own light adds to the background there.
+    """Return the share of a spot's peak that the spot adds to the background at its centre.
 
     Parameters
     ----------

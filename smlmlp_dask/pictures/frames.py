@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
     from matplotlib.image import AxesImage
 
-# Perceptually uniform and legible with colour vision deficiency; grey (no number) occurs in
-# neither, and white only as the zero of the second.
+# Both maps are legible with colour vision deficiency. Neither contains the grey of missing
+# numbers, and only the second has white, at zero.
 _COUNTS_MAP = "viridis"
 _DIFFERENCE_MAP = "PuOr_r"
 _NO_NUMBER = "0.6"
 WARNING_COLOUR = "darkred"
-# The darkest and brightest pixels are hot pixels and the peaks of single molecules.
+# Cut off the darkest and brightest pixels: hot pixels, and the peaks of single molecules.
 _COUNTS_PERCENTILES = (0.5, 99.8)
 _DIFFERENCE_PERCENTILE = 99.8
 
@@ -42,11 +42,11 @@ _HEADING_INCHES = 0.3
 
 
 class Picture(Figure):
-    """A figure that a notebook shows by itself, whatever pyplot is set to, or not loaded."""
+    """A figure that a notebook shows by itself, independent of pyplot."""
 
     @classmethod
     def of_height(cls, inches: float) -> Picture:
-        """Return an empty figure of the usual width that needs neither pyplot nor a display."""
+        """Return an empty figure of our width; it needs neither pyplot nor a display."""
         figure = cls(figsize=(_FIGURE_WIDTH_INCHES, inches))
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained", w_pad=_PADDING_INCHES, h_pad=_PADDING_INCHES)
@@ -60,20 +60,20 @@ class Picture(Figure):
 
 @dataclass(frozen=True)
 class FrameRow:
-    """What a row of the picture shows of a channel.
+    """One row of the picture: a frame of one channel.
 
     Attributes
     ----------
     raw : numpy.ndarray or None
-        One raw frame (y, x), in camera counts; None where the movie cannot be read any more.
+        One raw frame (y, x), in camera counts; None if the movie can no longer be read.
     background : numpy.ndarray
         Its background.
     heading : str
-        A heading, if any.
+        Heading; may be empty.
     radius_pix : (float, float), optional
         Filter radius (y, x), in pixels.
     saturated : int
-        Saturated raw pixels: the heading counts them, in red.
+        Number of saturated raw pixels, which the heading names in red.
     """
 
     raw: npt.NDArray[np.float64] | None
@@ -102,10 +102,10 @@ def plot_channels(
 
     Raw frame and background share one colour scale, from percentile 0.5 to 99.8 of the raw frame.
     The difference has its own, centred on 0 and reaching to percentile 99.8 of its absolute
-    values. Pixels that are not finite are grey. Where raw counts were cut off (see
-    `diagnostics.saturation`, which looks at this one frame), the heading turns red and counts the
-    pixels: the background around them is too low. The figure belongs to no pyplot state: it can be
-    drawn without a display and in any thread, and is freed like any other object.
+    values. Pixels that are not finite are grey. If raw counts of this frame were cut off (see
+    `diagnostics.saturation`), the heading turns red and counts the pixels: the background around
+    them is too low. The figure is independent of pyplot: it can be drawn without a display and in
+    any thread, and is freed like any other object.
 
     Parameters
     ----------
@@ -116,22 +116,22 @@ def plot_channels(
     titles : sequence of str, optional
         One heading per channel, instead of "Channel 0", "Channel 1" ...
     radii_pix : sequence of (float, float), optional
-        Filter radius (y, x) of each channel in pixels, to be named with the background.
+        Filter radius (y, x) of each channel in pixels, shown with the background.
     frame : int, optional
-        Number of the frame, to be named in the headings.
+        Number of the frame, shown in the headings.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One row per channel; each has the three panels and their two colour bars. A notebook shows
-        it; write it with ``figure.savefig(path, dpi=120)``.
+        One row per channel, with three panels and two colour bars. A notebook shows it;
+        ``figure.savefig(path, dpi=120)`` writes it.
 
     Raises
     ------
     TypeError
         If a frame is not of real numbers.
     ValueError
-        If there is no channel, the sequences differ in length, or a frame is not two-dimensional,
+        If no channel is passed, the sequences differ in length, or a frame is not two-dimensional,
         is empty or has another shape than its background.
     """
     rows = _rows(raws, backgrounds, titles, radii_pix, frame)
@@ -150,7 +150,7 @@ def _rows(
     radii_pix: Sequence[tuple[float, float]] | None,
     frame: int | None,
 ) -> list[FrameRow]:
-    """Rows of the picture, checked."""
+    """Check the arguments and return the rows of the picture."""
     count = len(raws)
     if count == 0:
         raise ValueError("no frame to draw: pass one raw frame (y, x) per channel")
@@ -200,18 +200,18 @@ def _pair(radius: tuple[float, float], name: str) -> tuple[float, float]:
 
 
 def saturated_pixels(frame: npt.NDArray[Any]) -> int:
-    """Count the pixels of a raw frame (y, x) whose counts were cut off, as far as it tells."""
+    """Count the saturated pixels of a raw frame (y, x), as far as one frame shows them."""
     found = saturation(frame[np.newaxis])
     return 0 if found is None else found.pixels
 
 
 def _panel_height_inches(shape: tuple[int, ...]) -> float:
-    """Height that gives square pixels, within limits for very wide or tall frames."""
+    """Return the height that gives square pixels, within limits for very wide or tall frames."""
     return float(np.clip(_PANEL_WIDTH_INCHES * shape[0] / shape[1], *_PANEL_HEIGHT_INCHES))
 
 
 def _counts_limits(raw: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Colour limits of raw frame and background, in counts."""
+    """Return the colour limits of raw frame and background, in counts."""
     finite = raw[np.isfinite(raw)]
     if finite.size == 0:
         return 0.0, 1.0
@@ -222,7 +222,7 @@ def _counts_limits(raw: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _difference_limit(difference: npt.NDArray[np.float64]) -> float:
-    """Largest absolute difference on the colour scale, in counts."""
+    """Return the largest absolute difference on the colour scale, in counts."""
     finite = np.abs(difference[np.isfinite(difference)])
     limit = float(np.percentile(finite, _DIFFERENCE_PERCENTILE)) if finite.size else 0.0
     return limit if limit > 0 else 1.0
@@ -248,7 +248,7 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
             _draw_absence(panel, title)
             panel.set_aspect(counts.axes.get_aspect())
         return
-    # Infinite pixels of both frames leave no number; they are drawn as such.
+    # Infinity minus infinity is NaN; such pixels are drawn grey.
     with np.errstate(invalid="ignore"):
         difference = row.raw - row.background
     limit = _difference_limit(difference)
@@ -261,7 +261,7 @@ _DIFFERENCE_TITLE = "signal = raw \N{MINUS SIGN} background"
 
 
 def _add_colour_bar(place: SubFigure, panel: Axes, image: AxesImage) -> None:
-    # An inset is as high as the drawn frame, whatever room the layout leaves around it.
+    # An inset is as high as the drawn frame, however much room the layout leaves around it.
     bar = panel.inset_axes((1.04, 0, 0.05, 1))
     place.colorbar(image, cax=bar, label="counts", extend="both", extendfrac=0.03)
 
@@ -309,7 +309,7 @@ def _draw_panel(
     if equal:
         scale = min(height / image.shape[0], width / image.shape[1])
         height, width = scale * image.shape[0], scale * image.shape[1]
-    # A tick for every half inch: a number of five digits is shorter, and higher numbers rare.
+    # One tick every half inch: wide enough for five digits; longer numbers are rare.
     for axis, inches in ((axes.yaxis, height), (axes.xaxis, width)):
         axis.set_major_locator(
             MaxNLocator(

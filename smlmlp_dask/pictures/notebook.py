@@ -1,4 +1,4 @@
-"""How a notebook shows a result: a table with small pictures, and a slider through its frames."""
+"""Show a result in a notebook: a table with small pictures, and a slider through its frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .samples import Result
 
 THUMBNAILS = 8
-"""Channels that get a small picture."""
+"""Most channels that get a small picture."""
 
 _THUMBNAIL_PIX = 128
 _NOTHING = "\N{EN DASH}"
@@ -35,8 +35,8 @@ _UNREADABLE = '<b style="color: #991b1b">'
 def result_html(result: Result) -> str:
     """Return a table of the channels, each with a small picture of the frame in its middle.
 
-    For a picture one chunk is decoded. Where it cannot be read, its cell says why, and the heading
-    does not call the store finished; where anything else fails, the table has a dash.
+    Each picture decodes one chunk. If a chunk cannot be read, its cell says why, and the heading
+    does not call the store finished. If anything else fails, the cell has a dash.
     """
     n_channels = len(result.stacks)
     pictures = [_thumbnail(result, i) for i in range(min(n_channels, THUMBNAILS))]
@@ -84,7 +84,7 @@ def _block_bytes(bkgd: Any) -> int:
 
 
 def _thumbnail(result: Result, channel: int) -> str:
-    # Shown for every cell that ends in a result: a store that has gone must not break that.
+    # Notebooks call this for every cell that ends in a result, so it must never raise.
     try:
         stack = result.stacks[channel]
         frame = len(stack.frames) // 2
@@ -99,7 +99,7 @@ def _thumbnail(result: Result, channel: int) -> str:
 
 
 def _middle_chunk(stack: Stack, frame: int) -> NDArray[Any]:
-    """Read what one chunk holds of a frame: of whole frames, all."""
+    """Read the part of a frame that its middle chunk holds."""
     rows, columns = (
         slice(start, min(start + unit, length))
         for length, unit in zip(stack.shape[1:], stack.unit[1:], strict=True)
@@ -123,26 +123,26 @@ def _small_png(pixels: NDArray[Any]) -> bytes:
 def browse_result(result: Result) -> Any:
     """Return a slider through the frames of a result: raw, background and signal.
 
-    Each position reads the chunks that hold that one frame, of the store and of the movie, in this
-    process; nothing else is computed. The heading counts saturated pixels, in red. Where the movie
-    cannot be read any more, a line says why.
+    Each position reads only the chunks of store and movie that hold its frame, in this process.
+    The heading counts saturated pixels, in red. If the movie can no longer be read, a line says
+    why.
 
     Parameters
     ----------
     result : SpatialMeanResult
-        As `run_spatial_mean` and `open_backgrounds` return it.
+        A result of `run_spatial_mean` or `open_backgrounds`.
 
     Returns
     -------
     ipywidgets.VBox
-        To be shown by a notebook.
+        A notebook shows it.
 
     Raises
     ------
     RuntimeError
         If ipywidgets is not installed.
     ValueError, OSError
-        If there is no frame, or the store cannot be read.
+        If the result has no frame, or the store cannot be read.
     """
     try:
         import ipywidgets
@@ -163,7 +163,7 @@ def browse_result(result: Result) -> Any:
         value=lengths[channel.value] // 2,
         max=lengths[channel.value] - 1,
         description="frame",
-        continuous_update=False,  # a frame is read when the slider rests, not on its way
+        continuous_update=False,  # read a frame when the slider rests, not on its way
         layout={"width": "100%"},
     )
     picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
@@ -171,7 +171,7 @@ def browse_result(result: Result) -> Any:
 
     def draw(*_: object) -> None:
         i = channel.value
-        # A callback's errors are not shown by the notebook: they stand under the slider.
+        # A notebook does not show a callback's errors, so we show them above the picture.
         try:
             radius = result.info["channels_mean_radii_pix"][i]
             picture.value, message.value = _frame_png(stacks[i], raws[i], i, frame.value, radius)
@@ -180,7 +180,7 @@ def browse_result(result: Result) -> Any:
 
     def choose(*_: object) -> None:
         before = frame.value
-        frame.max = lengths[channel.value] - 1  # moves the slider, if it stood beyond, and draws
+        frame.max = lengths[channel.value] - 1  # if this moves the slider, it also draws
         if frame.value == before:
             draw()
 
@@ -194,7 +194,7 @@ def browse_result(result: Result) -> Any:
 def _frame_png(
     stack: Stack, raw: Stack | str, channel: int, frame: int, radius: tuple[float, float]
 ) -> tuple[bytes, str]:
-    """Draw one frame; say, too, why there is no raw one."""
+    """Draw one frame; also return the reason if its raw frame is missing."""
     from .frames import FrameRow, Picture, draw_frames, saturated_pixels
 
     missing = f"no raw frame: {raw}" if isinstance(raw, str) else ""

@@ -1,4 +1,4 @@
-"""One picture of a whole result: frames, kernels, background over time, and what looks wrong."""
+"""One picture of a whole result: frames, kernels, background over time, and warnings."""
 
 import os
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from .frames import WARNING_COLOUR, FrameRow, Picture, draw_frames
 from .samples import PERCENTILES, ChannelSample, Result, sample_channels
 
 SUFFIXES = (".png", ".svg", ".pdf")
-"""Pictures that can be written."""
+"""Formats of pictures, by suffix."""
 
-# Okabe and Ito's blue and vermilion: told apart with every colour vision, and by their dashes.
+# Okabe and Ito's blue and vermilion: distinct for every colour vision.
 _COLOURS = {"y": "#0072B2", "x": "#D55E00"}
 _CURVES_INCHES = 2.7
 _HEADING_INCHES = 0.35
@@ -36,22 +36,22 @@ def plot_result(result: Result, frame: int | None = None) -> Picture:
 
     For each channel: one frame (raw, background, signal, in camera counts), the kernel of the
     local mean and its residual, and the level of the background over time, measured on up to 64
-    frames. Red lines warn where the camera was saturated in up to 25 frames that were searched, or
-    where the radius is so small that the background takes over 20 % of the peak of a spot as wide
-    as the movie's (see `diagnostics`). Where the movie cannot be read any more, the picture says
-    why and shows the rest. What is read does not grow with the length of the movie.
+    frames. Red lines warn if the camera was saturated in any of up to 25 frames, or if the radius
+    is so small that the background takes over 20 % of the peak of the movie's spots (see
+    `diagnostics`). If the movie can no longer be read, the picture says why and shows the rest.
+    Longer movies do not take longer.
 
     Parameters
     ----------
     result : SpatialMeanResult
-        As `run_spatial_mean` and `open_backgrounds` return it.
+        A result of `run_spatial_mean` or `open_backgrounds`.
     frame : int, optional
         Number of the frame; by default the one in the middle of each channel.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A notebook shows it; ``figure.savefig(path)`` writes it. It belongs to no pyplot state.
+        A notebook shows it; ``figure.savefig(path)`` writes it. It is independent of pyplot.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def plot_result(result: Result, frame: int | None = None) -> Picture:
 
 
 def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
-    """Draw some channels of a result, one at least; see `plot_result`."""
+    """Draw at least one channel of a result; see `plot_result`."""
     rows = [
         FrameRow(
             raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
@@ -101,7 +101,7 @@ def _red_lines(sample: ChannelSample) -> list[str]:
 
 
 def warnings_of(sample: ChannelSample) -> list[str]:
-    """Say in a line each what looks wrong in a raw movie; nothing where there is none."""
+    """Return one line for each thing that looks wrong in the raw movie."""
     raw = sample.raw
     if raw is None:
         return []
@@ -231,7 +231,7 @@ def _draw_level(axes: Axes, sample: ChannelSample) -> None:
 
 
 def picture_beside(store: Path) -> Path:
-    """Return where the picture of a store goes if nobody says: background.zarr, background.png."""
+    """Return the default picture of a store: background.png beside background.zarr."""
     if store.name in ("", ".."):
         store = store.resolve()
     return store.with_name(f"{store.name.removesuffix('.zarr')}.png")
@@ -265,9 +265,9 @@ def check_picture(path: Path, store: Path, *, overwrite: bool) -> None:
 
 
 def write_picture(figure: Picture, path: Path) -> None:
-    """Write a figure as its suffix says; what is there stays as it is until all is drawn."""
+    """Write a figure in the format of its suffix; an existing file stays until all is drawn."""
     buffer = BytesIO()
-    # without a date: the same result gives the same bytes
+    # Leave dates out, so that the same result gives the same bytes.
     metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     kind = path.suffix.lower()
     figure.savefig(buffer, format=kind[1:], dpi=_DPI, metadata=metadata[kind])

@@ -1,6 +1,6 @@
-"""A few frames of a finished store and of the movies it came from, at a cost that is bounded.
+"""Sample a few frames of a finished store and of its movies.
 
-A store may hold 10⁷ frames: what is read here depends on the size of a frame and of a chunk only.
+The cost depends only on the sizes of a frame and a chunk: a store may hold 10⁷ frames.
 """
 
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from smlmlp_dask.store.reopening import reopened_channels
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 
 LEVELS = 64
-"""Frames on which the level of the background is measured."""
+"""Most frames on which the level of the background is measured."""
 
 PAIRS = 12
-"""Pairs of successive raw frames that are searched for saturation and for spots."""
+"""Most pairs of successive raw frames searched for saturation and spots."""
 
 PERCENTILES = (10, 50, 90)
-"""Of a frame's pixels: the level of the background, and how much it differs in the frame."""
+"""Percentiles of a frame's pixels that show the level of the background and its spread."""
 
-_LARGEST_SIDE = 1024  # of the part around a frame's centre that stands for the frame
+_LARGEST_SIDE = 1024  # pixels; of larger frames, only the middle is sampled
 
 
 class Result(Protocol):
-    """What pictures need of a result; a `SpatialMeanResult` has it."""
+    """The attributes of a `SpatialMeanResult` that pictures need."""
 
     @property
     def stacks(self) -> list[Stack]:
@@ -56,20 +56,20 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class RawSample:
-    """What the raw movie shows.
+    """A frame of the raw movie, and signs of trouble in a sample of frames.
 
     Attributes
     ----------
     frame : numpy.ndarray
-        The frame (y, x) that is looked at, in camera counts.
+        The frame (y, x) shown, in camera counts.
     looked_at : int
-        Frames that were searched for saturation.
+        Number of frames searched for saturation.
     saturation : Saturation or None
-        Where counts were cut off.
+        Saturated pixels, if any.
     spot_sigma_pix : (float, float) or None
-        Width of the spots along y and x.
+        Standard deviation of the spots along y and x.
     share_of_peak : float or None
-        Share of a spot's peak that the background takes.
+        Share of a spot's peak that the background contains.
     """
 
     frame: npt.NDArray[Any]
@@ -81,7 +81,7 @@ class RawSample:
 
 @dataclass(frozen=True)
 class ChannelSample:
-    """What a picture of a channel shows.
+    """The data of a picture of one channel.
 
     Attributes
     ----------
@@ -92,16 +92,16 @@ class ChannelSample:
     n_frames : int
         Frames of the channel.
     frame : int
-        Number of the frame that is looked at.
+        Number of the frame shown.
     background : numpy.ndarray
         Its background (y, x), float32, in camera counts.
     level_frames, levels : numpy.ndarray
         Numbers of the frames on which the level was measured, and their 10th, 50th and 90th
         percentiles, (frame, 3), of the middle 1024 x 1024 pixels at most.
     raw : RawSample or None
-        None if the movie cannot be read any more.
+        None if the movie can no longer be read.
     missing : str
-        Why it cannot.
+        The reason, if `raw` is None.
     """
 
     channel: int
@@ -117,34 +117,34 @@ class ChannelSample:
 
 
 def raw_stacks(path: Path) -> list[Stack | str]:
-    """Open the movies again that a store of backgrounds came from; see `reopened_channels`."""
+    """Open a store's movies again; see `reopened_channels`."""
     attributes = read_attributes(path)
     with refusing_damage(path, ValueError):
         return reopened_channels(attributes)
 
 
 def one_frame(stack: Stack, frame: int) -> npt.NDArray[Any]:
-    """Read one frame (y, x); nothing but the chunks that hold it is decoded."""
+    """Read one frame (y, x), decoding only the chunks that hold it."""
     pixels: npt.NDArray[Any] = _part(stack, frame, 1, _everywhere(stack)).read()[0]
     return pixels
 
 
 def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSample]:
-    """Read what a picture of a result shows.
+    """Read the data for a picture of a result.
 
     Parameters
     ----------
     result : SpatialMeanResult
         A finished result.
     frame : int, optional
-        Number of the frame to look at; by default the one in the middle of each channel.
+        Number of the frame to show; by default the one in the middle of each channel.
 
     Raises
     ------
     ValueError
-        If there is no such frame.
+        If a channel has no such frame.
     OSError
-        If backgrounds cannot be read. Raw movies that cannot be are no error.
+        If backgrounds cannot be read. An unreadable raw movie is not an error.
     """
     stacks = result.stacks
     for i, stack in enumerate(stacks):
@@ -156,7 +156,7 @@ def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSam
 def sample_channel(
     result: Result, channel: int, raw_stack: Stack | str, frame: int | None = None
 ) -> ChannelSample:
-    """Read what a picture of one channel shows; see `sample_channels`.
+    """Read the data for a picture of one channel; see `sample_channels`.
 
     Parameters
     ----------
@@ -165,9 +165,9 @@ def sample_channel(
     channel : int
         Number of the channel.
     raw_stack : Stack or str
-        Its raw stack, or why there is none, as `reopened_channels` gives them.
+        Its raw stack, or the reason why it cannot be opened, from `reopened_channels`.
     frame : int, optional
-        Number of the frame to look at; by default the one in the middle.
+        Number of the frame to show; by default the one in the middle.
     """
     stack, info = result.stacks[channel], result.info
     n_frames = len(stack.frames)
@@ -239,7 +239,7 @@ def _percentiles(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _spread(n_frames: int, count: int) -> npt.NDArray[np.int64]:
-    """Return at most `count` numbers of frames, from the first to the last."""
+    """Return at most `count` frame numbers, evenly spread from the first to the last."""
     if n_frames <= 0:
         return np.empty(0, np.int64)
     return np.unique(np.linspace(0, n_frames - 1, count).round().astype(np.int64))
@@ -251,7 +251,7 @@ def _everywhere(stack: Stack) -> tuple[slice, slice]:
 
 
 def _middle(stack: Stack) -> tuple[slice, slice]:
-    """Return the middle of a frame that is too large to be read often."""
+    """Return the middle part of a frame, at most `_LARGEST_SIDE` wide and high."""
     rows, columns = (
         slice(start, start + side)
         for length in stack.shape[1:]

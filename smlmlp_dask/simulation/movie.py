@@ -23,7 +23,7 @@ _BLOCK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class Molecules:
-    """The molecules of a simulated movie, drawn when asked for."""
+    """The molecules of a simulated movie, drawn on demand."""
 
     scene: Scene
 
@@ -97,16 +97,16 @@ def simulate_movie(
     """
     Build a lazy camera movie of blinking molecules over a known smooth background.
 
-    Molecules bind to fixed sites along curved filaments. Nothing is computed but the description:
-    the cost of a frame does not depend on the length of the movie, and a frame has the same bits
-    for every chunking, order and subset in which frames are computed.
+    Molecules bind to fixed sites along curved filaments. The call computes no frame. The cost of a
+    frame does not depend on the length of the movie, and a frame has the same bits for every
+    chunking, and for every order and subset of computed frames.
 
     Parameters
     ----------
     frames, height, width : int
         Shape of the movie; height and width in pixels.
     seed : int
-        Any whole number ≥ 0; every random number follows from it.
+        Any whole number ≥ 0; it determines every random number.
     photons : float
         Mean photons of one molecule that reach the sensor per frame. Events spread around it
         with a gamma distribution of 50 % relative standard deviation; an event keeps its
@@ -121,8 +121,8 @@ def simulate_movie(
         times the mean. The movie starts in equilibrium.
     background_photons : float
         Background photons that reach the sensor per pixel and frame: the mean over the field
-        in frame 0. It falls off towards the edges as a broad Gaussian illumination does and
-        carries a few blobs; its features have sigmas of at least 28 px.
+        in frame 0. The background falls off towards the edges, like a broad Gaussian beam, and
+        has a few blobs; its features have sigmas of at least 28 px.
     bleaching_frames : float
         Time constant, in frames, with which 40 % of the background bleaches; ``math.inf`` for
         a constant background.
@@ -173,7 +173,7 @@ def simulate_movie(
     >>> molecules.table(0, 10).dtype.names
     ('frame', 'y', 'x', 'photons')
 
-    To be opened as any other movie:
+    Write it to a file to open it as any other movie:
 
     >>> import tifffile
     >>> tifffile.imwrite("simulated.tif", movie.compute(), photometric="minisblack")
@@ -231,11 +231,11 @@ def _lazy(
     block_frames: int,
     dtype: np.dtype[np.generic],
 ) -> da.Array:
-    """Stack whose blocks are `draw(scene, start, stop)`."""
+    """Return a stack whose blocks are `draw(scene, start, stop)`."""
     whole, rest = divmod(scene.frames, block_frames)
     frame_chunks = (block_frames,) * whole + ((rest,) if rest else ())
-    # Building stays cheap for millions of blocks: `block_info` would be listed for each of them in
-    # advance (`block_id` is not), and a name of Dask's own making hashes the chunks one by one.
+    # This stays cheap for millions of blocks: Dask would list `block_info` for each in advance, but
+    # not `block_id`, and would hash the chunks one by one to make a name.
     stack: da.Array = da.map_blocks(
         _draw_block,
         draw=draw,

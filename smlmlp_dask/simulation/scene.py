@@ -1,4 +1,4 @@
-"""What a simulated movie shows: molecules, background and camera, frame by frame; NumPy only."""
+"""The contents of a simulated movie, frame by frame: molecules, background and camera."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAX_COUNTS = np.iinfo(np.uint16).max
-"""Of the camera."""
+"""Largest camera count."""
 
-# 1 / sqrt(4) = 50 % spread from one binding event to the next.
+# Shape of the gamma distribution of brightness: 1 / sqrt(4) = 50 % relative spread.
 _BRIGHTNESS_SHAPE = 4.0
-# A geometric duration exceeds ten times its mean with a chance below exp(-10) = 4.5e-5.
+# Longest event in mean durations: a geometric duration exceeds it with a chance under 4.5e-5.
 _LONGEST_IN_MEANS = 10
-# A Gaussian spot holds all but 6e-7 of its photons within 5 sigma of its centre on each axis.
+# Half width of a drawn spot: all but 6e-7 of its photons lie within 5 sigma on each axis.
 _SPOT_REACH_SIGMAS = 5.0
 _SPOT_PIXELS_AT_ONCE = 2**18
-# Nothing in the background is narrower than sigma 28 px, four default filter radii: the filter's
-# Gaussian of sigma 3.5 px lowers no peak by more than (3.5 / 28)^2 = 1.6 %. Two hills sqrt(2)
-# times as broad multiply into one of 28 px.
+# Smallest sigma of a hill. The background is a product of two hills, whose sigma is then at least
+# 28 px, four default filter radii: the filter's Gaussian of sigma 3.5 px lowers no peak by more
+# than (3.5 / 28)^2 = 1.6 %.
 _HILL_SIGMA_PIX = 28.0 * math.sqrt(2)
 _FILAMENTS = 16
 _BLOBS = 5
-# The rest is light that does not bleach, such as that of the medium.
+# Part of the background that bleaches. The rest, such as light of the medium, does not.
 _BLEACHING_PART = 0.4
 
 _EVENT = np.dtype([("start", "i8"), ("stop", "i8"), ("site", "i8"), ("photons", "f8")])
@@ -47,7 +47,7 @@ class _Stream(IntEnum):
 
 @dataclass(frozen=True)
 class Scene:
-    """All that decides what a frame shows: plain numbers, the same for every block."""
+    """Everything that determines a frame: plain numbers, the same for every block."""
 
     frames: int
     height: int
@@ -66,16 +66,16 @@ class Scene:
 
     @property
     def max_duration_frames(self) -> int:
-        """Frames that an event lasts at most."""
+        """Longest duration of an event, in frames."""
         return math.ceil(_LONGEST_IN_MEANS * self.mean_duration_frames)
 
     def rng(self, stream: _Stream, index: int = 0) -> np.random.Generator:
-        """Return a generator of its own for each stream, and for each index of it."""
+        """Return an independent random generator for each stream and index."""
         return np.random.default_rng([self.seed, stream, index])
 
 
 def expose(scene: Scene, start: int, stop: int) -> npt.NDArray[np.uint16]:
-    """Camera counts of the frames."""
+    """Return the camera counts of the frames."""
     background = _background_photons(scene)
     molecules = molecules_on(scene, start, stop)
     bounds = np.searchsorted(molecules["frame"], np.arange(start, stop + 1))
@@ -91,7 +91,7 @@ def expose(scene: Scene, start: int, stop: int) -> npt.NDArray[np.uint16]:
 def _read_out(
     scene: Scene, electrons: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """Whole counts in the range of the camera, from the expected photo-electrons."""
+    """Return whole counts in the range of the camera, from the expected photo-electrons."""
     counts = rng.standard_normal(electrons.shape, np.float32)
     counts *= np.float32(scene.read_noise)
     counts += rng.poisson(electrons)
@@ -102,7 +102,7 @@ def _read_out(
 
 
 def expected_counts(scene: Scene, start: int, stop: int) -> npt.NDArray[np.float32]:
-    """Camera counts of the frames without molecules and noise."""
+    """Return the camera counts of the frames without molecules and noise."""
     signal = scene.gain * scene.quantum_efficiency * _background_photons(scene)
     counts = np.empty((stop - start, scene.height, scene.width), np.float32)
     for i, frame in enumerate(range(start, stop)):
@@ -111,12 +111,12 @@ def expected_counts(scene: Scene, start: int, stop: int) -> npt.NDArray[np.float
 
 
 def _bleaching(scene: Scene, frame: int) -> float:
-    """Background of a frame in units of that of frame 0."""
+    """Return the background of a frame relative to frame 0."""
     return 1 - _BLEACHING_PART + _BLEACHING_PART * math.exp(-frame / scene.bleaching_frames)
 
 
 def _background_photons(scene: Scene) -> npt.NDArray[np.float64]:
-    """Background photons per pixel in frame 0."""
+    """Return the background photons per pixel in frame 0."""
     rng = scene.rng(_Stream.BACKGROUND)
     side = max(scene.height, scene.width)
     blobs = np.ones((scene.height, scene.width))
@@ -133,7 +133,7 @@ def _background_photons(scene: Scene) -> npt.NDArray[np.float64]:
 def _hill(
     scene: Scene, centre: npt.NDArray[np.float64], sigma_pix: float
 ) -> npt.NDArray[np.float64]:
-    """Gaussian of height 1, no narrower than allowed; its centre (y, x) in parts of the field."""
+    """Return a Gaussian of height 1, not too narrow; its centre (y, x) is in parts of the field."""
     sigma_pix = max(sigma_pix, _HILL_SIGMA_PIX)
     y = (np.arange(scene.height) - centre[0] * (scene.height - 1)) / sigma_pix
     x = (np.arange(scene.width) - centre[1] * (scene.width - 1)) / sigma_pix
@@ -142,7 +142,7 @@ def _hill(
 
 
 def _sites(scene: Scene) -> npt.NDArray[np.float64]:
-    """Binding sites (y, x), one per pixel of length of each filament within the field."""
+    """Return binding sites (y, x), one per pixel of length of each filament within the field."""
     rng = scene.rng(_Stream.SITES)
     size = np.array([scene.height, scene.width])
     length = math.ceil(math.hypot(scene.height, scene.width))
@@ -151,7 +151,7 @@ def _sites(scene: Scene) -> npt.NDArray[np.float64]:
         rng.normal(0, 1 / math.sqrt(length), (_FILAMENTS, length)), axis=1
     )
     path = np.cumsum(np.stack([np.sin(heading), np.cos(heading)], axis=-1), axis=1)
-    # The middle of each filament lies in the field, so that none is without sites.
+    # The middle of each filament lies in the field, so that each has sites.
     middle = path[:, length // 2, np.newaxis]
     path += rng.uniform(-0.5, size - 0.5, (_FILAMENTS, 1, 2)) - middle
     sites = path.reshape(-1, 2)
@@ -159,8 +159,8 @@ def _sites(scene: Scene) -> npt.NDArray[np.float64]:
 
 
 def _events(scene: Scene, start: int, site_count: int) -> npt.NDArray[np.void]:
-    """Binding events that start in frame `start`."""
-    # Events that began before the movie have negative frames; a seed must not be negative.
+    """Return the binding events that start in frame `start`."""
+    # Events that began before the movie have negative frames, but a seed must not be negative.
     rng = scene.rng(_Stream.EVENTS, start + scene.max_duration_frames)
     events = np.empty(rng.poisson(scene.events_per_frame), _EVENT)
     duration = rng.geometric(1 / scene.mean_duration_frames, events.size)
@@ -172,7 +172,7 @@ def _events(scene: Scene, start: int, site_count: int) -> npt.NDArray[np.void]:
 
 
 def molecules_on(scene: Scene, start: int, stop: int) -> npt.NDArray[np.void]:
-    """One record per molecule and frame, by frame, then by the start of its event."""
+    """Return one record per molecule and frame, by frame, then by the start of its event."""
     sites = _sites(scene)
     first = start - scene.max_duration_frames + 1
     events = np.concatenate(
@@ -182,7 +182,7 @@ def molecules_on(scene: Scene, start: int, stop: int) -> npt.NDArray[np.void]:
     on_frames = np.maximum(np.minimum(events["stop"], stop) - begin, 0)
     nth_frame = np.arange(on_frames.sum()) - np.repeat(np.cumsum(on_frames) - on_frames, on_frames)
     frame = np.repeat(begin, on_frames) + nth_frame
-    # Stable: spots of one frame are added in one order, whichever the block they are drawn in.
+    # A stable sort adds the spots of a frame in the same order in every block.
     order = np.argsort(frame, kind="stable")
     event = np.repeat(np.arange(events.size), on_frames)[order]
 
@@ -194,11 +194,11 @@ def molecules_on(scene: Scene, start: int, stop: int) -> npt.NDArray[np.void]:
 
 
 def _spots(scene: Scene, molecules: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
-    """Photons expected per pixel from the molecules of one frame."""
+    """Return the expected photons per pixel from the molecules of one frame."""
     reach = math.ceil(_SPOT_REACH_SIGMAS * scene.psf_sigma_pix)
-    # A margin takes the parts of spots outside the field: no window needs cutting.
+    # A margin takes the parts of spots outside the field, so that no window needs cutting.
     canvas = np.zeros((scene.height + 2 * reach, scene.width + 2 * reach))
-    # A few at a time: memory stays small for broad spots and crowded fields.
+    # Draw a few at a time, so that memory stays small for broad spots and crowded fields.
     at_once = max(1, _SPOT_PIXELS_AT_ONCE // (2 * reach + 1) ** 2)
     for first in range(0, molecules.size, at_once):
         some = molecules[first : first + at_once]
@@ -215,7 +215,7 @@ def _spots(scene: Scene, molecules: npt.NDArray[np.void]) -> npt.NDArray[np.floa
 def _windows(
     centres: npt.NDArray[np.float64], sigma_pix: float, reach: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Pixels around each centre, and the part of a unit Gaussian that falls on each of them."""
+    """Return the pixels around each centre, and the part of a unit Gaussian that each holds."""
     pixels = np.rint(centres).astype(np.int64)[:, np.newaxis] + np.arange(-reach, reach + 1)
     edges = np.arange(-reach - 0.5, reach + 1) + (np.rint(centres) - centres)[:, np.newaxis]
     return pixels, np.diff(erf(edges / (math.sqrt(2) * sigma_pix)), axis=1) / 2
