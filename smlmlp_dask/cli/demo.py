@@ -1,4 +1,4 @@
-"""The main job on a simulated movie whose background is known."""
+"""The demo: the main job on a simulated movie whose background is known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +19,15 @@ from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.simulation.movie import SimulatedMovie, simulate_movie
 
 FRAME_SIZES = ((256, 256), (192, 320))
-"""(height, width) of the two channels: cameras need not agree."""
+"""(height, width) of the two channels in pixels, different to show that they may be."""
 
 CHECKED_FRAMES = 20
-"""Frames, evenly spread, on which the estimate is compared with the known background."""
+"""Frames, evenly spread, whose estimate is compared with the known background."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """How far one channel's estimate is from the known background, in camera counts.
+    """Error of one channel's estimate against the known background, in camera counts.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Check:
     rms : float
         Root mean square of estimate - known.
     bias : float
-        Mean of estimate - known: the molecules' light, which a local mean takes in.
+        Mean of estimate - known: light of molecules that the local mean takes in.
     """
 
     known: float
@@ -46,7 +46,7 @@ class Check:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo did: its result, checks per channel, pixels per second, and files."""
+    """The demo's result, checks per channel, pixels per second, and files."""
 
     result: SpatialMeanResult
     checks: list[Check]
@@ -61,7 +61,7 @@ def run_demo(folder: Path, frames: int, *, progress: bool) -> DemoReport:
     Parameters
     ----------
     folder : pathlib.Path
-        Where ``movie.zarr``, ``background.zarr`` and ``demo.png`` go; must not exist.
+        New folder for ``movie.zarr``, ``background.zarr`` and ``demo.png``; must not exist.
     frames : int
         Frames of each channel.
     progress : bool
@@ -83,7 +83,7 @@ def run_demo(folder: Path, frames: int, *, progress: bool) -> DemoReport:
     movie = folder / "movie.zarr"
     sources = _store_movies(movie, simulated)
 
-    # The first filter of uint16 on a machine is compiled, for a second or two: not counted.
+    # Compile the filter of uint16 first, so that the rate does not include that second or two.
     bkgd_spatial_mean([simulated[0].movie[:1]])[0][0].compute()
     start = perf_counter()
     result = run_spatial_mean(sources, folder / "background.zarr", progress=progress)

@@ -1,12 +1,12 @@
-"""What ``--json`` prints: results as plain documents, for scripts and workflow managers.
+"""The documents that ``--json`` prints, for scripts and workflow managers.
 
 Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes in bytes
 (``_bytes``), intensities in camera counts (``_counts``).
 
 ``run`` and ``info``
     ``path``, ``finished``, ``blocks`` and ``blocks_done``, ``channels``, ``sources``,
-    ``selection`` (``frames``, ``bboxes``, ``flips``, ``raw_shape``, ``raw_dtype``, as they were
-    passed), ``engine``, ``engine_version``, ``cuda``, ``codec``, ``keep_bits``,
+    ``selection`` (``frames``, ``bboxes``, ``flips``, ``raw_shape``, ``raw_dtype``, as passed),
+    ``engine``, ``engine_version``, ``cuda``, ``codec``, ``keep_bits``,
     ``relative_error_of_rounding`` and ``versions``. A channel has ``channel`` (its number),
     ``frames``, ``height_pix``, ``width_pix``, ``chunk_frames``, ``chunk_height_pix``,
     ``chunk_width_pix``, ``radius_y_pix``, ``radius_x_pix``, ``sigma_y_pix``, ``sigma_x_pix`` and
@@ -16,12 +16,12 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     (before compression) and ``channels``. A channel has ``channel``, sizes and chunks as above,
     ``blocks``, ``block_frames``, ``block_height_pix``, ``block_width_pix``, ``block_bytes`` (memory
     of the task) and ``read_amplification`` (how often a pixel is decoded). ``stored_bytes`` (on
-    disk) and ``seconds`` of the job, as measured on a sample; with ``--for-workers`` also
-    ``workers``, ``worker_bytes`` and ``scheduler_bytes``, else null.
+    disk) and ``seconds`` are estimates for the job from a sample. ``workers``, ``worker_bytes``
+    and ``scheduler_bytes`` are null without ``--for-workers``.
 ``verify``
     ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed``, ``problems`` and ``repaired``.
 ``demo``
-    ``store`` (as ``info`` prints it), ``checks``, ``pixels_per_second``, ``movie_path`` and
+    ``store`` (the document of ``info``), ``checks``, ``pixels_per_second``, ``movie_path`` and
     ``picture_path``. A check has ``channel``, ``known_background_counts``, ``error_rms_counts``
     and ``error_mean_counts``.
 """
@@ -37,17 +37,17 @@ from smlmlp_dask.store.read import Progress, progress, read_attributes, refusing
 if TYPE_CHECKING:
     from smlmlp_dask.pipeline.plan import JobPlan
 
-    from .demo import DemoReport  # which brings matplotlib
+    from .demo import DemoReport  # imports matplotlib
 
 Document: TypeAlias = dict[str, Any]
 
 
 def store_document(path: Path) -> Document:
-    """Describe a store, finished or not; errors are those of `read_attributes`."""
+    """Describe a store, finished or not; for errors see `read_attributes`."""
     attributes = read_attributes(path)
     state = progress(path)
     if attributes.get("finished") is True:
-        open_backgrounds(path)  # is all there that it speaks of?
+        open_backgrounds(path)  # raises if arrays are missing
     with refusing_damage(path, ValueError):
         return _store_document(path, attributes, state)
 
@@ -89,7 +89,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
 
 
 def plan_document(plan: "JobPlan") -> Document:
-    """Describe what a job would do."""
+    """Describe a dry run: what a job would do and take."""
     return {
         "tasks": plan.n_blocks,
         "tasks_at_a_time": plan.threads,
@@ -117,7 +117,7 @@ def plan_document(plan: "JobPlan") -> Document:
 
 
 def verify_document(path: Path, report: VerifyReport) -> Document:
-    """Describe what was checked and found."""
+    """Describe what `verify` checked, found and repaired."""
     return {
         "path": str(path),
         "whole": not report.problems,
@@ -129,7 +129,7 @@ def verify_document(path: Path, report: VerifyReport) -> Document:
 
 
 def demo_document(report: "DemoReport") -> Document:
-    """Describe what the demo did."""
+    """Describe the results of the demo."""
     return {
         "store": store_document(report.result.path),
         "checks": [

@@ -19,7 +19,7 @@ from rich.text import Text
 from smlmlp_dask.messages import one_line, printable
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
-"""What a wrong input, a full disk or a missing device raises; anything else is our own fault."""
+"""Errors of wrong inputs, full disks or missing devices; any other error is a bug of ours."""
 
 
 class OneLineError(click.ClickException):
@@ -31,20 +31,20 @@ class OneLineError(click.ClickException):
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]
-        """What the shell gets."""
+        """Exit code for the shell."""
         return self.code
 
     def show(self, file: Any = None) -> None:
-        """Print the message on a line of its own, whatever line breaks it had."""
+        """Print the message on one line."""
         line = Text.assemble(("Error:", "bold red"), " ", printable(" ".join(self.message.split())))
         Console(file=file, stderr=True).print(line, soft_wrap=True)
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Print in the ``with`` block what is done; it stays done where the reader of stdout has left.
+    """Print results in the ``with`` block; a closed stdout is not an error, as the work is done.
 
-    Only printing belongs there: a job, too, may lose a connection.
+    Keep jobs out of the block: they may lose a connection, too.
     """
     try:
         yield
@@ -52,14 +52,14 @@ def told() -> Iterator[None]:
             sys.stdout.flush()
     except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # else Python fails to write the rest when it ends
+        os.dup2(nowhere, sys.stdout.fileno())  # else Python fails at exit, writing the rest
         os.close(nowhere)
 
 
 def open_standard_streams() -> None:
-    """Let what is written to a stdout or stderr that was closed go nowhere.
+    """Send output to a closed stdout or stderr nowhere.
 
-    The next file that is opened would take its number, and be written to by libraries.
+    Otherwise the next file that is opened takes its number, and libraries print into that file.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
@@ -78,30 +78,30 @@ class Command(click.Command):
     """A command whose errors are one line, unless ``--verbose`` asks for the traceback."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, and say what is wrong in one line."""
+        """Parse the arguments; raise any error as one line."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
-        except ValueError as error:  # a path that cannot be one
+        except ValueError as error:  # an impossible path, such as one with a null byte
             _fail(str(error), error)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run, and say what went wrong in one line."""
+        """Run the command; raise any error as one line."""
         verbose = bool(ctx.params.get("verbose"))
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
         except BrokenPipeError:
-            raise  # whoever read our output has seen enough; click ends quietly
+            raise  # the reader of our output, such as head, has ended; click ends quietly
         except USER_ERRORS as error:
             if verbose:
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
             _fail(self._in_options(str(error)) or type(error).__name__, error)
 
     def _in_options(self, message: str) -> str:
-        """Call what a message begins with by its option: memory_limit is --memory-limit here."""
+        """Replace a parameter at a message's start by its option: memory_limit, --memory-limit."""
         names = {p.name: max(p.opts, key=len) for p in self.params if isinstance(p, click.Option)}
         names["channels_mean_radii_pix"] = names.get("radii", "")
         name, space, rest = message.partition(" ")
@@ -114,7 +114,7 @@ class Group(click.Group):
     command_class = Command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command, or say in one line which ones there are."""
+        """Find the command, or list all commands in one line."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -124,7 +124,7 @@ class Group(click.Group):
 
 @contextmanager
 def telling_what_is_kept(store: Path) -> Iterator[None]:
-    """Let SIGTERM end the ``with`` block as Ctrl-C does; add to any error how to go on after it."""
+    """Let SIGTERM end the ``with`` block as Ctrl-C does; add to errors how to resume the store."""
 
     def interrupt(number: int, _: Any) -> NoReturn:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -133,7 +133,7 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        # What Zarr was waiting for is given up: Python would say so, in more lines.
+        # Zarr's open coroutines are dropped; Python would print a warning for each.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         name = str(error) or "SIGINT"
         message = f"interrupted by {name}; {_kept(store)}"
@@ -147,7 +147,7 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
 
 
 def _is_finished(store: Path) -> bool | None:
-    """Say whether a store is finished; None if there is none."""
+    """Say whether a store is finished; None if it does not exist or cannot be read."""
     from smlmlp_dask.store.read import read_attributes
 
     try:
@@ -175,9 +175,9 @@ def _fail(message: str, cause: Exception) -> NoReturn:
 
 
 def log_to_stderr(*, verbose: bool) -> None:
-    """Log what we do, and warnings of libraries; without `verbose`, nothing.
+    """Log our steps and the warnings of libraries if `verbose`, else nothing.
 
-    Libraries log what they then raise, and an error is one line unless more is asked for.
+    Libraries log errors that they then raise, and without `verbose` an error is only one line.
     """
     handler = _Stderr()
     shape = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -192,9 +192,9 @@ def log_to_stderr(*, verbose: bool) -> None:
 
 
 class _Stderr(logging.Handler):
-    """Writes to what is stderr by then: while there is a progress bar, above it."""
+    """Writes to the present `sys.stderr`, so that lines appear above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write its lines."""
+        """Write the lines of a record."""
         for line in self.format(record).splitlines():
             sys.stderr.write(f"{printable(line)}\n")

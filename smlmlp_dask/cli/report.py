@@ -1,4 +1,4 @@
-"""A store as one HTML page: what a methods section and a reviewer need to know of it."""
+"""A store as one HTML page, with all that a methods section and a reviewer need."""
 
 import base64
 from collections.abc import Sequence
@@ -27,21 +27,21 @@ from smlmlp_dask.store.read import read_attributes, refusing_damage
 from .documents import Document, store_document
 
 DRAWN_CHANNELS = 8
-"""Channels in the picture; the tables hold all of them."""
+"""Most channels in the picture; the tables hold all."""
 
 LISTED_PROBLEMS = 20
-"""Problems that are listed at the top of the page; if there are more, all of them are below."""
+"""Most problems at the top of the page; if there are more, the page lists all further below."""
 
 LISTED_WEIGHTS = 60
-"""Most weights of a kernel, from its centre outwards, that are printed."""
+"""Most printed weights of a kernel, from its centre outwards."""
 
 
 def write_report(path: Path, output: Path, *, verify: bool) -> None:
-    """Write what is known of a store as one HTML file that needs no other.
+    """Write a report on a store as one self-contained HTML file.
 
-    It calls a store finished, in green, only where every chunk was compared and is as it was
-    written. Damage stands at the top, in red, with its remedy; so do the warnings of `plot_result`.
-    A channel that cannot be drawn leaves the others as they are.
+    It calls a store finished, in green, only if every chunk was compared and is undamaged. Damage
+    stands at the top, in red, with its remedy; so do the warnings of `plot_result`. If one channel
+    cannot be drawn, the others still are.
 
     Parameters
     ----------
@@ -50,16 +50,17 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
     output : pathlib.Path
         The file; must not exist.
     verify : bool
-        Read every chunk of a finished store and compare it with its checksum.
+        Compare every chunk of a finished store with its checksum.
 
     Raises
     ------
     FileNotFoundError
-        If there is no store.
+        If the store does not exist.
     FileExistsError
         If the file exists.
     ValueError
-        If it is no such store, or damaged; if the file would lie inside it or inside a source.
+        If `path` is not a store of backgrounds, or its attributes are damaged, or the file would
+        lie inside it or a source.
     OSError
         If the file cannot be written.
     """
@@ -69,7 +70,7 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
     if output.exists():
         raise FileExistsError(f"{output} exists: delete it, or choose another with --output")
     if not output.parent.is_dir():
-        raise NotADirectoryError(f"{output.parent} is no folder: choose one with --output")
+        raise NotADirectoryError(f"{output.parent} is not a folder: choose one with --output")
     with refusing_damage(path):
         inputs = [Path(entry["path"]) for entry in attributes["inputs"]]
         refuse_inside(output, [path, *inputs], "page")
@@ -86,12 +87,12 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What is seen in the pixels: of each channel a sample, or why there is none."""
+    """The part of the page that needs pixels: the picture, warnings, and what is missing."""
 
     picture: dict[str, Any] | None = None
     warnings: Sequence[str] = ()
-    unread: Sequence[str] = ()  # backgrounds that cannot be read
-    without: Sequence[str] = ()  # channels that are not drawn, or without their raw frame
+    unread: Sequence[str] = ()  # channels whose background cannot be read
+    without: Sequence[str] = ()  # channels without frames, or without their raw frame
 
 
 def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bool) -> str:
@@ -127,7 +128,7 @@ def _environment() -> Environment:
 
 
 def _kernel(sigmas: tuple[float, float]) -> dict[str, Any]:
-    """Weights along y and x, from the centre outwards, without those that are 0."""
+    """Return the weights along y and x, from the centre outwards, without zero ends."""
     kernels = [without_zero_ends(gaussian_kernel(sigma)) for sigma in sigmas]
     halves = [kernel[len(kernel) // 2 :] for kernel in kernels]
     return {
@@ -141,7 +142,7 @@ def _kernel(sigmas: tuple[float, float]) -> dict[str, Any]:
 
 
 def _looked_at(path: Path, raws: Sequence[Stack | str]) -> _Shown:
-    """Look at each channel by itself: one that cannot be read leaves the others as they are."""
+    """Sample each channel by itself, so that one that cannot be read does not hide the others."""
     result = open_backgrounds(path)
     samples, unread, without = [], [], []
     for channel, raw in enumerate(raws):
@@ -163,7 +164,7 @@ def _looked_at(path: Path, raws: Sequence[Stack | str]) -> _Shown:
 
 
 def _picture(samples: Sequence[ChannelSample]) -> dict[str, Any]:
-    """Draw frames, kernels and levels, as a PNG in base64."""
+    """Draw frames, kernels and levels as a PNG in base64."""
     png = BytesIO()
     draw_samples(samples).savefig(png, format="png", dpi=100)
     return {

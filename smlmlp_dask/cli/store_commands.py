@@ -1,4 +1,4 @@
-"""The commands that look at a store: info, verify, report, plot."""
+"""The commands for finished stores and begun ones: info, verify, report, plot."""
 
 import sys
 from pathlib import Path
@@ -67,7 +67,7 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Make anew what is missing or damaged, from the movie that the store came from.",
+    help="Repair what is missing or damaged, from the movie that the store came from.",
 )
 @json_option
 @verbose_option
@@ -75,8 +75,8 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     """Check that a store is finished and whole.
 
     Compares every chunk with its checksum and the metadata with their copy, and names each file
-    that is missing or damaged; exits with 0 if the store is whole (by now, with --repair), else
-    with 1.
+    that is missing or damaged. Exits with 0 if the store is whole (with --repair: afterwards),
+    else with 1.
 
     \b
     smlmlp-dask verify background.zarr
@@ -118,15 +118,15 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
 )
 @verbose_option
 def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
-    """Write all that is known of a store as one HTML page.
+    """Write a report on a store as one HTML page.
 
-    For a reviewer or a lab book: whether it is whole, the warnings and the picture that plot draws,
-    methods in words, parameters, sources, kernels, versions; of an unfinished store, how far it is.
+    For a reviewer or a lab book: whether the store is whole, the warnings and picture of plot,
+    methods in words, parameters, sources, kernels, versions; for an unfinished store, its progress.
 
     \b
     smlmlp-dask report background.zarr -o background.html
     """
-    from .report import write_report  # brings matplotlib
+    from .report import write_report  # imports matplotlib
     from .tables import console
 
     log_to_stderr(verbose=verbose)
@@ -156,14 +156,14 @@ def plot(
 ) -> None:
     """Draw a finished store: raw, background, signal, kernels, background over time.
 
-    The picture warns where the camera was saturated, or the radius is too small for the spots.
-    What is read does not grow with the length of the movie.
+    The picture warns if the camera was saturated, or if the radius is too small for the spots.
+    Longer movies do not take longer.
 
     \b
     smlmlp-dask plot background.zarr
     smlmlp-dask plot background.zarr -o picture.svg --frame 1000
     """
-    from smlmlp_dask.pictures import overview  # which brings matplotlib
+    from smlmlp_dask.pictures import overview  # imports matplotlib
     from smlmlp_dask.result import open_backgrounds
 
     from .tables import console

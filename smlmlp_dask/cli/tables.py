@@ -1,4 +1,4 @@
-"""What the command line shows, as rich tables and lines."""
+"""Tables and lines that the command line prints."""
 
 import json
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from smlmlp_dask.pipeline.measure import Rates
     from smlmlp_dask.pipeline.plan import JobPlan
 
-    from .demo import DemoReport  # which brings matplotlib
+    from .demo import DemoReport  # imports matplotlib
     from .documents import Document
 
 
 class _Stdout(Console):
-    """A console that leaves it to the caller what a reader who has left means."""
+    """A console that leaves a closed pipe to the caller."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Raise again; rich would end with 1."""
-        raise  # what rich is handling when it calls this
+        """Raise again; rich would exit with code 1."""
+        raise  # rich calls this while it handles the BrokenPipeError
 
 
 def console() -> Console:
-    """Return what tables and lines are printed to: names of files are shown as they are."""
+    """Return a console for stdout that prints file names unchanged."""
     return _Stdout(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -60,7 +60,7 @@ def summary(result: SpatialMeanResult) -> Table:
 
 
 def print_report(out: Console, report: VerifyReport) -> None:
-    """Print what `verify` checked, found and made anew."""
+    """Print what `verify` checked, found and repaired."""
     for problem in report.repaired:
         out.print(f"repaired: {problem.partition(';')[0]}")
     for problem in report.problems:
@@ -70,7 +70,7 @@ def print_report(out: Console, report: VerifyReport) -> None:
 
 
 def print_glance(out: Console, path: Path, problems: Sequence[str]) -> None:
-    """Print what a first look at a finished store found."""
+    """Print the problems that a quick check of a finished store found."""
     for problem in problems:
         out.print(problem, style="red")
     if problems:
@@ -80,7 +80,7 @@ def print_glance(out: Console, path: Path, problems: Sequence[str]) -> None:
 
 
 def print_demo(out: Console, report: "DemoReport") -> None:
-    """Print what the demo did."""
+    """Print the results of the demo."""
     out.print(summary(report.result))
     out.print(_checks(report))
     out.print(f"rate: {report.rate / 1e6:,.0f} Mpx/s, from Zarr to Zarr")
@@ -90,7 +90,7 @@ def print_demo(out: Console, report: "DemoReport") -> None:
 
 
 def _checks(report: "DemoReport") -> Table:
-    """Tabulate how far the demo's estimate is from the known background."""
+    """Tabulate the error of the demo's estimate against the known background."""
     table = Table("channel", "known background", "error (RMS)", "error (mean)", box=box.SIMPLE)
     for i, check in enumerate(report.checks):
         table.add_row(
@@ -103,7 +103,7 @@ def _checks(report: "DemoReport") -> Table:
 
 
 def print_plan(console: Console, plan: "JobPlan") -> None:
-    """Print what a job is going to do, and what it will take: a fact a line."""
+    """Print what a job would do, and what it would take, one fact a line."""
     facts = Table.grid(padding=(0, 1))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")

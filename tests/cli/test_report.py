@@ -268,7 +268,7 @@ def test_wide_kernels_are_cut_short(folder):
     [
         (["gone.zarr"], "gone.zarr does not exist"),
         (["out.zarr", "-o", "movie.tif"], "movie.tif exists: delete it, or choose another"),
-        (["out.zarr", "-o", "gone/a.html"], "gone is no folder: choose one with --output"),
+        (["out.zarr", "-o", "gone/a.html"], "gone is not a folder: choose one with --output"),
         (
             ["damaged.zarr"],
             "damaged.zarr has damaged metadata (zarr.json is not as it was written): repair",
