@@ -18,12 +18,12 @@
 # # A first look
 #
 # Single molecules blink on top of a glow: light from out of focus, from the medium, from the cell.
-# Before they can be found, that glow, the *background*, has to be estimated. Here it is a local
-# mean: around each pixel of each frame, with a weight that falls off as a Gaussian.
+# To find them, we first estimate that glow, the *background*. Here it is a local mean around each
+# pixel of each frame, with weights that fall off as a Gaussian.
 #
-# One number is yours to choose, the **radius** of the mean: wide against a molecule's spot, narrow
-# against the unevenness of the glow. This notebook opens a movie, looks at single frames, checks
-# one of them by hand, and lets you choose a radius with your eyes.
+# You choose one number, the **radius** of the mean: wide against a molecule's spot, narrow against
+# the unevenness of the glow. This notebook opens a movie, looks at single frames, checks one of
+# them by hand, and lets you choose a radius by eye.
 
 # %%
 import tempfile
@@ -49,9 +49,8 @@ from smlmlp_dask.pictures.frames import plot_channels
 # %% [markdown]
 # ## A movie
 #
-# Yours is a file from a camera. So that this notebook runs anywhere, it makes one: 1000 frames of
-# blinking molecules over a background that we know, because we made it. Everything goes into a
-# temporary folder.
+# Yours is a file from a camera. So that this notebook runs anywhere, it simulates one: 1000 frames
+# of blinking molecules over a known background. Everything goes into a temporary folder.
 
 # %%
 folder = tempfile.TemporaryDirectory(prefix="smlmlp-dask-")
@@ -64,17 +63,16 @@ print(f"{movie_path.name}: {movie_path.stat().st_size / 1e6:.0f} MB")
 # %% [markdown]
 # ## Open it
 #
-# `open_channels` reads headers, and no pixels. A TIFF, a folder of TIFFs, a Zarr or a headerless
-# file all become the same thing: one *lazy stack* (frame, y, x) per channel, cut into blocks of
-# whole frames. The drawing shows the blocks.
+# `open_channels` reads only headers, no pixels. From a TIFF, a folder of TIFFs, a Zarr or a
+# headerless file it makes the same thing: one *lazy stack* (frame, y, x) per channel, cut into
+# blocks of whole frames. The drawing shows the blocks.
 
 # %%
 channels = open_channels(movie_path)
 channels[0]
 
 # %% [markdown]
-# The background is a stack of the same shape. This call computes the kernels (a few numbers) and
-# nothing else.
+# The background is a stack of the same shape. This call computes only the kernels, a few numbers.
 
 # %%
 bkgds, noise_corrections, info = bkgd_spatial_mean(channels, 7.0)
@@ -83,7 +81,7 @@ bkgds[0]
 # %% [markdown]
 # ## What would the whole job cost?
 #
-# Known before anything runs: how many blocks there are, and how much memory they take at most.
+# We know the number of blocks, and the most memory that they take, before anything runs.
 
 # %%
 plan = plan_spatial_mean(movie_path, 7.0)
@@ -94,8 +92,8 @@ print(f"result             {plan.output_bytes / 1e6:.0f} MB before compression")
 # %% [markdown]
 # ## Look at one frame
 #
-# Asking for frame 500 reads and filters the block that holds it, and leaves the others alone. We
-# count what Dask ran, to be sure.
+# Asking for frame 500 reads and filters only the block that holds it. To be sure, we count the
+# tasks that Dask ran.
 
 # %%
 ran = []
@@ -107,8 +105,8 @@ plot_channels([raw], [background], radii_pix=info["channels_mean_radii_pix"], fr
 
 # %% [markdown]
 # **See:** left, sharp spots on an uneven glow; middle, the glow alone, in the same colours; right,
-# what remains: spots on a level floor, where 0 is white. Faint dots in the middle picture are the
-# molecules' own light, some of which a local mean takes in.
+# the signal: spots on a level floor, where 0 is white. Faint dots in the middle picture are light of
+# the molecules that the local mean takes in.
 #
 # ## Check it by hand
 #
@@ -129,8 +127,7 @@ assert largest < 1e-6 * raw.max()
 # %% [markdown]
 # ## Choose a radius by looking
 #
-# The same part of the same frame with five radii. Nothing is stored; each is a lazy stack of its
-# own.
+# The same part of the same frame with five radii. Each is a separate lazy stack; nothing is stored.
 
 # %%
 radii = [2, 4, 7, 14, 80]
@@ -158,12 +155,12 @@ plt.show()
 
 # %% [markdown]
 # **See:** with a radius of 2 px the molecules are in the background (above) and faint in the signal
-# (below). As the radius grows, they leave the background for the signal. At 80 px the background is
-# so smooth that it no longer follows the glow: its bright hill is left in the signal, as an orange
+# (below). As the radius grows, they move from the background to the signal. At 80 px the background
+# is so smooth that it no longer follows the glow: a bright hill stays in the signal as an orange
 # cloud. Between the two lies a broad range of good radii.
 #
-# In a simulated movie the truth is known, so that what the eye sees can be measured: how far is
-# each estimate from the true background?
+# In a simulated movie we know the truth, so we can measure what the eye sees: how far is each
+# estimate from the true background?
 
 # %%
 truth = simulated.background[500].compute()
@@ -179,14 +176,14 @@ plt.show()
 print("smallest error of these at a radius of", radii[int(np.argmin(errors))], "px")
 
 # %% [markdown]
-# **See:** a valley. Its left side is the molecules' light in the background (and noise), its right
-# side is unevenness that is averaged away. Where the bottom lies depends on *your* spots and *your*
-# background, which is why the radius is an argument.
+# **See:** a valley. On its left, the background contains light of the molecules (and noise). On its
+# right, the mean smooths the glow's own unevenness away. The best radius depends on *your* spots and
+# *your* background, so the radius is an argument.
 #
 # ## Keep it
 #
-# `run_spatial_mean` does the whole job from file to file. What it returns shows itself: what is in
-# it, and a small picture.
+# `run_spatial_mean` does the whole job from file to file. A notebook shows its result as a table
+# with a small picture.
 
 # %%
 result = run_spatial_mean(movie_path, Path(folder.name, "background.zarr"), 7.0)
@@ -197,9 +194,9 @@ result.plot()
 
 # %% [markdown]
 # **See:** above, the frame in the middle of the movie as before; below, the kernel, its residual
-# (what subtracting the mean does to a single bright pixel), and the level of the background over
-# time, which falls slowly as it bleaches. Had the camera been saturated, or the radius been too
-# small for the spots, red lines would say so: try `run_spatial_mean(..., 2.0)`.
+# (the effect of subtracting the mean on a single bright pixel), and the level of the background over
+# time, which falls slowly as it bleaches. Red lines appear if the camera was saturated or the radius
+# is too small for the spots: try `run_spatial_mean(..., 2.0)`.
 #
 # The last cell is a slider. Moving it reads one frame at a time; it needs a running notebook.
 

@@ -15,12 +15,11 @@
 # ---
 
 # %% [markdown]
-# # A movie larger than the memory
+# # A movie larger than memory
 #
-# A night of acquisition gives more frames than fit in memory, and computing on them takes long
-# enough for something to go wrong: a full disk, a restart at 3 a.m., an impatient Ctrl-C. This
-# notebook takes a movie that is larger than the memory it allows itself, stops the job in the
-# middle, goes on, and checks the result.
+# A night of acquisition gives more frames than fit in memory, and the job takes long enough for
+# something to go wrong: a full disk, a restart at 3 a.m., an impatient Ctrl-C. This notebook takes a
+# movie larger than its memory limit, kills the job in the middle, resumes it, and checks the result.
 
 # %%
 import subprocess
@@ -46,9 +45,8 @@ MEMORY_LIMIT = "450MB"
 # %% [markdown]
 # ## The movie
 #
-# 4000 frames of 256 × 256 pixels, 16 bit. Only its size matters here, so that 500 frames are
-# simulated and played eight times. It goes to a temporary folder as a Zarr array, in chunks of 50
-# frames.
+# 4000 frames of 256 × 256 pixels, 16 bit. Only the size matters here, so we simulate 500 frames and
+# repeat them eight times. They go to a temporary folder as a Zarr array, in chunks of 50 frames.
 
 # %%
 folder = tempfile.TemporaryDirectory(prefix="smlmlp-dask-")
@@ -66,8 +64,8 @@ print(f"{open_channels(movie_path)[0].nbytes / 1e6:.0f} MB of pixels; allowed: {
 # %% [markdown]
 # ## Plan
 #
-# The plan says what will happen, and refuses a limit that cannot be kept. The memory at most is
-# for everything together: Python, its libraries, and the blocks that are being computed.
+# The plan says what will happen, and refuses a memory limit that the job cannot keep. The memory
+# is that of everything together: Python, its libraries, and the blocks at work.
 
 # %%
 plan = plan_spatial_mean(movie_path, 7.0, memory_limit=MEMORY_LIMIT)
@@ -85,9 +83,9 @@ except ValueError as error:
 # %% [markdown]
 # ## Run, and pull the plug
 #
-# In a notebook you would call `run_spatial_mean`, and interrupt it with the stop button. To make it
-# harder, the job runs here as a program of its own, and is killed without warning, as by a power
-# cut, once eight blocks or more are written.
+# In a notebook you would call `run_spatial_mean` and interrupt it with the stop button. To make it
+# harder, we run the job as a separate program, and kill it without warning once eight blocks or
+# more are written.
 
 # %%
 command = [sys.executable, "-m", "smlmlp_dask", "run", str(movie_path), "-o", str(background_path)]
@@ -99,7 +97,7 @@ job.kill()
 print("killed" if job.wait() else "finished before it could be killed")
 
 # %% [markdown]
-# What is there now is not a result, and nobody can take it for one:
+# The store is not a result yet, and nobody can take it for one:
 
 # %%
 try:
@@ -118,8 +116,8 @@ print(shown.stdout.splitlines()[0])
 # %% [markdown]
 # ## Go on
 #
-# The same call with `resume=True` keeps the blocks that are done and computes the others. It would
-# refuse if the movie or a setting had changed in between.
+# The same call with `resume=True` keeps the finished blocks and computes the others. It refuses if
+# the movie or a setting has changed in between.
 
 # %%
 start = time.perf_counter()
@@ -132,8 +130,8 @@ result
 # %% [markdown]
 # ## Verify
 #
-# A checksum of every chunk was recorded when it was written. `verify_backgrounds` compares them
-# with what is on the disk, and computes some blocks again from the movie, to the last bit.
+# The job recorded a checksum of every chunk. `verify_backgrounds` compares these checksums with the
+# files, computes some blocks again from the movie, and compares every bit.
 
 # %%
 report = verify_backgrounds(background_path, sample=5)
@@ -157,8 +155,7 @@ assert not verify_backgrounds(background_path).problems
 # %% [markdown]
 # ## Use it
 #
-# The result is as large as the movie, and still nothing has to fit in memory: a mean over time is
-# read block by block.
+# The result is as large as the movie, but it need not fit in memory: Dask reads it block by block.
 
 # %%
 over_time = result.bkgds[0][::50].mean(axis=(1, 2)).compute()
@@ -167,9 +164,9 @@ assert np.isfinite(over_time).all()
 result.plot()
 
 # %% [markdown]
-# **See:** the level of the background over time, lower right, is a sawtooth: the eight repeats of
-# which this movie was made, each of which bleaches. The picture read 64 frames for that line, as it
-# would for a movie of a terabyte.
+# **See:** lower right, the level of the background over time is a sawtooth, with one tooth for each
+# of the eight repeats as it bleaches. The picture read 64 frames for that line, as it would for a
+# movie of a terabyte.
 
 # %%
 folder.cleanup()

@@ -17,13 +17,12 @@
 # %% [markdown]
 # # The same job on a cluster
 #
-# One computer too slow? The job is thousands of blocks that know nothing of each other, so that
-# more computers do more of them at a time. Whoever is to do them is said *around* the call, not in
-# it: `run_spatial_mean` uses the Dask client that is active, and the threads of this computer if
-# there is none.
+# One computer too slow? The job is thousands of independent blocks, so more computers do more of
+# them at a time. You choose the workers *around* the call, not in it: `run_spatial_mean` uses the
+# active Dask client, or the threads of this computer without one.
 #
-# All workers must see the files, movie and result, under the same paths: on a cluster that is the
-# shared file system, and no temporary folder as here.
+# All workers must see movie and result under the same paths. On a cluster, use the shared file
+# system, not a temporary folder as here.
 
 # %%
 import shutil
@@ -47,7 +46,7 @@ da.store(movie, stored, lock=False)
 # %% [markdown]
 # ## Without a cluster
 #
-# What the threads of this computer give is what all others are compared with.
+# The result from the threads of this computer is the one to compare with.
 
 # %%
 alone = run_spatial_mean(movie_path, Path(folder.name, "alone.zarr"), 7.0)
@@ -56,9 +55,9 @@ alone
 # %% [markdown]
 # ## A cluster on this computer
 #
-# Two workers, each a process of its own. It is the way to try things out, and to see what is going
-# on: the client's dashboard shows tasks, memory and transfers while the job runs. The link works in
-# your browser as long as the client is there.
+# Two workers, each a process: good to try things out and to watch a job. The client's dashboard
+# shows tasks, memory and transfers while the job runs. The link works in your browser until the
+# client is closed.
 
 # %%
 cluster = LocalCluster(
@@ -73,8 +72,8 @@ print(client.dashboard_link)
 client
 
 # %% [markdown]
-# The plan asks the client, too: as many tasks at a time as there are threads, and no block so large
-# that they would not fit the workers' memory together.
+# The plan asks the client, too: it runs one task for each thread, with blocks small enough to fit
+# the workers' memory together.
 
 # %%
 plan = plan_spatial_mean(movie_path, 7.0)
@@ -82,8 +81,8 @@ print(f"{plan.n_blocks} blocks, {plan.threads} at a time")
 print(f"{plan.memory_limit_bytes / 1e9:.0f} GB of memory, all workers together")
 
 # %% [markdown]
-# The call is the same as before. `performance_report` keeps what the dashboard showed in a file,
-# for later, or for the colleague who is asked why it was slow.
+# The call is the same as before. `performance_report` saves the dashboard's pages in a file, to find
+# out later why a job was slow.
 
 # %%
 report_path = Path(folder.name, "report.html")
@@ -92,7 +91,7 @@ with performance_report(filename=str(report_path)):
 print(f"{report_path.name}: {report_path.stat().st_size / 1e3:.0f} kB")
 
 # %% [markdown]
-# Is it the same result? To the last bit, whoever computed it.
+# Is it the same result? Yes, to the last bit.
 
 # %%
 same = da.all(alone.bkgds[0] == on_cluster.bkgds[0]).compute()
@@ -108,8 +107,8 @@ cluster.close()
 #
 # [dask-jobqueue](https://jobqueue.dask.org) makes workers out of SLURM jobs: the lines above with
 # another `cluster`. It is not part of the `notebooks` extra (`pip install dask-jobqueue`). The next
-# cell submits nothing unless you say so: adapt queue, memory and time to your cluster, put movie
-# and result on a file system that its nodes share, and set `USE_SLURM` to True.
+# cell submits nothing until you set `USE_SLURM` to True. Before that, adapt queue, memory and time to
+# your cluster, and put movie and result on a file system that its nodes share.
 
 # %%
 USE_SLURM = False
@@ -134,17 +133,17 @@ else:
 # %% [markdown]
 # ## Any other client
 #
-# Whatever gives you a `Client` will do: an address (`Client("tcp://10.0.0.5:8786")`), a file that a
-# scheduler wrote (`Client(scheduler_file="scheduler.json")`), Kubernetes, SSH, or the cloud. The
-# pattern is always
+# Any `Client` will do: of an address (`Client("tcp://10.0.0.5:8786")`), of a file that a scheduler
+# wrote (`Client(scheduler_file="scheduler.json")`), of Kubernetes, SSH, or the cloud. The pattern is
+# always
 #
 # ```python
 # with Client(...):
 #     run_spatial_mean("/shared/movie.zarr", "/shared/background.zarr", 7.0, resume=True)
 # ```
 #
-# `resume=True` costs nothing the first time, and lets a job that the queue has ended go on where it
-# was. Here is the pattern with a client that needs no other computer:
+# `resume=True` costs nothing the first time, and resumes a job that the queue has ended. Here is the
+# pattern with a client that needs no other computer:
 
 # %%
 with Client(
@@ -156,7 +155,7 @@ print("nothing was left to do:", again.path.name)
 # %% [markdown]
 # ## Look at it
 #
-# The result is files; the cluster can be gone. Anyone can open them.
+# The result is files. Anyone can open them, without the cluster.
 
 # %%
 result = open_backgrounds(Path(folder.name, "cluster.zarr"))
@@ -164,8 +163,8 @@ assert np.isfinite(result.noise_corrections).all()
 result.plot()
 
 # %% [markdown]
-# **See:** the frame in the middle of the movie, its background, and what remains, as in the first
-# notebook: where a result was computed does not show.
+# **See:** the frame in the middle of the movie, its background, and the signal, as in the first
+# notebook. You cannot see where the result was computed.
 
 # %%
 folder.cleanup()

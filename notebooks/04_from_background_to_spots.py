@@ -17,16 +17,16 @@
 # %% [markdown]
 # # From background to spots
 #
-# A background is a means to an end: finding molecules. The next step of the analysis asks of every
-# pixel by how much it stands out of the noise, and takes the local maxima that stand out enough:
+# A background is a means to an end: finding molecules. The next step of the analysis computes by how
+# much every pixel stands out of the noise, and takes the local maxima that stand out enough:
 #
 # 1. signal = raw − background,
 # 2. noise, from the background and the camera's gain,
 # 3. SNR = signal / (noise × *noise correction*),
 # 4. local maxima of the SNR over a threshold.
 #
-# The movie is simulated, so that we know where every molecule is, can count the false detections,
-# and see how the radius of the background changes them.
+# The movie is simulated, so we know where every molecule is. We can count the false detections and
+# see how they depend on the radius of the background.
 
 # %%
 import dask
@@ -53,8 +53,8 @@ print(f"{len(truth) / FRAMES:.0f} molecules a frame, {truth['photons'].mean():.0
 # %% [markdown]
 # ## Signal, noise, SNR
 #
-# Light comes in photons, and so its noise grows with the square root of the background. The camera
-# adds its read noise. Everything is lazy: these lines describe the whole movie and compute nothing.
+# Light comes in photons, so its noise grows with the square root of the background. The camera adds
+# its read noise. Everything is lazy: these lines describe the whole movie and compute only kernels.
 
 # %%
 channel = simulated.movie.astype("float32")
@@ -73,7 +73,7 @@ print(f"noise correction at a radius of 7 px: {noise_correction:.3f}")
 # %% [markdown]
 # ## Spots
 #
-# A spot is a pixel that is the largest in its surrounding 5 × 5 pixels, with an SNR over 5.
+# A spot is a pixel that is the largest of the 5 × 5 pixels around it, with an SNR over 5.
 
 # %%
 THRESHOLD = 5
@@ -128,15 +128,15 @@ plt.show()
 # %% [markdown]
 # **See:** left, spots on an uneven glow; middle, the floor is level, but noisier where the glow was
 # bright; right, the noise is equal everywhere, so that one threshold fits the whole frame. A cross
-# without a circle is a molecule that was missed, a circle without a cross a false detection.
+# without a circle is a missed molecule, a circle without a cross a false detection.
 #
 # ## What the noise correction is, and what it is not
 #
-# The background is a mean of noisy pixels, the pixel itself among them: subtracting it takes away
-# some of the pixel's own noise. The noise correction is meant to tell how much is left. Let us
-# measure that, where it is easy: in a movie without molecules. The reference's formula multiplies
-# the residuals' norms along y and along x; the norm of the two-dimensional residual,
-# δ − g(y) g(x), is another candidate.
+# The background is a mean of noisy pixels, including the pixel itself, so subtracting it takes away
+# some of the pixel's own noise. The noise correction should say how much is left. We measure that in
+# a movie without molecules, where it is easy. The reference's formula multiplies the residuals'
+# norms along y and along x. Another candidate is the norm of the two-dimensional residual,
+# δ − g(y) g(x).
 
 # %%
 RADII = [2, 3, 5, 7, 10, 14, 20, 40, 80]
@@ -175,14 +175,14 @@ plt.show()
 
 # %% [markdown]
 # **See:** the measured points follow the two-dimensional norm up to a radius of about 20 px, and
-# lie above the noise correction everywhere. So the reference's SNR is too large, the more so the
-# smaller the radius: its "5" is less than five standard deviations. (Beyond 20 px it is not noise
-# that is left, but background that the wide mean no longer follows.) This package returns the
-# reference's number on purpose, so that thresholds that were tuned with it keep their meaning.
+# lie above the noise correction everywhere. So the reference's SNR is too large, most of all at
+# small radii: its "5" is less than five standard deviations. (Beyond 20 px, background that the wide
+# mean no longer follows adds to the noise.) This package returns the reference's number on purpose,
+# so that thresholds tuned with it keep their meaning.
 #
 # ## Radius and false detections
 #
-# The same detection with every radius, with both corrections.
+# The same detection with every radius and both corrections.
 
 # %%
 found_reference, false_reference, found_measured, false_measured = [], [], [], []
@@ -220,11 +220,10 @@ for radius, found, false in zip(RADII, found_reference, false_reference, strict=
 # %% [markdown]
 # **See:** left, small radii lose molecules, since their own light goes into the background. Right,
 # with the reference's correction (dashed) false detections have a valley. On its left, noise passes
-# for molecules, because the SNR is too large there; on its right, the slopes of an uneven
-# background do. With the two-dimensional norm the left side is gone, and fewer molecules are found:
-# it is the stricter threshold. The default radius, 7 px, is a compromise; what it costs in this
-# movie stands in the table.
+# for molecules, because the SNR is too large. On its right, the slopes of an uneven background do.
+# With the two-dimensional norm the left side is gone, and fewer molecules are found: it makes the
+# stricter threshold. The default radius, 7 px, is a compromise; the table shows its cost in this
+# movie.
 #
-# Three things that this notebook does not show: molecules nearer to each other than two or three
-# pixels count as found together, real spots are not all in focus, and real backgrounds are less
-# smooth than this one.
+# This notebook does not show three things: molecules within two or three pixels of each other count
+# as found together, real spots are not all in focus, and real backgrounds are less smooth.
