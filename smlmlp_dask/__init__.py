@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .filters import device  # noqa: F401 - before Dask and Zarr, which a damaged CuPy would break
+from .filters import device  # noqa: F401 - before Dask and Zarr: a damaged CuPy breaks their import
 
 if TYPE_CHECKING:
     from .background import bkgd_spatial_mean

@@ -1,4 +1,4 @@
-"""Damage to a finished store, and what must be said and done about it."""
+"""Damage to a finished store, and the errors and repairs that must follow."""
 
 import re
 import shutil
@@ -124,7 +124,7 @@ class Ended:
 
     @property
     def said(self):
-        """All that it said."""
+        """Everything that it printed."""
         return self.out + self.err
 
 
@@ -182,7 +182,7 @@ def make_store(folder):
     return Whole(movie, path, contents(path))
 
 
-# What must be said and done: each returns what is wrong
+# Checks of errors and repairs: each returns the failures
 
 
 def check_words(ended):
@@ -200,7 +200,7 @@ def check_words(ended):
 
 
 def one_line(ended):
-    """Return the beginning of what was said."""
+    """Return the beginning of the output."""
     return " ".join(ended.said.split())[:300]
 
 

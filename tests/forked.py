@@ -19,7 +19,7 @@ SLOW_SECONDS = 60
 
 
 class Ended(NamedTuple):
-    """A command that has ended: its exit code, and what it said, on stdout or stderr."""
+    """A command that has ended: its exit code and its output on stdout or stderr."""
 
     code: int
     said: str

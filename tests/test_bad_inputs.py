@@ -143,7 +143,7 @@ def corrupt_chunk():
 
 
 def other_group(name):
-    """A group that is no store of backgrounds: nothing that a run could go on with."""
+    """A group that is not a store of backgrounds, so that no run can resume it."""
     return lambda: zarr.create_group(name, attributes={"smlmlp_dask": "begun"})
 
 

@@ -57,7 +57,7 @@ class _WorkersColumn(ProgressColumn):
 
 @dataclass(frozen=True)
 class _LeavesRoom:
-    """Leaves two columns free for the ``^C`` that a terminal echoes, which would wrap the line."""
+    """Leaves two columns free, or the ``^C`` that a terminal echoes would wrap the line."""
 
     content: RenderableType
 

@@ -236,7 +236,7 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
             color=WARNING_COLOUR if row.saturated else "black",
             fontsize="x-large",
             fontweight="bold",
-            parse_math=False,  # file names may hold a "$", which would start a formula
+            parse_math=False,  # a "$" in a file name would start a formula
         )
     axes = place.subplots(1, 3, sharex=True, sharey=True)
     axes[0].set_ylabel("y (px)")

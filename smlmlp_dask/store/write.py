@@ -80,7 +80,7 @@ def check_destination(path: Path, inputs: Sequence[Path], *, may_exist: bool = F
     FileExistsError
         If `path` exists already.
     ValueError
-        If `path` is an input or lies inside one, under whatever spelling, link or mount.
+        If `path` is an input or lies inside one, under any spelling, link or mount.
     """
     for source in inputs:
         for ancestor in (path, *path.absolute().parents, *path.resolve().parents):
