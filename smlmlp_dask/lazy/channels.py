@@ -1,11 +1,13 @@
 """From paths to lazy stacks: `open_channels`."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
 
-from smlmlp_dask.movies.opening import Box, Source, open_groups
+from smlmlp_dask.movies.opening import Box, Source, open_stacks
+from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 
 if TYPE_CHECKING:
@@ -90,10 +92,13 @@ def open_channels(
     """
     from .reads import cut, lazy  # which bring dask.array
 
-    groups = open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
+    selection = Selection.checked(
+        bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
+    )
     channels = []
-    for stacks in groups:
-        movie = stacks[0].movie
-        whole = lazy(Stack.of(movie, stacks[0].frames))
-        channels += [cut(whole, stack) for stack in stacks]
+    by_movie = groupby(open_stacks(*sources, selection=selection), lambda stack: id(stack.movie))
+    for _, stacks in by_movie:
+        first, *others = stacks
+        whole = lazy(Stack.of(first.movie, first.frames))
+        channels += [cut(whole, stack) for stack in (first, *others)]
     return channels

@@ -11,8 +11,6 @@ from math import prod
 from pathlib import Path
 from typing import TypeAlias
 
-from numpy.typing import DTypeLike
-
 from smlmlp_dask.messages import printable_errors, shown
 from smlmlp_dask.paths import absolute_path
 
@@ -21,49 +19,39 @@ from .formats.frames import FileMovie, PlainFrames
 from .formats.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
 from .formats.zarr_nodes import is_node, store_of
 from .formats.zarrs import arrays_hint, open_zarr
-from .selection import (
-    RawLayout,
-    boxes_per_source,
-    check_dtype,
-    check_slice,
-    flips_per_channel,
-    raw_layout,
-    select,
-)
+from .selection import EVERYTHING, RawLayout, Selection, check_dtype
 from .stack import Movie, Stack
 
 Source: TypeAlias = str | os.PathLike[str]
 Box: TypeAlias = Sequence[int]
 
 
-def open_stacks(
-    *sources: Source,
-    bboxes: Sequence[Sequence[Box] | None] | None = None,
-    flips: Sequence[tuple[bool, bool] | None] | None = None,
-    frames: slice | None = None,
-    raw_shape: Sequence[int] | None = None,
-    raw_dtype: DTypeLike | None = None,
-) -> list["Stack"]:
-    """Open movies as `open_channels` does, as `Stack` objects: to be read without Dask.
-
-    Parameters, errors and channels are those of `open_channels`.
-    """
-    groups = open_groups(sources, bboxes, flips, frames, raw_shape, raw_dtype)
-    return [stack for stacks in groups for stack in stacks]
+@printable_errors()
+def open_stacks(*sources: Source, selection: Selection = EVERYTHING) -> list[Stack]:
+    """Open movies as `open_channels` does, as `Stack` objects: to be read without Dask."""
+    if not sources:
+        raise ValueError("no source given: pass at least one path, as in open_channels(path)")
+    paths = [_path(source) for source in sources]
+    parts = selection.by_source(len(paths))
+    raw = selection.raw
+    movies = [_open(path, raw) for path in paths]
+    if raw is not None and all(
+        path.is_dir() or not path.exists() or is_tiff(path) for path in paths
+    ):
+        raise ValueError(
+            f"raw_shape={raw.shape} is given, but no source is a headerless movie "
+            f"({', '.join(map(str, paths))}): leave out raw_shape and raw_dtype"
+        )
+    return [
+        stack for movie, part in zip(movies, parts, strict=True) for stack in part.channels(movie)
+    ]
 
 
 @printable_errors()
-def described_stacks(
-    movie: DescribedMovie,
-    *,
-    bboxes: Sequence[Sequence[Box] | None] | None = None,
-    flips: Sequence[tuple[bool, bool] | None] | None = None,
-) -> list["Stack"]:
+def described_stacks(movie: DescribedMovie, selection: Selection = EVERYTHING) -> list[Stack]:
     """Return the channels of a described movie, as `open_stacks` does those of one path."""
-    (boxes,) = boxes_per_source(bboxes, 1)
-    turns = flips_per_channel(flips, len(boxes))
-    frames = range(movie.shape[0])
-    return [_channel(movie, frames, box, turn) for box, turn in zip(boxes, turns, strict=True)]
+    (part,) = selection.by_source(1)
+    return part.channels(movie)
 
 
 @printable_errors()
@@ -93,60 +81,6 @@ def source_roots(source: Source) -> list[Path]:
     path = path.resolve()
     stores = [parent for parent in (path, *path.parents) if is_node(parent)]
     return [stores[-1] if stores else path]
-
-
-# Arguments
-
-
-@printable_errors()
-def open_groups(
-    sources: Sequence[object],
-    bboxes: object,
-    flips: object,
-    frames: object,
-    raw_shape: object,
-    raw_dtype: DTypeLike | None,
-) -> list[list[Stack]]:
-    """Check all arguments and return the channels of each source."""
-    if not sources:
-        raise ValueError("no source given: pass at least one path, as in open_channels(path)")
-    paths = [_path(source) for source in sources]
-    wanted = check_slice(frames)
-    boxes_of = boxes_per_source(bboxes, len(paths))
-    turns = flips_per_channel(flips, sum(len(boxes) for boxes in boxes_of))
-    raw = raw_layout(raw_shape, raw_dtype)
-    movies = [_open(path, raw) for path in paths]
-    if raw is not None and all(
-        path.is_dir() or not path.exists() or is_tiff(path) for path in paths
-    ):
-        raise ValueError(
-            f"raw_shape={raw.shape} is given, but no source is a headerless movie "
-            f"({', '.join(map(str, paths))}): leave out raw_shape and raw_dtype"
-        )
-    turn = iter(turns)
-    return [
-        [_channel(movie, select(movie, wanted), box, next(turn)) for box in boxes]
-        for movie, boxes in zip(movies, boxes_of, strict=True)
-    ]
-
-
-def _channel(
-    movie: Movie, frames: range, box: tuple[int, ...] | None, flip: tuple[bool, bool]
-) -> Stack:
-    _, height, width = movie.shape
-    x0, y0, x1, y1 = box or (0, 0, width, height)
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise ValueError(
-            f"box {box} does not fit {movie.path}: pass (x0, y0, x1, y1) with "
-            f"0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
-        )
-    rows, columns = range(y0, y1), range(x0, x1)
-    return Stack(
-        movie=movie,
-        frames=frames,
-        rows=rows[::-1] if flip[0] else rows,
-        columns=columns[::-1] if flip[1] else columns,
-    )
 
 
 def _path(source: object) -> Path:

@@ -1,18 +1,23 @@
 """Which part of the sources makes which channel: boxes, flips, frames, raw layouts, checked."""
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeGuard, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Self, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from smlmlp_dask.messages import shown
+from smlmlp_dask.messages import printable_errors, shown
 
-from .stack import Movie
+from .stack import Movie, Stack
 
 _BBOXES_FORM = "pass one list of boxes per source, such as bboxes=[[(0, 0, 64, 64)], None]"
+_FLIPS_FORM = "pass one (flip_y, flip_x) pair of booleans per channel, or None for neither"
+
+_Boxes: TypeAlias = tuple[tuple[int, ...], ...] | None
+"""Boxes (x0, y0, x1, y1) of one source, each a channel; None for one channel of whole frames."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,136 @@ class RawLayout:
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is taken of movies, as `open_channels` describes it; all of them by default.
+
+    Attributes
+    ----------
+    bboxes : tuple or None
+        For each source its boxes, or None for the whole frame.
+    flips : tuple or None
+        For each channel (flip_y, flip_x), or None for neither.
+    frames : slice or None
+        Frames of every source.
+    raw : RawLayout or None
+        Layout of the headerless movies.
+    """
+
+    bboxes: tuple[_Boxes, ...] | None = None
+    flips: tuple[tuple[bool, bool] | None, ...] | None = None
+    frames: slice | None = None
+    raw: RawLayout | None = None
+
+    @classmethod
+    @printable_errors()
+    def checked(
+        cls,
+        *,
+        bboxes: Any = None,
+        flips: Any = None,
+        frames: Any = None,
+        raw_shape: Any = None,
+        raw_dtype: Any = None,
+    ) -> Self:
+        """Check arguments of `open_channels`, as far as they can be without the movies."""
+        wanted = _checked_slice(frames)
+        boxes, turns = _checked_boxes(bboxes), _checked_flips(flips)
+        return cls(boxes, turns, wanted, _checked_raw(raw_shape, raw_dtype))
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> Self:
+        """Return the selection that a store of backgrounds notes."""
+        given = {key: attributes[key] for key in ("bboxes", "flips", "raw_shape", "raw_dtype")}
+        frames = attributes["frames"]
+        return cls.checked(frames=None if frames is None else slice(*frames), **given)
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return what a store notes, ready for JSON."""
+        frames, raw = self.frames, self.raw
+        return {
+            "bboxes": self.bboxes,
+            "flips": self.flips,
+            "frames": None if frames is None else (frames.start, frames.stop, frames.step),
+            "raw_shape": None if raw is None else raw.shape,
+            "raw_dtype": None if raw is None else raw.dtype.str,
+        }
+
+    def by_source(self, count: int) -> list["Selection"]:
+        """Return what is taken of each of so many sources; its channels have one flip each."""
+        bboxes = (None,) * count if self.bboxes is None else self.bboxes
+        if len(bboxes) != count:
+            raise ValueError(
+                f"bboxes has {len(bboxes)} entries for {count} sources: {_BBOXES_FORM}"
+            )
+        counts = [1 if boxes is None else len(boxes) for boxes in bboxes]
+        flips = (None,) * sum(counts) if self.flips is None else self.flips
+        if len(flips) != sum(counts):
+            raise ValueError(
+                f"flips has {len(flips)} entries for {sum(counts)} channels: {_FLIPS_FORM}"
+            )
+        turns = iter(flips)
+        return [
+            replace(self, bboxes=(boxes,), flips=tuple(islice(turns, n)))
+            for boxes, n in zip(bboxes, counts, strict=True)
+        ]
+
+    def channels(self, movie: Movie) -> list[Stack]:
+        """Return the channels of a movie, by a selection of its source alone."""
+        frames = _selected(movie, self.frames or slice(None))
+        ((boxes,), flips) = self.bboxes or (None,), self.flips or (None,)
+        whole = (0, 0, *movie.shape[:0:-1])
+        return [
+            _channel(movie, frames, box, flip or (False, False))
+            for box, flip in zip(boxes or (whole,), flips, strict=True)
+        ]
+
+
+EVERYTHING = Selection()
+"""All frames of all sources, each one channel."""
+
+
+def _channel(movie: Movie, frames: range, box: tuple[int, ...], flip: tuple[bool, bool]) -> Stack:
+    _, height, width = movie.shape
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ValueError(
+            f"box {box} does not fit {movie.path}: pass (x0, y0, x1, y1) with "
+            f"0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
+        )
+    rows, columns = range(y0, y1), range(x0, x1)
+    return Stack(
+        movie=movie,
+        frames=frames,
+        rows=rows[::-1] if flip[0] else rows,
+        columns=columns[::-1] if flip[1] else columns,
+    )
+
+
+def _selected(movie: Movie, frames: slice) -> range:
+    """Return the numbers of a movie's frames that a slice takes; at least one of any."""
+    count = movie.shape[0]
+    selection = range(count)[frames]
+    if count and not selection:
+        raise ValueError(
+            f"{frames=} selects none of the {count} frames of {movie.path}: pass bounds "
+            f"within 0 and {count}"
+        )
+    return selection
+
+
+def check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    """Raise `TypeError` unless a dtype is a real integer or float."""
+    if dtype.kind not in "iuf":
+        raise TypeError(
+            f"{name} has dtype {dtype}: only real integers and floats are movies, such as the "
+            "camera's uint16"
+        )
+
+
+# Arguments
 
 
 def _integer(value: object) -> int | None:
@@ -40,15 +175,6 @@ def _is_list(values: object) -> TypeGuard["Sequence[Any] | NDArray[Any]"]:
     return isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
 
 
-def as_plain(value: Any) -> Any:
-    """Return what was checked here as lists of Python's own numbers, as JSON has them."""
-    if _is_list(value):
-        return [as_plain(entry) for entry in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    return None if value is None else operator.index(value)
-
-
 def _integers(values: object, count: int) -> tuple[int, ...] | None:
     if not _is_list(values):
         return None
@@ -57,46 +183,30 @@ def _integers(values: object, count: int) -> tuple[int, ...] | None:
     return whole if len(whole) == len(numbers) == count else None
 
 
-def check_slice(frames: object) -> slice:
-    """Return the slice of frames, all of them for None, if its bounds are integers."""
+def _checked_slice(frames: object) -> slice | None:
     if frames is None:
-        return slice(None)
+        return None
     if not isinstance(frames, slice):
         raise TypeError(f"frames={shown(frames)} is not a slice: pass one, as slice(0, 1000)")
-    parts = (frames.start, frames.stop, frames.step)
-    if any(part is not None and _integer(part) is None for part in parts):
+    bounds = (frames.start, frames.stop, frames.step)
+    if any(bound is not None and _integer(bound) is None for bound in bounds):
         raise TypeError(f"{frames=} has a bound that is not an integer: pass slice(0, 1000)")
     if frames.step == 0:
         raise ValueError(f"{frames=} has step 0: pass a step of 1 or more, or a negative one")
-    return frames
+    return slice(*map(_integer, bounds))
 
 
-def select(movie: Movie, frames: slice) -> range:
-    """Return the numbers of a movie's frames that a slice takes; at least one of any."""
-    count = movie.shape[0]
-    selection = range(count)[frames]
-    if count and not selection:
-        raise ValueError(
-            f"{frames=} selects none of the {count} frames of {movie.path}: pass bounds "
-            f"within 0 and {count}"
-        )
-    return selection
-
-
-def boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ...] | None]]:
-    """Return for each source its boxes (x0, y0, x1, y1) as integers, None for the whole frame."""
+def _checked_boxes(bboxes: object) -> tuple[_Boxes, ...] | None:
     if bboxes is None:
-        return [[None]] * count
+        return None
     if not _is_list(bboxes):
         raise TypeError(f"bboxes is of type {type(bboxes).__name__}: {_BBOXES_FORM}")
     if any(_integers(boxes, 4) for boxes in bboxes):
         raise ValueError(f"bboxes={shown(bboxes)} is a flat list of boxes: {_BBOXES_FORM}")
-    if len(bboxes) != count:
-        raise ValueError(f"bboxes has {len(bboxes)} entries for {count} sources: {_BBOXES_FORM}")
-    per_source: list[Sequence[tuple[int, ...] | None]] = []
+    per_source: list[_Boxes] = []
     for index, boxes in enumerate(bboxes):
         if boxes is None:
-            per_source.append([None])
+            per_source.append(None)
             continue
         if not _is_list(boxes) or len(boxes) == 0:
             raise ValueError(
@@ -109,34 +219,31 @@ def boxes_per_source(bboxes: object, count: int) -> list[Sequence[tuple[int, ...
             raise ValueError(
                 f"bboxes[{index}] has {shown(wrong[0])}: a box is four integers (x0, y0, x1, y1)"
             )
-        per_source.append([numbers for numbers in whole if numbers is not None])
-    return per_source
+        per_source.append(tuple(numbers for numbers in whole if numbers is not None))
+    return tuple(per_source)
 
 
-def flips_per_channel(flips: object, count: int) -> list[tuple[bool, bool]]:
-    """Return for each channel (flip_y, flip_x)."""
-    form = "pass one (flip_y, flip_x) pair of booleans per channel, or None for neither"
+def _checked_flips(flips: object) -> tuple[tuple[bool, bool] | None, ...] | None:
     if flips is None:
-        return [(False, False)] * count
+        return None
     if not _is_list(flips):
-        raise TypeError(f"flips is of type {type(flips).__name__}: {form}")
-    if len(flips) != count:
-        raise ValueError(f"flips has {len(flips)} entries for {count} channels: {form}")
-    pairs = []
+        raise TypeError(f"flips is of type {type(flips).__name__}: {_FLIPS_FORM}")
+    pairs: list[tuple[bool, bool] | None] = []
     for index, flip in enumerate(flips):
-        pair = (False, False) if flip is None else flip
+        if flip is None:
+            pairs.append(None)
+            continue
         if (
-            not _is_list(pair)
-            or len(pair) != 2
-            or not all(isinstance(turned, bool | np.bool_) for turned in pair)
+            not _is_list(flip)
+            or len(flip) != 2
+            or not all(isinstance(turned, bool | np.bool_) for turned in flip)
         ):
-            raise ValueError(f"flips[{index}]={shown(flip)}: {form}")
-        pairs.append((bool(pair[0]), bool(pair[1])))
-    return pairs
+            raise ValueError(f"flips[{index}]={shown(flip)}: {_FLIPS_FORM}")
+        pairs.append((bool(flip[0]), bool(flip[1])))
+    return tuple(pairs)
 
 
-def raw_layout(raw_shape: object, raw_dtype: DTypeLike | None) -> RawLayout | None:
-    """Return the layout of headerless movies, or None where it is not described."""
+def _checked_raw(raw_shape: object, raw_dtype: DTypeLike | None) -> RawLayout | None:
     if raw_shape is None and raw_dtype is None:
         return None
     if raw_shape is None or raw_dtype is None:
@@ -157,12 +264,3 @@ def raw_layout(raw_shape: object, raw_dtype: DTypeLike | None) -> RawLayout | No
         ) from None
     check_dtype("raw_dtype", dtype)
     return RawLayout((shape[0], shape[1], shape[2]), dtype)
-
-
-def check_dtype(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise `TypeError` unless a dtype is a real integer or float."""
-    if dtype.kind not in "iuf":
-        raise TypeError(
-            f"{name} has dtype {dtype}: only real integers and floats are movies, such as the "
-            "camera's uint16"
-        )

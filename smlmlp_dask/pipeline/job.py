@@ -16,7 +16,7 @@ from smlmlp_dask.filters.kernels import noise_correction, residual_kernel
 from smlmlp_dask.filters.spatial_mean import Engine, check_engine, engine_version
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.movies.opening import open_stacks, source_roots
-from smlmlp_dask.movies.selection import as_plain
+from smlmlp_dask.movies.selection import EVERYTHING, Selection
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import known
@@ -110,11 +110,7 @@ def prepare(
     radii: Any,
     *,
     noise_corrections: Any = None,
-    bboxes: Any = None,
-    flips: Any = None,
-    frames: slice | None = None,
-    raw_shape: Any = None,
-    raw_dtype: Any = None,
+    selection: Selection = EVERYTHING,
     memory_limit: int | str | None = None,
     cuda: bool = False,
     parallel: Any = False,
@@ -124,14 +120,7 @@ def prepare(
 ) -> Job:
     """Open sources and check everything; parameters and errors are `run_spatial_mean`'s."""
     paths = source_list(sources)
-    stacks = open_stacks(
-        *paths,
-        bboxes=bboxes,
-        flips=flips,
-        frames=frames,
-        raw_shape=raw_shape,
-        raw_dtype=raw_dtype,
-    )
+    stacks = open_stacks(*paths, selection=selection)
     workers = workers_for(memory_limit)
     channels = cut_into_blocks(stacks, radii, workers)
     given = noise_corrections  # which stay as they are: a tuple is not updated
@@ -161,11 +150,7 @@ def prepare(
         "cuda": bool(cuda),
         "sources": recorded,
         "inputs": list(_identities(recorded).values()),
-        "bboxes": as_plain(bboxes),
-        "flips": as_plain(flips),
-        "frames": None if frames is None else as_plain([frames.start, frames.stop, frames.step]),
-        "raw_shape": as_plain(raw_shape),
-        "raw_dtype": None if raw_dtype is None else np.dtype(raw_dtype).str,
+        **selection.to_attributes(),
         "codec": storage.codec,
         "keep_bits": storage.keep_bits,
         "relative_error_of_rounding": storage.relative_error,
@@ -184,12 +169,10 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
     OSError, ValueError
         If a movie is gone, or not the one that was read.
     """
-    frames = attributes["frames"]
     job = prepare(
         attributes["sources"],
         [tuple(pair) for pair in attributes["channels_mean_radii_pix"]],
-        frames=None if frames is None else slice(*frames),
-        **{key: attributes[key] for key in ("bboxes", "flips", "raw_shape", "raw_dtype")},
+        selection=Selection.from_attributes(attributes),
         **{key: attributes[key] for key in ("cuda", "engine", "codec", "keep_bits")},
     )
     # The factors that were given to the run are not recorded, only what became of them.

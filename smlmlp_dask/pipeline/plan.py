@@ -16,6 +16,7 @@ from smlmlp_dask.filters import device, parameters
 from smlmlp_dask.filters.spatial_mean import Engine, check_engine
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import described_stacks, open_stacks
+from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.store.codecs import Codec, Storage
 
@@ -210,22 +211,18 @@ def plan_spatial_mean(
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise ValueError(f"workers is {workers!r}: pass 1 or more, or None for those there are")
     above = None if destination is None else _existing(store_path(destination).parent)
+    selection = Selection.checked(
+        bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
+    )
     if isinstance(sources, DescribedMovie):
-        if frames is not None or raw_shape is not None or raw_dtype is not None:
+        if selection.frames is not None or selection.raw is not None:
             raise ValueError(
                 "frames, raw_shape and raw_dtype (--frames, --raw-shape, --raw-dtype) are for "
                 "movies on disk: describe the frames to be filtered by shape and dtype instead"
             )
-        stacks = described_stacks(sources, bboxes=bboxes, flips=flips)
+        stacks = described_stacks(sources, selection)
     else:
-        stacks = open_stacks(
-            *source_list(sources),
-            bboxes=bboxes,
-            flips=flips,
-            frames=frames,
-            raw_shape=raw_shape,
-            raw_dtype=raw_dtype,
-        )
+        stacks = open_stacks(*source_list(sources), selection=selection)
     there = workers_for(memory_limit, workers)
     channels = cut_into_blocks(stacks, channels_mean_radii_pix, there)
     plan = JobPlan(

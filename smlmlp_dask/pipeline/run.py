@@ -14,6 +14,7 @@ from smlmlp_dask.execution.progress import Amount, progress_bar
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
 from smlmlp_dask.filters.spatial_mean import Engine
+from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
 from smlmlp_dask.store.codecs import Codec
@@ -138,15 +139,14 @@ def run_spatial_mean(
     True
     """
     destination = store_path(destination)
+    selection = Selection.checked(
+        bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
+    )
     job = prepare(
         sources,
         channels_mean_radii_pix,
         noise_corrections=noise_corrections,
-        bboxes=bboxes,
-        flips=flips,
-        frames=frames,
-        raw_shape=raw_shape,
-        raw_dtype=raw_dtype,
+        selection=selection,
         memory_limit=memory_limit,
         cuda=cuda,
         parallel=parallel,

@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.formats.tiff import is_tiff
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.movies.opening import open_stacks, source_roots
+from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 
 
@@ -32,48 +34,33 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     LookupError, TypeError, ValueError, AttributeError
         If the attributes are damaged.
     """
-    sources, plans, flips = (attributes[key] for key in ("sources", "plan", "flips"))
-    all_boxes = attributes["bboxes"] or [None] * len(sources)
+    sources, plans = attributes["sources"], attributes["plan"]
     changes = _changes(sources, attributes["inputs"])
-    channels: list[Stack | str] = []
-    for source, boxes, change in zip(sources, all_boxes, changes, strict=True):
-        own = slice(len(channels), len(channels) + (1 if boxes is None else len(boxes)))
-        shapes = [tuple(plan["shape"]) for plan in plans[own]]
-        if change:
-            channels += [change] * len(shapes)
-        else:
-            channels += _opened(attributes, source, boxes, flips and flips[own], shapes)
-    if len(channels) != len(plans):
-        raise ValueError(f"it has {len(plans)} channels and sources of {len(channels)}")
-    return channels
-
-
-def _opened(
-    attributes: Mapping[str, Any],
-    source: str,
-    boxes: Any,
-    flips: Any,
-    shapes: Sequence[tuple[int, ...]],
-) -> Sequence[Stack | str]:
-    """Return the channels of one source, which must be of these shapes."""
-    frames = attributes["frames"]
-    # A description of headerless movies is refused where there is none.
-    is_headerless = Path(source).is_file() and not is_tiff(Path(source))
-    try:
-        stacks = open_stacks(
-            source,
-            bboxes=[boxes],
-            flips=flips,
-            frames=None if frames is None else slice(*frames),
-            raw_shape=attributes["raw_shape"] if is_headerless else None,
-            raw_dtype=attributes["raw_dtype"] if is_headerless else None,
-        )
-    except (OSError, ValueError, TypeError) as error:
-        return [one_line(error)] * len(shapes)
-    return [
-        stack if stack.shape == shape else _changed(source)
-        for stack, shape in zip(stacks, shapes, strict=True)
+    parts = Selection.from_attributes(attributes).by_source(len(sources))
+    opened = [
+        (source, stack)
+        for source, part, change in zip(sources, parts, changes, strict=True)
+        for stack in ([change] * len(part.flips or ()) if change else _opened(source, part))
     ]
+    if len(opened) != len(plans):
+        raise ValueError(f"it has {len(plans)} channels and sources of {len(opened)}")
+    return [
+        _changed(source)
+        if isinstance(stack, Stack) and stack.shape != tuple(plan["shape"])
+        else stack
+        for (source, stack), plan in zip(opened, plans, strict=True)
+    ]
+
+
+def _opened(source: str, part: Selection) -> Sequence[Stack | str]:
+    """Return the channels of one source, or why there are none."""
+    # A description of headerless movies is refused where there is none.
+    if not Path(source).is_file() or is_tiff(Path(source)):
+        part = replace(part, raw=None)
+    try:
+        return open_stacks(source, selection=part)
+    except (OSError, ValueError, TypeError) as error:
+        return [one_line(error)] * len(part.flips or ())
 
 
 def _changes(sources: Sequence[str], inputs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -38,6 +38,7 @@ from smlmlp_dask.execution.local import SCHEDULER_LOG
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.movies.opening import open_stacks
+from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.pipeline.block import Task, filter_and_store
 from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage
@@ -139,7 +140,7 @@ def tasks(folder: Path, count: int) -> Iterator[Task]:
     if not path.exists():
         shape = (10**9, *BLOCK_SHAPE[1:])
         zarr.create_array(path, shape=shape, chunks=BLOCK_SHAPE, dtype="uint16")
-    (stack,) = open_stacks(path, frames=slice(frames))
+    (stack,) = open_stacks(path, selection=Selection(frames=slice(frames)))
     target = ChunkFiles(folder / "out.zarr", BLOCK_SHAPE, Storage.checked("fast", None))
     mean = SpatialMean.from_radii((7.0, 7.0))
     plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))

@@ -20,6 +20,7 @@ from smlmlp_dask import DescribedMovie, blocks, plan_spatial_mean, run_spatial_m
 from smlmlp_dask.execution import workers
 from smlmlp_dask.execution.workers import BASE_BYTES, Workers
 from smlmlp_dask.movies.opening import described_stacks, open_stacks
+from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.pipeline import channels, run
 from smlmlp_dask.store import codecs
@@ -330,7 +331,8 @@ def test_a_small_box_is_read_without_whole_frames(make, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "DECODING_BYTES", MIB)
     path = tmp_path / "movie"
     options, most = make(path)
-    (stack,) = open_stacks(path, bboxes=[[(300, 200, 400, 400)]], **options)
+    selection = Selection.checked(bboxes=[[(300, 200, 400, 400)]], **options)
+    (stack,) = open_stacks(path, selection=selection)
     assert allocated(stack.read) < most + stack.dtype.itemsize * prod(stack.shape)
 
 
@@ -338,7 +340,7 @@ def test_a_flipped_stack_is_turned_in_place(tmp_path):
     movie = np.arange(4 * 1001 * 1003, dtype="u2").reshape(4, 1001, 1003)
     movie.tofile(tmp_path / "m.raw")
     options = {"raw_shape": movie.shape, "raw_dtype": "u2", "flips": [(True, True)]}
-    (stack,) = open_stacks(tmp_path / "m.raw", **options)
+    (stack,) = open_stacks(tmp_path / "m.raw", selection=Selection.checked(**options))
     np.testing.assert_array_equal(stack.read(), movie[:, ::-1, ::-1])
     assert allocated(stack.read) < movie.nbytes + 4 * MIB
 
