@@ -12,7 +12,7 @@ from . import blocks
 from .filters import device, parameters
 from .filters.dask_image import correlate_on_device, correlate_stack
 from .filters.kernels import Kernel, residual_kernel, residual_norm
-from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk
+from .filters.spatial_mean import Engine, SpatialMean, check_engine, chosen, correlate_chunk
 from .lazy import arrays
 
 BATCH_BYTES = 2**29
@@ -204,7 +204,7 @@ def filter_stack(
     if cuda or not device.on_host(stack):
         device_meta = device.empty((0, 0, 0))
         return _map_blocks(correlate_on_device, stack, kernels, device_meta)
-    if engine != "dask-image":
+    if chosen(engine, on_host=True) == "fused":
         meta = np.empty((0, 0, 0), np.float32)
         return _map_blocks(correlate_chunk, stack, kernels, meta, threads=threads)
     return correlate_stack(stack, kernels, threads)

@@ -159,6 +159,11 @@ class Block:
     inner: Box
 
     @property
+    def pixels(self) -> int:
+        """Number of pixels that are written."""
+        return prod(part.stop - part.start for part in self.inner)
+
+    @property
     def own(self) -> Box:
         """Position of `inner` within `read`."""
         frames, rows, columns = (

@@ -12,6 +12,7 @@ import numpy as np
 from .movies.formats.zarrs import open_stored
 from .movies.stack import Stack
 from .paths import absolute_path
+from .store.metadata import channel_array
 from .store.read import read_attributes, refusing_damage
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         )
     with refusing_damage(path, ValueError, OSError):
         n_channels = len(attributes["noise_corrections"])
-        movies = [open_stored(path / f"channel_{i}" / "0", path) for i in range(n_channels)]
+        movies = [open_stored(channel_array(path, i), path) for i in range(n_channels)]
         info: dict[str, list[Any]] = {
             **{
                 key: [(float(y), float(x)) for y, x in attributes[key]]

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +13,11 @@ from .workers import active_client
 FILES_CHECKED = 100
 """Source files that each worker checks, evenly picked where there are more (up to twice this)."""
 
-PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
-"""Packages that determine the bytes of a store: all workers must have the same versions."""
-
 
 @contextmanager
-def seen_by_workers(sources: Sequence[Path], destination: Path) -> Iterator[None]:
+def seen_by_workers(
+    sources: Sequence[Path], destination: Path, versions: Mapping[str, str]
+) -> Iterator[None]:
     """Check that every worker of the active client can take part in the job in the ``with`` block.
 
     Check again if the job fails: a worker that joined later may lack something.
@@ -29,6 +28,8 @@ def seen_by_workers(sources: Sequence[Path], destination: Path) -> Iterator[None
         Files and folders to read.
     destination : pathlib.Path
         The store to write.
+    versions : mapping
+        The version of each package that all workers must have.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def seen_by_workers(sources: Sequence[Path], destination: Path) -> Iterator[None
     if client is None:
         yield
         return
-    needs = _paths_needed(sources, destination)
+    needs = (versions, *_paths_needed(sources, destination))
     _check_workers(client, *needs)
     try:
         yield
@@ -60,9 +61,10 @@ def _paths_needed(
     return read, above
 
 
-def _check_workers(client: Any, read: list[tuple[Path, int | None]], above: Path) -> None:
-    for package in PACKAGES:
-        expected = version(package)
+def _check_workers(
+    client: Any, versions: Mapping[str, str], read: list[tuple[Path, int | None]], above: Path
+) -> None:
+    for package, expected in versions.items():
         for worker, found in client.run(version, package, on_error="return").items():
             if isinstance(found, PackageNotFoundError):
                 raise RuntimeError(

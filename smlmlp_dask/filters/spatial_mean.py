@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from dask.system import CPU_COUNT
@@ -47,6 +47,37 @@ class SpatialMean:
         return len(kernel_y) // 2, len(kernel_x) // 2
 
 
+@dataclass(frozen=True)
+class FilterOptions:
+    """How blocks in memory are filtered.
+
+    Attributes
+    ----------
+    engine : {"fused", "dask-image"}
+        Which filter runs, chosen where "auto" was asked for.
+    threads : int
+        Threads of a block; 0 for as many as the worker has.
+    cuda : bool
+        Filter on the GPU.
+    """
+
+    engine: Engine
+    threads: int = 1
+    cuda: bool = False
+
+    @classmethod
+    def checked(cls, *, engine: Any = "auto", parallel: Any = False, cuda: Any = False) -> Self:
+        """Check arguments of `run_spatial_mean`."""
+        threads = parameters.check_parallel(parallel)
+        asked = check_engine(engine, on_host=not cuda)
+        return cls(chosen(asked, on_host=not cuda), threads, bool(cuda))
+
+    def to_attributes(self, cupy_versions: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what a store notes: all of it that determines the bits."""
+        version = engine_version(self.engine, cupy_versions)
+        return {"engine": self.engine, "engine_version": version, "cuda": self.cuda}
+
+
 def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
     """Return the versions that determine an engine's bits, besides input and kernels."""
     if cupy_versions:
@@ -57,17 +88,17 @@ def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
 
 
 def filter_chunk(
-    frames: np.ndarray[Any, Any], mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool
+    frames: np.ndarray[Any, Any], mean: SpatialMean, options: FilterOptions
 ) -> np.ndarray[Any, Any]:
     """Return the float32 background of frames in memory; `filter_stack` is the lazy counterpart."""
     kernels = mean.folded(frames.shape[1:])
-    if engine != "dask-image" and not cuda:
-        return correlate_chunk(frames, kernels, threads)
+    if options.engine == "fused":
+        return correlate_chunk(frames, kernels, options.threads)
     from .dask_image import correlate_on_device, correlate_stack, view_stack
 
-    if cuda:
+    if options.cuda:
         return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]
-    background = correlate_stack(view_stack(frames), kernels, threads)
+    background = correlate_stack(view_stack(frames), kernels, options.threads)
     return background.compute(scheduler="synchronous")  # type: ignore[no-any-return]
 
 
@@ -96,3 +127,10 @@ def check_engine(engine: Any, *, on_host: bool) -> Engine:
             "engine 'fused' filters NumPy chunks only: pass engine='auto' or 'dask-image' for CuPy"
         )
     return engine  # type: ignore[no-any-return]
+
+
+def chosen(engine: Engine, *, on_host: bool) -> Engine:
+    """Return the engine that filters such chunks, "auto" replaced by the one it stands for."""
+    if engine != "auto":
+        return engine
+    return "fused" if on_host else "dask-image"

@@ -12,9 +12,10 @@ import numpy as np
 
 from smlmlp_dask import blocks
 from smlmlp_dask.execution.workers import this_worker
-from smlmlp_dask.filters.spatial_mean import Engine, SpatialMean, filter_chunk
+from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean, filter_chunk
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.store.chunk_files import ChunkFiles
+from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.lock import check_owner
 
 log = logging.getLogger(__name__)
@@ -39,15 +40,18 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Lock:
-    """What a task must find in the store before it writes there."""
+class Guard:
+    """What a task checks while it reads and before it writes."""
 
     folder: Path
     owner: str
     sources: tuple[Path, ...] = ()
 
     def reading(self, read: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        """Read while sources are seen, before and after: Zarr takes chunks that are not for 0."""
+        """Check that the sources are still mounted before and after reading.
+
+        Zarr reads a missing chunk as fill values.
+        """
         self._check_sources()
         pixels = read()
         self._check_sources()
@@ -61,7 +65,7 @@ class Lock:
                 )
 
     def check(self) -> None:
-        """Refuse to write where another run writes, or where nobody does."""
+        """Refuse to write unless this run holds the store."""
         try:
             check_owner(self.folder, self.owner)
         except FileNotFoundError as error:
@@ -72,26 +76,31 @@ class Lock:
 
 
 def filter_and_store(
-    task: Task,
-    *,
-    engine: Engine,
-    threads: int,
-    cuda: bool,
-    lock: Lock | None = None,
+    task: Task, *, options: FilterOptions, guard: Guard | None = None
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
-    inner = task.block.inner
+    inner, target = task.block.inner, task.target
     own = (slice(None), *task.block.own[1:])
-    raw = _read(task.source) if lock is None else lock.reading(lambda: _read(task.source))
+    raw = _read(task.source) if guard is None else guard.reading(lambda: _read(task.source))
     checksums = []
-    for first, stop in pairwise(_steps(inner[0], task.target.chunks[0])):
+    for first, stop in pairwise(_steps(inner[0], target.chunks[0])):
         frames = raw[first - inner[0].start : stop - inner[0].start]
-        background = filter_chunk(frames, task.mean, engine=engine, threads=threads, cuda=cuda)
-        part = (slice(first, stop), inner[1], inner[2])
-        if lock is not None:
-            lock.check()
-        checksums.append(task.target.write(part, task.target.storage.rounded(background[own])))
+        background = filtered(frames, own, task.mean, options, target.storage)
+        if guard is not None:
+            guard.check()
+        checksums.append(target.write((slice(first, stop), inner[1], inner[2]), background))
     return checksums
+
+
+def filtered(
+    frames: np.ndarray[Any, Any],
+    own: blocks.Box,
+    mean: SpatialMean,
+    options: FilterOptions,
+    storage: Storage,
+) -> np.ndarray[Any, Any]:
+    """Return the pixels that a store holds for what was read, without its halo."""
+    return storage.rounded(filter_chunk(frames, mean, options)[own])
 
 
 def _read(source: Stack) -> np.ndarray[Any, Any]:

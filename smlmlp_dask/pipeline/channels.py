@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from dask.utils import format_bytes
 
@@ -19,9 +19,8 @@ from smlmlp_dask.execution.workers import (
 from smlmlp_dask.filters import parameters
 from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.messages import shown
+from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.stack import Stack
-
-Source: TypeAlias = str | os.PathLike[str]
 
 log = logging.getLogger(__name__)
 

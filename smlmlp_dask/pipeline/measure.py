@@ -19,7 +19,7 @@ from zarr.codecs import BloscCodec
 
 from smlmlp_dask.blocks import Block
 from smlmlp_dask.execution.workers import local_threads
-from smlmlp_dask.filters.spatial_mean import Engine, filter_chunk
+from smlmlp_dask.filters.spatial_mean import filter_chunk
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.stack import Stack
@@ -29,6 +29,7 @@ from smlmlp_dask.store.codecs import Storage
 
 from .block import Task, filter_and_store
 from .channels import Channel
+from .job import Job
 
 SECONDS = 1.5
 """For which blocks are run; a block that has begun ends."""
@@ -91,43 +92,29 @@ class _Timed:
     core_seconds: float
 
 
-def measure(
-    channels: Sequence[Channel],
-    storage: Storage,
-    *,
-    above: Path | None,
-    most: int,
-    engine: Engine,
-    threads: int,
-    cuda: bool,
-) -> Rates:
+def measure(job: Job, above: Path | None) -> Rates:
     """Run blocks of each channel for a moment, into a folder that is removed again.
 
     Parameters
     ----------
-    channels : sequence of Channel
-        Of movies on disk, or described.
-    storage : Storage
-        How backgrounds are kept.
+    job : Job
+        Of movies on disk, or of a described one. Not more of its blocks run side by side than
+        `local_threads` do.
     above : pathlib.Path or None
         Where to make the folder; None for the system's folder of temporary files.
-    most : int
-        Blocks that may run side by side; not more than `local_threads` do.
-    engine, threads, cuda
-        As in `filter_and_store`.
 
     Raises
     ------
     OSError
         If the movie cannot be read or the folder cannot be written.
     """
-    side_by_side = max(1, min(most, local_threads()))
-    work = partial(filter_and_store, engine=engine, threads=threads, cuda=cuda)
-    filled = [channel for channel in channels if prod(channel.plan.shape)]
+    side_by_side = max(1, min(job.workers.threads, local_threads()))
+    work = partial(filter_and_store, options=job.options)
+    filled = [channel for channel in job.channels if prod(channel.plan.shape)]
     timed: list[list[_Timed]] = []
     with TemporaryDirectory(prefix=".smlmlp-dask-plan-", dir=above) as name:
         folder = Path(name)
-        for i, channel in enumerate(channels):
+        for i, channel in enumerate(job.channels):
             if channel not in filled:
                 timed.append([])
                 continue
@@ -137,14 +124,14 @@ def measure(
             # The first filter of a dtype and radius on a machine is compiled: not counted.
             _, height, width = sampled.plan.block
             first = np.zeros((1, height, width), sampled.source.dtype)
-            filter_chunk(first, sampled.mean, engine=engine, threads=threads, cuda=cuda)
-            tasks = _tasks(sampled, folder / f"out_{i}.zarr", storage, side_by_side)
+            filter_chunk(first, sampled.mean, job.options)
+            tasks = _tasks(sampled, folder / f"out_{i}.zarr", job.storage, side_by_side)
             timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
         flushed, seconds = _flush(folder.glob("out_*.zarr"))
     return Rates(
         seconds_per_pixel=[_each(blocks, lambda block: block.seconds) for blocks in timed],
         core_seconds_per_pixel=[
-            _each(blocks, lambda block: block.seconds if cuda else block.core_seconds)
+            _each(blocks, lambda block: block.seconds if job.options.cuda else block.core_seconds)
             for blocks in timed
         ],
         bytes_per_pixel=[_each(blocks, lambda block: block.stored_bytes) for blocks in timed],
@@ -208,14 +195,11 @@ def _run(
             for entry in entries
         ]
     # of the process: a library may decode and encode in threads of its own
-    each = (process_time() - cores_begun) / sum(map(_pixels, run))
+    each = (process_time() - cores_begun) / sum(task.block.pixels for task in run)
     return [
-        _Timed(_pixels(task), _stored(task), spent, each * _pixels(task)) for task, spent in timed
+        _Timed(task.block.pixels, _stored(task), spent, each * task.block.pixels)
+        for task, spent in timed
     ]
-
-
-def _pixels(task: Task) -> int:
-    return prod(part.stop - part.start for part in task.block.inner)
 
 
 def _stored(task: Task) -> int:

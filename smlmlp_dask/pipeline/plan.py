@@ -12,15 +12,16 @@ from smlmlp_dask.execution.connect import connected
 from smlmlp_dask.execution.tasks import REGION_TASKS, blocks_per_task
 from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
 from smlmlp_dask.execution.workers import BASE_BYTES, active_client
-from smlmlp_dask.filters import device, parameters
-from smlmlp_dask.filters.spatial_mean import Engine, check_engine
+from smlmlp_dask.filters import device
+from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
 from smlmlp_dask.movies.described import DescribedMovie
-from smlmlp_dask.movies.opening import described_stacks, open_stacks
+from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.store.codecs import Codec, Storage
 
-from .channels import Source, cut_into_blocks, source_list, workers_for
+from .channels import source_list
+from .job import prepare
 
 if TYPE_CHECKING:
     from .measure import Rates
@@ -214,44 +215,35 @@ def plan_spatial_mean(
     selection = Selection.checked(
         bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
     )
-    if isinstance(sources, DescribedMovie):
-        if selection.frames is not None or selection.raw is not None:
-            raise ValueError(
-                "frames, raw_shape and raw_dtype (--frames, --raw-shape, --raw-dtype) are for "
-                "movies on disk: describe the frames to be filtered by shape and dtype instead"
-            )
-        stacks = described_stacks(sources, selection)
-    else:
-        stacks = open_stacks(*source_list(sources), selection=selection)
-    there = workers_for(memory_limit, workers)
-    channels = cut_into_blocks(stacks, channels_mean_radii_pix, there)
+    if isinstance(sources, DescribedMovie) and (selection.frames or selection.raw):
+        raise ValueError(
+            "frames, raw_shape and raw_dtype (--frames, --raw-shape, --raw-dtype) are for "
+            "movies on disk: describe the frames to be filtered by shape and dtype instead"
+        )
+    job = prepare(
+        sources if isinstance(sources, DescribedMovie) else source_list(sources),
+        channels_mean_radii_pix,
+        selection=selection,
+        options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
+        storage=Storage.checked(codec, keep_bits),
+        memory_limit=memory_limit,
+        processes=workers,
+    )
     plan = JobPlan(
-        [channel.plan for channel in channels],
-        there.threads,
-        there.memory_bytes,
+        job.plans,
+        job.workers.threads,
+        job.workers.memory_bytes,
         workers,
         on_cluster=workers is not None or active_client() is not None,
-        processes=there.processes,
+        processes=job.workers.processes,
     )
-    threads = parameters.check_parallel(parallel)
-    engine = check_engine(engine, on_host=not cuda)
-    storage = Storage.checked(codec, keep_bits)
     if not measured or not any(prod(channel.shape) for channel in plan.channels):
         return plan
     if cuda:
         device.require_device()
     from .measure import measure  # which simulates movies, by dask.array
 
-    rates = measure(
-        channels,
-        storage,
-        above=above,
-        most=there.threads,
-        engine=engine,
-        threads=threads,
-        cuda=cuda,
-    )
-    return replace(plan, rates=rates)
+    return replace(plan, rates=measure(job, above))
 
 
 def _existing(folder: Path) -> Path:

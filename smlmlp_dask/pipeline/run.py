@@ -1,30 +1,31 @@
 """`run_spatial_mean`: the whole job, path to path."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from smlmlp_dask.blocks import Block, interleave
+from smlmlp_dask.blocks import interleave
 from smlmlp_dask.execution.connect import connected
 from smlmlp_dask.execution.preflight import seen_by_workers
 from smlmlp_dask.execution.progress import Amount, progress_bar
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
-from smlmlp_dask.filters.spatial_mean import Engine
+from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
+from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
-from smlmlp_dask.store.codecs import Codec
+from smlmlp_dask.store.codecs import Codec, Storage
 from smlmlp_dask.store.lock import this_owner
-from smlmlp_dask.store.metadata import RECORDS
+from smlmlp_dask.store.metadata import RECORDS, package_versions
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.write import check_destination, writing
 
-from .block import Lock, Task, filter_and_store
-from .channels import Source, side_by_side
+from .block import Guard, Task, filter_and_store
+from .channels import side_by_side, source_list
 from .job import Job, prepare
 
 log = logging.getLogger(__name__)
@@ -143,18 +144,15 @@ def run_spatial_mean(
         bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
     )
     job = prepare(
-        sources,
+        source_list(sources),
         channels_mean_radii_pix,
-        noise_corrections=noise_corrections,
         selection=selection,
+        options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
+        storage=Storage.checked(codec, keep_bits),
+        noise_corrections=noise_corrections,
         memory_limit=memory_limit,
-        cuda=cuda,
-        parallel=parallel,
-        engine=engine,
-        codec=codec,
-        keep_bits=keep_bits,
     )
-    run_job(job, destination, resume=resume, progress=progress)
+    run_job(job.with_inputs(), destination, resume=resume, progress=progress)
     return open_backgrounds(destination)
 
 
@@ -163,61 +161,43 @@ def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool
     check_destination(destination, job.roots, may_exist=resume)
     if resume:
         job = job.as_begun(destination)
-    channels, plans = job.channels, job.plans
     with refusing_damage(destination):  # plans of a store that was begun
-        at_a_time = side_by_side(channels, job.workers)
-    work = partial(
-        filter_and_store,
-        engine=job.engine,
-        threads=job.threads,
-        cuda=job.cuda,
-        lock=Lock(destination / RECORDS, this_owner(), tuple(job.roots[:8])),
-    )
+        at_a_time = side_by_side(job.channels, job.workers)
+    channels, plans, attributes = job.channels, job.plans, job.attributes
+    guard = Guard(destination / RECORDS, this_owner(), tuple(job.roots[:8]))
+    work = partial(filter_and_store, options=job.options, guard=guard)
     log.info(
         "engine %s %s, codec %s",
-        *(job.attributes["engine"], job.attributes["engine_version"], job.storage.codec),
+        *(attributes[key] for key in ("engine", "engine_version", "codec")),
     )
     with (
-        seen_by_workers(job.roots, destination),
+        seen_by_workers(job.roots, destination, package_versions()),
         writing(
             destination,
             plans,
-            job.attributes,
+            attributes,
             job.storage,
             resume=resume,
             elsewhere=active_client() is not None,
             check_inputs=job.check_inputs,
         ) as store,
     ):
-        count = sum(plan.n_blocks for plan in plans)
-        log.info("%s: %d of %d blocks are there", destination, len(store.done), count)
-
-        def blocks(*, done: bool) -> Iterator[tuple[int, Block]]:
-            for i, block in interleave(plans):
-                if ((i, block.number) in store.done) is done:
-                    yield i, block
-
+        done = store.done
+        total = Amount(attributes["blocks"], sum(prod(plan.shape) for plan in plans))
+        log.info("%s: %d of %d blocks are there", destination, len(done), total.blocks)
+        there = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
+        kept = Amount(len(done), sum(there) if done else 0)
         tasks = (
-            Task(
-                *(i, channels[i].source.part(block.read), store.targets[i]),
-                *(block, channels[i].mean),
-            )
-            for i, block in blocks(done=False)
+            Task(i, channels[i].source.part(block.read), store.targets[i], block, channels[i].mean)
+            for i, block in interleave(plans)
+            if (i, block.number) not in done
         )
-        total = Amount(count, sum(prod(plan.shape) for plan in plans))
-        kept = sum(_pixels(block) for _, block in blocks(done=True)) if store.done else 0
-        with progress_bar(
-            total, Amount(len(store.done), kept), count_workers, shown=progress
-        ) as advance:
+        with progress_bar(total, kept, count_workers, shown=progress) as advance:
 
             def note(task: Task, checksums: list[int]) -> None:
                 store.add(task.channel, task.block.number, checksums)
-                advance(_pixels(task.block))
+                advance(task.block.pixels)
 
-            left = count - len(store.done)
+            left = total.blocks - kept.blocks
             run_tasks(work, tasks, note, count=left, side_by_side=at_a_time)
     log.info("%s: finished", destination)
-
-
-def _pixels(block: Block) -> int:
-    return prod(part.stop - part.start for part in block.inner)

@@ -4,24 +4,20 @@ import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from smlmlp_dask.blocks import Block
 from smlmlp_dask.filters import device
-from smlmlp_dask.filters.spatial_mean import SpatialMean, filter_chunk
+from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.checking import Known, check, known, stored_plans
-from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.provenance import differences
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
-from .job import recorded_job
+from .block import filtered
+from .job import recorded_job, recorded_options
 from .run import run_job
 
 
@@ -150,7 +146,8 @@ def _compared(
 ) -> tuple[int, list[str]]:
     """Compute some blocks again; return how many, and what differs or cannot be compared."""
     attributes = store.attributes
-    if attributes["cuda"]:
+    options, storage = recorded_options(attributes)
+    if options.cuda:
         device.require_device()
     raws = reopened_channels(attributes)
     problems = [
@@ -171,25 +168,15 @@ def _compared(
     for channel, raw, block in random.Random(seed).sample(blocks, min(sample, len(blocks))):
         what = f"channel_{channel}, frames {block.inner[0].start}-{block.inner[0].stop - 1}"
         try:
-            computed = _computed(attributes, raw, channel, block)
+            frames = raw.part(block.read).read()
         except OSError as error:
             problems.append(f"{what}: not compared: {one_line(error)}")
             continue
         compared += 1
+        mean = SpatialMean.from_radii(tuple(attributes["channels_mean_radii_pix"][channel]))
+        computed = filtered(frames, block.own, mean, options, storage)
         if stored[channel].part(block.inner).read().tobytes() != computed.tobytes():
             problems.append(
                 f"{what}: not what the source gives; run it again to another destination"
             )
     return compared, problems
-
-
-def _computed(
-    attributes: dict[str, Any], stack: Stack, channel: int, block: Block
-) -> np.ndarray[Any, Any]:
-    raw = stack.part(block.read).read()
-    mean = SpatialMean.from_radii(tuple(attributes["channels_mean_radii_pix"][channel]))
-    background = filter_chunk(
-        raw, mean, engine=attributes["engine"], threads=1, cuda=attributes["cuda"]
-    )
-    storage = Storage.checked(attributes["codec"], attributes["keep_bits"])
-    return storage.rounded(background[block.own])

@@ -22,6 +22,7 @@ from .metadata import (
     COPY,
     RECORDS,
     ROOT,
+    channel_array,
     copied_attributes,
     damaged_metadata,
     read_copy,
@@ -200,7 +201,7 @@ def chunk_files(path: Path, plans: Sequence[BlockPlan]) -> Iterator[Path]:
     """Yield the files of all chunks in the order of the records."""
     for channel, plan in enumerate(plans):
         for place in np.ndindex(plan.grid):
-            yield chunk_path(path / f"channel_{channel}" / "0", place)
+            yield chunk_path(channel_array(path, channel), place)
 
 
 def glance(path: Path) -> list[str]:

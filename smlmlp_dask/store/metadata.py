@@ -39,7 +39,17 @@ PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zar
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and the packages that compute and write the pixels."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **package_versions()}
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions that must be the same on all workers."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def channel_array(path: Path, channel: int) -> Path:
+    """Return the folder of the array that holds the pixels of a channel."""
+    return path / f"channel_{channel}" / "0"
 
 
 def write_metadata(

@@ -34,6 +34,7 @@ from .metadata import (
     COPY,
     RECORDS,
     ROOT,
+    channel_array,
     restore_metadata,
     set_finished,
     versions,
@@ -223,7 +224,7 @@ def _uninterrupted() -> Iterator[None]:
 def _filling(
     path: Path, plans: Sequence[BlockPlan], storage: Storage, elsewhere: bool
 ) -> Iterator[StoreWriter]:
-    arrays = [path / f"channel_{i}" / "0" for i in range(len(plans))]
+    arrays = [channel_array(path, i) for i in range(len(plans))]
     _remove_partials(path, arrays)
     targets = [
         ChunkFiles(array, plan.chunks, storage, synced=elsewhere)
@@ -269,7 +270,7 @@ def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
 def _remove_begun(path: Path, n_channels: int) -> None:
     """Remove a store that we began and that holds no block; files of others stay."""
     for i in range(n_channels):
-        array = path / f"channel_{i}" / "0"
+        array = channel_array(path, i)
         shutil.rmtree(array / "c", ignore_errors=True)
         for folder in (array, array.parent):
             _remove_folder(folder, ROOT)

@@ -36,7 +36,7 @@ from job import Movie, print_machine, print_table, spread, write_zarr
 from smlmlp_dask.blocks import plan_blocks
 from smlmlp_dask.execution.local import SCHEDULER_LOG
 from smlmlp_dask.execution.tasks import run_tasks
-from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.pipeline.block import Task, filter_and_store
@@ -180,7 +180,7 @@ def block_seconds(blocks: int = 12) -> float:
         for block in plan.blocks():
             task = Task(0, stack.part(block.read), target, block, mean)
             start = time.perf_counter()
-            filter_and_store(task, engine="fused", threads=1, cuda=False)
+            filter_and_store(task, options=FilterOptions("fused"))
             seconds.append(time.perf_counter() - start)
     return median(seconds[2:])
 

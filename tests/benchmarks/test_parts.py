@@ -14,7 +14,7 @@ import zarr
 
 from smlmlp_dask.blocks import plan_blocks
 from smlmlp_dask.filters.kernels import gaussian_kernel
-from smlmlp_dask.filters.spatial_mean import SpatialMean, filter_chunk
+from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean, filter_chunk
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage
@@ -43,7 +43,7 @@ def background(frames):
 def filtered(frames: np.ndarray, radius: float, engine: str) -> np.ndarray:
     """Filter frames as a task does."""
     mean = SpatialMean.from_radii((radius, radius))
-    return filter_chunk(frames, mean, engine=engine, threads=1, cuda=False)
+    return filter_chunk(frames, mean, FilterOptions(engine))
 
 
 def write_zarr(path: Path, frames: np.ndarray) -> None:

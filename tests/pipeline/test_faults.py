@@ -26,10 +26,11 @@ from dask.distributed import Client, LocalCluster
 
 from smlmlp_dask import open_backgrounds, run_spatial_mean
 from smlmlp_dask.execution.workers import local_threads
+from smlmlp_dask.filters import spatial_mean
 from smlmlp_dask.movies.formats import zarrs
 from smlmlp_dask.movies.formats.zarrs import ZarrMovie
 from smlmlp_dask.movies.stack import SourceReadError, Stack
-from smlmlp_dask.pipeline import block, job
+from smlmlp_dask.pipeline import block
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store import chunk_files, write
 from smlmlp_dask.store import journal as records
@@ -492,7 +493,7 @@ def test_another_source_is_refused(raw, begun):
 
 def test_another_version_of_the_engine_is_refused(raw, begun, monkeypatch):
     before = state(begun), contents(begun)
-    monkeypatch.setattr(job, "engine_version", lambda *_: "0")
+    monkeypatch.setattr(spatial_mean, "engine_version", lambda *_: "0")
     with pytest.raises(ValueError, match='engine_version was .* and is "0"'):
         run_spatial_mean(raw, begun, **BEGUN, resume=True)
     assert (state(begun), contents(begun)) == before
