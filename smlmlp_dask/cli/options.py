@@ -69,29 +69,6 @@ def jobs(text: str) -> tuple[int, int]:
     return least, most
 
 
-def radii(radii: tuple[tuple[float, ...], ...]) -> Any:
-    """Return the radii of all --radius options as run_spatial_mean takes them."""
-    if not radii:
-        return 7.0
-    pairs = [(pair[0], pair[-1]) for pair in radii]
-    return pairs if len(pairs) > 1 else pairs[0]
-
-
-def bboxes(boxes: tuple[tuple[int, tuple[int, ...]], ...], n_sources: int) -> Any:
-    """Return the boxes of all --bbox options as run_spatial_mean takes them."""
-    if not boxes:
-        return None
-    grouped: list[list[tuple[int, ...]] | None] = [None] * n_sources
-    for index, corners in boxes:
-        if index >= n_sources:
-            raise ValueError(
-                f"--bbox names source {index}, but there "
-                f"{'is only source 0' if n_sources == 1 else f'are sources 0 to {n_sources - 1}'}"
-            )
-        grouped[index] = [*(grouped[index] or []), corners]
-    return grouped
-
-
 class LocalPath(click.Path):
     """A local path: ``~`` is written out, and URLs are refused."""
 

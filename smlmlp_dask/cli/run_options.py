@@ -1,0 +1,260 @@
+"""The options of ``run`` in groups, each a dataclass: a field is an option and its value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .options import LocalPath, Parsed
+
+# What computes is imported by the command that needs it: `--help` and wrong options answer at once.
+if TYPE_CHECKING:
+    from smlmlp_dask.execution.connect import Place
+    from smlmlp_dask.filters.spatial_mean import Engine
+    from smlmlp_dask.movies.described import DescribedMovie
+    from smlmlp_dask.store.codecs import Codec
+
+
+def _option(*names: str, **settings: Any) -> Any:
+    """Declare a field that an option of the command line fills."""
+    return field(metadata={"declare": lambda name: click.option(*names, name, **settings)})
+
+
+def _argument(**settings: Any) -> Any:
+    return field(metadata={"declare": lambda name: click.argument(name, **settings)})
+
+
+def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of these groups, and the function one object for each group."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(**values: Any) -> None:
+            filled = {
+                name: group(**{option.name: values.pop(option.name) for option in fields(group)})
+                for name, group in groups.items()
+            }
+            function(**filled, **values)
+
+        declared = [option for group in groups.values() for option in fields(group)]
+        for option in reversed(declared):
+            command = option.metadata["declare"](option.name)(command)
+        return command
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Movies:
+    """What is filtered: sources, radii, and which part of them makes which channel."""
+
+    sources: tuple[str, ...] = _argument(
+        nargs=-1, metavar="SOURCES...", shell_complete=click.Path().shell_complete
+    )
+    radii: tuple[tuple[float, ...], ...] = _option(
+        "--radius",
+        type=Parsed("R|RY,RX", options.radius),
+        multiple=True,
+        help="Averaging radius in pixels, 7 by default. Once: for all channels; "
+        "repeated: one per channel, in order.",
+    )
+    boxes: tuple[tuple[int, tuple[int, ...]], ...] = _option(
+        "--bbox",
+        type=Parsed("SOURCE:X0,Y0,X1,Y1", options.box),
+        multiple=True,
+        help="Take only this box of a source (counted from 0) as a channel; repeatable.",
+    )
+    flips: tuple[str, ...] = _option(
+        "--flip",
+        type=click.Choice(["y", "x", "yx", "none"]),
+        multiple=True,
+        help="Mirror a channel: once per channel, in order.",
+    )
+    frames: slice | None = _option(
+        "--frames",
+        type=Parsed("START:STOP[:STEP]", options.frames),
+        help="Frames to take, such as 0:1000.",
+    )
+    raw_shape: tuple[int, ...] | None = _option(
+        "--raw-shape", type=Parsed("T,Y,X", options.shape), help="Shape of headerless raw movies."
+    )
+    raw_dtype: str | None = _option(
+        "--raw-dtype",
+        metavar="DTYPE",
+        help="Dtype of headerless raw movies, such as '>u2': 16 bit, big-endian.",
+    )
+
+    def radius(self) -> Any:
+        """Return the radii of all --radius options as `run_spatial_mean` takes them."""
+        if not self.radii:
+            return 7.0
+        pairs = [(pair[0], pair[-1]) for pair in self.radii]
+        return pairs if len(pairs) > 1 else pairs[0]
+
+    def selection(self) -> dict[str, Any]:
+        """Return the arguments of `run_spatial_mean` that say which part makes which channel."""
+        return {
+            "bboxes": self._bboxes(),
+            "flips": [("y" in flip, "x" in flip) for flip in self.flips] or None,
+            "frames": self.frames,
+            "raw_shape": self.raw_shape,
+            "raw_dtype": self.raw_dtype,
+        }
+
+    def _bboxes(self) -> list[list[tuple[int, ...]] | None] | None:
+        if not self.boxes:
+            return None
+        n_sources = len(self.sources) or 1  # the movie that --shape describes
+        grouped: list[list[tuple[int, ...]] | None] = [None] * n_sources
+        for index, corners in self.boxes:
+            if index >= n_sources:
+                last = n_sources - 1
+                there = f"are sources 0 to {last}" if last else "is only source 0"
+                raise ValueError(f"--bbox names source {index}, but there {there}")
+            grouped[index] = [*(grouped[index] or []), corners]
+        return grouped
+
+
+@dataclass(frozen=True)
+class Filtering:
+    """How blocks are filtered and kept, by the names that `run_spatial_mean` has for it."""
+
+    engine: "Engine" = _option(
+        "--engine",
+        type=click.Choice(["auto", "fused", "dask-image"]),
+        default="auto",
+        show_default=True,
+        help="Which filter computes it.",
+    )
+    cuda: bool = _option("--cuda", is_flag=True, help="Filter on the GPU.")
+    parallel: bool = _option(
+        "--parallel", is_flag=True, help="Split each block's frames over threads, too."
+    )
+    codec: "Codec" = _option(
+        "--codec",
+        type=click.Choice(["fast", "small", "none"]),
+        default="fast",
+        show_default=True,
+        help="How the store is compressed, without loss.",
+    )
+    keep_bits: int | None = _option(
+        "--keep-bits",
+        type=int,
+        metavar="BITS",
+        help="Round to this many mantissa bits of 23: 12 halves the store, within 0.012 %.",
+    )
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the job runs, and what it may use there."""
+
+    memory_limit: str | None = _option(
+        "--memory-limit",
+        metavar="SIZE",
+        help="What all tasks may use, such as 4GB (default: all).",
+    )
+    scheduler: str | None = _option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Run on this Dask scheduler, such as tcp://HOST:8786.",
+    )
+    scheduler_file: Path | None = _option(
+        "--scheduler-file",
+        type=LocalPath(),
+        help="Run on the Dask scheduler that wrote this file.",
+    )
+    workers: int | None = _option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Run in N processes of this machine.",
+    )
+    slurm: bool = _option(
+        "--slurm", is_flag=True, help="Run in SLURM jobs; see README for its configuration."
+    )
+    jobs: tuple[int, int] | None = _option(
+        "--jobs",
+        type=Parsed("N|MIN:MAX", options.jobs),
+        help="With --slurm: number of jobs, or bounds of it (default: 1).",
+    )
+    queue: str | None = _option("--queue", help="With --slurm: partition of the jobs.")
+    walltime: str | None = _option(
+        "--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a job."
+    )
+    cores: int | None = _option(
+        "--cores", type=click.IntRange(1), help="With --slurm: cores of a job."
+    )
+    job_memory: str | None = _option(
+        "--job-memory", metavar="SIZE", help="With --slurm: memory of a job, such as 8GB."
+    )
+
+    def place(self, *, dry_run: bool) -> "Place":
+        """Return the place that is asked for; a dry run starts none."""
+        from smlmlp_dask.execution.connect import Place
+        from smlmlp_dask.execution.slurm import slurm_jobs
+
+        job = {name: getattr(self, name) for name in ("jobs", "queue", "walltime", "cores")}
+        slurm = slurm_jobs(self.slurm, {**job, "memory": self.job_memory})
+        place = Place(self.scheduler, self.scheduler_file, self.workers, slurm)
+        if dry_run and (self.slurm or self.workers is not None):
+            raise click.UsageError(
+                f"--dry-run starts no workers: give --for-workers N in place of "
+                f"{'--slurm' if self.slurm else '--workers'}"
+            )
+        return place
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a dry run plans for."""
+
+    dry_run: bool = _option(
+        "--dry-run",
+        is_flag=True,
+        help="Show the plan: blocks, memory, size on disk, time; write nothing that stays.",
+    )
+    for_workers: int | None = _option(
+        "--for-workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="With --dry-run: plan for N processes of one thread each, wherever they are.",
+    )
+    described_shape: tuple[int, ...] | None = _option(
+        "--shape",
+        type=Parsed("T,Y,X", options.shape),
+        help="With --dry-run, in place of SOURCES: a movie that does not exist yet.",
+    )
+    described_dtype: str | None = _option(
+        "--dtype", metavar="DTYPE", help="Its dtype, uint16 if it is not given."
+    )
+    described_chunks: tuple[int, ...] | None = _option(
+        "--chunks",
+        type=Parsed("T,Y,X", options.shape),
+        help="Its chunks; single frames if they are not given.",
+    )
+
+    def movie(self, sources: tuple[str, ...]) -> "DescribedMovie | None":
+        """Return the movie that --shape, --dtype and --chunks describe, if they may and do."""
+        from smlmlp_dask.movies.described import DescribedMovie
+
+        shape, dtype, chunks = self.described_shape, self.described_dtype, self.described_chunks
+        if shape is None and not (dtype is None and chunks is None):
+            raise click.UsageError("--dtype and --chunks describe a movie: give its --shape, too")
+        if shape is None and not sources:
+            raise click.UsageError("Missing argument 'SOURCES...'.")
+        if shape is not None and not self.dry_run:
+            raise click.UsageError("--shape describes a movie without pixels: give --dry-run, too")
+        if shape is not None and sources:
+            raise click.UsageError(
+                f"--shape describes a movie in place of SOURCES, and there is {sources[0]}: "
+                "leave one of them out"
+            )
+        described = None if shape is None else DescribedMovie(shape, dtype or "uint16", chunks)
+        if self.for_workers is not None and not self.dry_run:
+            raise click.UsageError("--for-workers is for plans: give --dry-run, too")
+        return described
