@@ -185,7 +185,7 @@ def test_damage_that_needs_a_movie_that_is_gone(folder):
     two_channels()
     harmed(1, spoil)
     Path("other.tif").unlink()
-    assert "for that, the movies must be there as they were" in page().text
+    assert "both need the movies as they were" in page().text
 
 
 def test_much_damage_is_told_in_short_first(folder):

@@ -135,7 +135,7 @@ def correlate_frames(
 
 
 def _any_large(frames: Floats) -> bool:
-    """Tell whether a float32 pixel may be beyond `_HALF_RANGE`, infinite or NaN."""
+    """Say whether a float32 pixel may be beyond `_HALF_RANGE`, infinite or NaN."""
     # Seen as integers, floats of one sign keep their order. So two integer reductions are enough,
     # or one if no number is negative. NaN slows float reductions down, but not these.
     sign, large = 2**31, 0x7F000000
