@@ -19,13 +19,9 @@ if TYPE_CHECKING:
     from smlmlp_dask.store.codecs import Codec
 
 
-def _option(*names: str, **settings: Any) -> Any:
-    """Declare a field that an option of the command line fills."""
-    return field(metadata={"declare": lambda name: click.option(*names, name, **settings)})
-
-
-def _argument(**settings: Any) -> Any:
-    return field(metadata={"declare": lambda name: click.argument(name, **settings)})
+def _option(*names: str, declared: Any = click.option, **settings: Any) -> Any:
+    """Declare a field that an option, or an argument, of the command line fills."""
+    return field(metadata={"declare": lambda name: declared(*names, name, **settings)})
 
 
 def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -52,8 +48,11 @@ def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., Non
 class Movies:
     """What is filtered: sources, radii, and which part of them makes which channel."""
 
-    sources: tuple[str, ...] = _argument(
-        nargs=-1, metavar="SOURCES...", shell_complete=click.Path().shell_complete
+    sources: tuple[str, ...] = _option(
+        declared=click.argument,
+        nargs=-1,
+        metavar="SOURCES...",
+        shell_complete=click.Path().shell_complete,
     )
     radii: tuple[tuple[float, ...], ...] = _option(
         "--radius",
@@ -154,9 +153,7 @@ class Where:
     """Where the job runs, and what it may use there."""
 
     memory_limit: str | None = _option(
-        "--memory-limit",
-        metavar="SIZE",
-        help="What all tasks may use, such as 4GB (default: all).",
+        "--memory-limit", metavar="SIZE", help="What all tasks may use, such as 4GB (default: all)."
     )
     scheduler: str | None = _option(
         "--scheduler",
@@ -164,15 +161,10 @@ class Where:
         help="Run on this Dask scheduler, such as tcp://HOST:8786.",
     )
     scheduler_file: Path | None = _option(
-        "--scheduler-file",
-        type=LocalPath(),
-        help="Run on the Dask scheduler that wrote this file.",
+        "--scheduler-file", type=LocalPath(), help="Run on the Dask scheduler that wrote this file."
     )
     workers: int | None = _option(
-        "--workers",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Run in N processes of this machine.",
+        "--workers", type=click.IntRange(1), metavar="N", help="Run in N processes of this machine."
     )
     slurm: bool = _option(
         "--slurm", is_flag=True, help="Run in SLURM jobs; see README for its configuration."

@@ -74,8 +74,8 @@ class FilterOptions:
 
     def to_attributes(self, cupy_versions: Sequence[str] = ()) -> dict[str, Any]:
         """Return what a store notes: all of it that determines the bits."""
-        version = engine_version(self.engine, cupy_versions)
-        return {"engine": self.engine, "engine_version": version, "cuda": self.cuda}
+        versions = engine_version(self.engine, cupy_versions)
+        return {"engine": self.engine, "engine_version": versions, "cuda": self.cuda}
 
 
 def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:

@@ -14,12 +14,11 @@ from typing import TypeAlias
 from smlmlp_dask.messages import printable_errors, shown
 from smlmlp_dask.paths import absolute_path
 
-from .described import DescribedMovie
 from .formats.frames import FileMovie, PlainFrames
 from .formats.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
 from .formats.zarr_nodes import is_node, store_of
 from .formats.zarrs import arrays_hint, open_zarr
-from .selection import EVERYTHING, RawLayout, Selection, check_dtype
+from .selection import RawLayout, Selection, check_dtype
 from .stack import Movie, Stack
 
 Source: TypeAlias = str | os.PathLike[str]
@@ -27,7 +26,7 @@ Box: TypeAlias = Sequence[int]
 
 
 @printable_errors()
-def open_stacks(*sources: Source, selection: Selection = EVERYTHING) -> list[Stack]:
+def open_stacks(*sources: Source, selection: Selection = Selection()) -> list[Stack]:  # noqa: B008
     """Open movies as `open_channels` does, as `Stack` objects: to be read without Dask."""
     if not sources:
         raise ValueError("no source given: pass at least one path, as in open_channels(path)")
@@ -45,13 +44,6 @@ def open_stacks(*sources: Source, selection: Selection = EVERYTHING) -> list[Sta
     return [
         stack for movie, part in zip(movies, parts, strict=True) for stack in part.channels(movie)
     ]
-
-
-@printable_errors()
-def described_stacks(movie: DescribedMovie, selection: Selection = EVERYTHING) -> list[Stack]:
-    """Return the channels of a described movie, as `open_stacks` does those of one path."""
-    (part,) = selection.by_source(1)
-    return part.channels(movie)
 
 
 @printable_errors()

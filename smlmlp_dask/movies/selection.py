@@ -61,9 +61,12 @@ class Selection:
         raw_dtype: Any = None,
     ) -> Self:
         """Check arguments of `open_channels`, as far as they can be without the movies."""
-        wanted = _checked_slice(frames)
-        boxes, turns = _checked_boxes(bboxes), _checked_flips(flips)
-        return cls(boxes, turns, wanted, _checked_raw(raw_shape, raw_dtype))
+        return cls(
+            frames=_checked_slice(frames),
+            bboxes=_checked_boxes(bboxes),
+            flips=_checked_flips(flips),
+            raw=_checked_raw(raw_shape, raw_dtype),
+        )
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Self:
@@ -111,10 +114,6 @@ class Selection:
             _channel(movie, frames, box, flip or (False, False))
             for box, flip in zip(boxes or (whole,), flips, strict=True)
         ]
-
-
-EVERYTHING = Selection()
-"""All frames of all sources, each one channel."""
 
 
 def _channel(movie: Movie, frames: range, box: tuple[int, ...], flip: tuple[bool, bool]) -> Stack:

@@ -13,16 +13,17 @@ from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.execution.workers import Workers, on_every_worker
 from smlmlp_dask.filters import device, parameters
 from smlmlp_dask.filters.kernels import noise_correction, residual_kernel
-from smlmlp_dask.filters.spatial_mean import FilterOptions
+from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.identity import source_identity
-from smlmlp_dask.movies.opening import Source, described_stacks, open_stacks, source_roots
+from smlmlp_dask.movies.opening import Source, open_stacks, source_roots
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import absolute_path
-from smlmlp_dask.store.checking import known
+from smlmlp_dask.store.checking import known, stored_plans
 from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.read import refusing_damage
+from smlmlp_dask.store.reopening import reopened_channels
 
 from .channels import Channel, cut_into_blocks, workers_for
 
@@ -76,7 +77,7 @@ class Job:
     @property
     def attributes(self) -> dict[str, Any]:
         """Everything that determines the bits, as JSON."""
-        means, plans = [channel.mean for channel in self.channels], self.plans
+        means = [channel.mean for channel in self.channels]
         attributes = {
             "channels_mean_radii_pix": [mean.radii for mean in means],
             "spatial_mean_sigmas": [mean.sigmas for mean in means],
@@ -92,9 +93,9 @@ class Job:
             "relative_error_of_rounding": self.storage.relative_error,
             "plan": [
                 {key: getattr(plan, key) for key in ("shape", "chunks", "block", "halo")}
-                for plan in plans
+                for plan in self.plans
             ],
-            "blocks": sum(plan.n_blocks for plan in plans),
+            "blocks": sum(plan.n_blocks for plan in self.plans),
         }
         plain: dict[str, Any] = json.loads(json.dumps(attributes, default=lambda n: n.item()))
         return plain
@@ -159,7 +160,7 @@ def prepare(
     With `processes`, blocks are cut for so many processes in place of the workers there are.
     """
     if isinstance(sources, DescribedMovie):
-        paths, stacks = [], described_stacks(sources, selection)
+        paths, stacks = [], selection.by_source(1)[0].channels(sources)
     else:
         stacks = open_stacks(*sources, selection=selection)
         paths = [str(absolute_path(path)) for path in sources]
@@ -194,6 +195,15 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
     )
     # The factors that were given to the run are not recorded, only what became of them.
     return replace(job.with_inputs(), noise_corrections=attributes["noise_corrections"])
+
+
+def recorded_channels(attributes: Mapping[str, Any]) -> list[Channel | str]:
+    """Return the channels of a store, or in words why one's movie cannot be read as it was."""
+    radii, plans = attributes["channels_mean_radii_pix"], stored_plans(attributes)
+    return [
+        raw if isinstance(raw, str) else Channel(raw, plan, SpatialMean.from_radii(tuple(pair)))
+        for raw, plan, pair in zip(reopened_channels(attributes), plans, radii, strict=True)
+    ]
 
 
 def recorded_options(attributes: Mapping[str, Any]) -> tuple[FilterOptions, Storage]:

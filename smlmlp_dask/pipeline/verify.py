@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smlmlp_dask.filters import device
-from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.checking import Known, check, known, stored_plans
 from smlmlp_dask.store.provenance import differences
 from smlmlp_dask.store.read import refusing_damage
-from smlmlp_dask.store.reopening import reopened_channels
 
 from .block import filtered
-from .job import recorded_job, recorded_options
+from .job import recorded_channels, recorded_job, recorded_options
 from .run import run_job
 
 
@@ -149,15 +146,13 @@ def _compared(
     options, storage = recorded_options(attributes)
     if options.cuda:
         device.require_device()
-    raws = reopened_channels(attributes)
-    problems = [
-        f"channel_{i}: not compared: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)
-    ]
+    channels = [*enumerate(recorded_channels(attributes))]
+    problems = [f"channel_{i}: not compared: {why}" for i, why in channels if isinstance(why, str)]
     blocks = [
-        (i, raw, block)
-        for i, (raw, plan) in enumerate(zip(raws, stored_plans(attributes), strict=True))
-        if isinstance(raw, Stack)
-        for block in plan.blocks()
+        (i, channel, block)
+        for i, channel in channels
+        if not isinstance(channel, str)
+        for block in channel.plan.blocks()
         if (i, block.number) in whole  # the others are among the problems already
     ]
     try:
@@ -165,17 +160,16 @@ def _compared(
     except ValueError:  # metadata are damaged, and among the problems
         return 0, problems
     compared = 0
-    for channel, raw, block in random.Random(seed).sample(blocks, min(sample, len(blocks))):
-        what = f"channel_{channel}, frames {block.inner[0].start}-{block.inner[0].stop - 1}"
+    for i, channel, block in random.Random(seed).sample(blocks, min(sample, len(blocks))):
+        what = f"channel_{i}, frames {block.inner[0].start}-{block.inner[0].stop - 1}"
         try:
-            frames = raw.part(block.read).read()
+            frames = channel.source.part(block.read).read()
         except OSError as error:
             problems.append(f"{what}: not compared: {one_line(error)}")
             continue
         compared += 1
-        mean = SpatialMean.from_radii(tuple(attributes["channels_mean_radii_pix"][channel]))
-        computed = filtered(frames, block.own, mean, options, storage)
-        if stored[channel].part(block.inner).read().tobytes() != computed.tobytes():
+        computed = filtered(frames, block.own, channel.mean, options, storage)
+        if stored[i].part(block.inner).read().tobytes() != computed.tobytes():
             problems.append(
                 f"{what}: not what the source gives; run it again to another destination"
             )
