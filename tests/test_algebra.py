@@ -120,7 +120,10 @@ def on_processes():
 def on_a_client():
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=2, host="tcp://127.0.0.1", dashboard_address=None
+            n_workers=1,
+            threads_per_worker=2,
+            host="tcp://127.0.0.1",
+            dashboard_address="127.0.0.1:0",
         ) as workers,
         Client(workers),
     ):

@@ -71,7 +71,7 @@ def on_a_client() -> Iterator[None]:
             n_workers=WORKERS,
             threads_per_worker=1,
             host="tcp://127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster),
     ):

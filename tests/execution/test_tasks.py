@@ -17,7 +17,9 @@ def fail_at_three(argument):
 @pytest.fixture(params=["threads", "synchronous", "processes", "distributed"])
 def scheduler(request):
     if request.param == "distributed":
-        with Client(processes=False, dashboard_address=None, n_workers=1, threads_per_worker=2):
+        with Client(
+            processes=False, dashboard_address="127.0.0.1:0", n_workers=1, threads_per_worker=2
+        ):
             yield
     else:
         with dask.config.set(scheduler=request.param, num_workers=2):

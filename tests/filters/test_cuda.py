@@ -471,7 +471,7 @@ def test_a_clients_workers_are_asked(device, tmp_path, monkeypatch):
     with (
         dask.config.set({"distributed.admin.system-monitor.interval": "1h"}),
         distributed.Client(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
         ),
     ):
         result = job(tmp_path / "b.zarr")
@@ -498,7 +498,10 @@ def test_only_the_workers_need_a_device(tmp_path):
     tifffile.imwrite(tmp_path / "m.tif", MOVIE, photometric="minisblack")
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, dashboard_address=None, preload=[str(preload)]
+            n_workers=1,
+            threads_per_worker=2,
+            dashboard_address="127.0.0.1:0",
+            preload=[str(preload)],
         ) as cluster,
         distributed.Client(cluster),
     ):

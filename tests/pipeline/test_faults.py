@@ -377,7 +377,7 @@ def after(condition, action):
 
 def test_a_worker_that_is_killed(movie, whole, tmp_path):
     out = tmp_path / "out.zarr"
-    workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with workers, Client(workers):
         lost = workers.workers[0].pid
         with after(lambda: len(journal(out)) >= 3, lambda: os.kill(lost, signal.SIGKILL)):

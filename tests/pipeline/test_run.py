@@ -259,7 +259,7 @@ def test_the_plan_knows_the_cluster(tif):
         n_workers=2,
         threads_per_worker=3,
         processes=False,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         memory_limit="600MB",
     ):
         plan = plan_spatial_mean(tif)
@@ -307,7 +307,9 @@ def test_engines_and_threads(tif, tmp_path, engine, parallel):
 
 @pytest.mark.parametrize("processes", [False, True])
 def test_under_a_client(tif, tmp_path, processes):
-    with Client(n_workers=2, threads_per_worker=1, processes=processes, dashboard_address=None):
+    with Client(
+        n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
+    ):
         result = run_spatial_mean(tif, tmp_path / "o.zarr", parallel=True)
         computed = result.bkgds[0].compute()
     assert computed.tobytes() == bkgd_spatial_mean([MOVIE])[0][0].compute().tobytes()
