@@ -99,9 +99,7 @@ class Movies:
         return {
             "bboxes": self._bboxes(),
             "flips": [("y" in flip, "x" in flip) for flip in self.flips] or None,
-            "frames": self.frames,
-            "raw_shape": self.raw_shape,
-            "raw_dtype": self.raw_dtype,
+            **{name: getattr(self, name) for name in ("frames", "raw_shape", "raw_dtype")},
         }
 
     def _bboxes(self) -> list[list[tuple[int, ...]] | None] | None:

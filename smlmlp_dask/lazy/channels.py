@@ -97,8 +97,7 @@ def open_channels(
     )
     channels = []
     by_movie = groupby(open_stacks(*sources, selection=selection), lambda stack: id(stack.movie))
-    for _, stacks in by_movie:
-        first, *others = stacks
+    for _, (first, *others) in by_movie:
         whole = lazy(Stack.of(first.movie, first.frames))
         channels += [cut(whole, stack) for stack in (first, *others)]
     return channels

@@ -48,23 +48,10 @@ def open_stacks(*sources: Source, selection: Selection = Selection()) -> list[St
 
 @printable_errors()
 def source_roots(source: Source) -> list[Path]:
-    """Return the files and folders on disk that a source stands for.
+    """Return the files and folders on disk that a source stands for; an error if there are none.
 
-    Parameters
-    ----------
-    source : str or os.PathLike
-        As for `open_channels`.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Resolved paths: the file or folder; the outermost Zarr store for a path into one; every
-        match of a glob pattern.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
+    They are resolved: the file or folder; the outermost Zarr store for a path into one; every
+    match of a glob pattern.
     """
     path = _path(source)
     if not path.exists():

@@ -124,13 +124,9 @@ def _channel(movie: Movie, frames: range, box: tuple[int, ...], flip: tuple[bool
             f"box {box} does not fit {movie.path}: pass (x0, y0, x1, y1) with "
             f"0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
         )
-    rows, columns = range(y0, y1), range(x0, x1)
-    return Stack(
-        movie=movie,
-        frames=frames,
-        rows=rows[::-1] if flip[0] else rows,
-        columns=columns[::-1] if flip[1] else columns,
-    )
+    step_y, step_x = (-1 if turned else 1 for turned in flip)
+    rows, columns = range(y0, y1)[::step_y], range(x0, x1)[::step_x]
+    return Stack(movie=movie, frames=frames, rows=rows, columns=columns)
 
 
 def _selected(movie: Movie, frames: slice) -> range:
@@ -202,24 +198,23 @@ def _checked_boxes(bboxes: object) -> tuple[_Boxes, ...] | None:
         raise TypeError(f"bboxes is of type {type(bboxes).__name__}: {_BBOXES_FORM}")
     if any(_integers(boxes, 4) for boxes in bboxes):
         raise ValueError(f"bboxes={shown(bboxes)} is a flat list of boxes: {_BBOXES_FORM}")
-    per_source: list[_Boxes] = []
-    for index, boxes in enumerate(bboxes):
-        if boxes is None:
-            per_source.append(None)
-            continue
-        if not _is_list(boxes) or len(boxes) == 0:
-            raise ValueError(
-                f"bboxes[{index}]={shown(boxes)} is not a list of boxes: {_BBOXES_FORM}; None is "
-                "the whole frame"
-            )
-        whole = [_integers(box, 4) for box in boxes]
-        wrong = [box for box, numbers in zip(boxes, whole, strict=True) if numbers is None]
-        if wrong:
-            raise ValueError(
-                f"bboxes[{index}] has {shown(wrong[0])}: a box is four integers (x0, y0, x1, y1)"
-            )
-        per_source.append(tuple(numbers for numbers in whole if numbers is not None))
-    return tuple(per_source)
+    return tuple(
+        None if boxes is None else _checked_list(f"bboxes[{i}]", boxes)
+        for i, boxes in enumerate(bboxes)
+    )
+
+
+def _checked_list(name: str, boxes: object) -> tuple[tuple[int, ...], ...]:
+    if not _is_list(boxes) or len(boxes) == 0:
+        raise ValueError(
+            f"{name}={shown(boxes)} is not a list of boxes: {_BBOXES_FORM}; None is the whole frame"
+        )
+    whole = []
+    for box in boxes:
+        if (numbers := _integers(box, 4)) is None:
+            raise ValueError(f"{name} has {shown(box)}: a box is four integers (x0, y0, x1, y1)")
+        whole.append(numbers)
+    return tuple(whole)
 
 
 def _checked_flips(flips: object) -> tuple[tuple[bool, bool] | None, ...] | None:
@@ -227,19 +222,14 @@ def _checked_flips(flips: object) -> tuple[tuple[bool, bool] | None, ...] | None
         return None
     if not _is_list(flips):
         raise TypeError(f"flips is of type {type(flips).__name__}: {_FLIPS_FORM}")
-    pairs: list[tuple[bool, bool] | None] = []
     for index, flip in enumerate(flips):
-        if flip is None:
-            pairs.append(None)
-            continue
-        if (
-            not _is_list(flip)
-            or len(flip) != 2
-            or not all(isinstance(turned, bool | np.bool_) for turned in flip)
+        if flip is not None and not (
+            _is_list(flip)
+            and len(flip) == 2
+            and all(isinstance(turned, bool | np.bool_) for turned in flip)
         ):
             raise ValueError(f"flips[{index}]={shown(flip)}: {_FLIPS_FORM}")
-        pairs.append((bool(flip[0]), bool(flip[1])))
-    return tuple(pairs)
+    return tuple(None if flip is None else (bool(flip[0]), bool(flip[1])) for flip in flips)
 
 
 def _checked_raw(raw_shape: object, raw_dtype: DTypeLike | None) -> RawLayout | None:

@@ -114,15 +114,11 @@ class Job:
         with refusing_damage(destination):
             if len(begun) != len(self.channels):
                 return self  # which is told as a difference
-            channels = [
-                replace(
-                    channel,
-                    plan=replace(
-                        channel.plan, chunks=tuple(plan["chunks"]), block=tuple(plan["block"])
-                    ),
-                )
-                for channel, plan in zip(self.channels, begun, strict=True)
+            plans = [
+                replace(plan, chunks=tuple(cut["chunks"]), block=tuple(cut["block"]))
+                for plan, cut in zip(self.plans, begun, strict=True)
             ]
+        channels = [replace(c, plan=plan) for c, plan in zip(self.channels, plans, strict=True)]
         return replace(self, channels=channels)
 
     def check_inputs(self) -> None:
@@ -178,13 +174,7 @@ def prepare(
 
 
 def recorded_job(attributes: Mapping[str, Any]) -> Job:
-    """Prepare the job again that wrote a store, from what the store says of itself.
-
-    Raises
-    ------
-    OSError, ValueError
-        If a movie is gone, or not the one that was read.
-    """
+    """Prepare the job again that wrote a store; an error if a movie is not what was read."""
     options, storage = recorded_options(attributes)
     job = prepare(
         attributes["sources"],

@@ -84,39 +84,29 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Timed:
-    """One block that was run: its pixels, its bytes on disk, its seconds, also those of cores."""
+    """Blocks that were run; for each pixel its bytes on disk, its seconds, also those of cores."""
 
-    pixels: int
-    stored_bytes: int
-    seconds: float
-    core_seconds: float
+    blocks: int = 0
+    stored_bytes: float = 0.0
+    seconds: float = 0.0
+    core_seconds: float = 0.0
 
 
 def measure(job: Job, above: Path | None) -> Rates:
     """Run blocks of each channel for a moment, into a folder that is removed again.
 
-    Parameters
-    ----------
-    job : Job
-        Of movies on disk, or of a described one. Not more of its blocks run side by side than
-        `local_threads` do.
-    above : pathlib.Path or None
-        Where to make the folder; None for the system's folder of temporary files.
-
-    Raises
-    ------
-    OSError
-        If the movie cannot be read or the folder cannot be written.
+    It lies in `above`, or with the system's temporary files. Not more blocks run side by side than
+    `local_threads` do.
     """
     side_by_side = max(1, min(job.workers.threads, local_threads()))
     work = partial(filter_and_store, options=job.options)
     filled = [channel for channel in job.channels if prod(channel.plan.shape)]
-    timed: list[list[_Timed]] = []
+    timed: list[_Timed] = []
     with TemporaryDirectory(prefix=".smlmlp-dask-plan-", dir=above) as name:
         folder = Path(name)
         for i, channel in enumerate(job.channels):
             if channel not in filled:
-                timed.append([])
+                timed.append(_Timed())
                 continue
             sampled = channel
             if isinstance(channel.source.movie, DescribedMovie):
@@ -129,22 +119,17 @@ def measure(job: Job, above: Path | None) -> Rates:
             timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
         flushed, seconds = _flush(folder.glob("out_*.zarr"))
     return Rates(
-        seconds_per_pixel=[_each(blocks, lambda block: block.seconds) for blocks in timed],
+        seconds_per_pixel=[each.seconds for each in timed],
         core_seconds_per_pixel=[
-            _each(blocks, lambda block: block.seconds if job.options.cuda else block.core_seconds)
-            for blocks in timed
+            each.seconds if job.options.cuda else each.core_seconds for each in timed
         ],
-        bytes_per_pixel=[_each(blocks, lambda block: block.stored_bytes) for blocks in timed],
+        bytes_per_pixel=[each.stored_bytes for each in timed],
         storage_bytes_per_second=flushed / max(seconds, 1e-6),
-        blocks=sum(map(len, timed)),
+        blocks=sum(each.blocks for each in timed),
         threads=side_by_side,
         simulated=isinstance(filled[0].source.movie, DescribedMovie),
         folder=folder.parent,
     )
-
-
-def _each(blocks: Sequence[_Timed], quantity: Callable[[_Timed], float]) -> float:
-    return sum(map(quantity, blocks)) / max(1, sum(block.pixels for block in blocks))
 
 
 def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) -> Iterator[Task]:
@@ -171,7 +156,7 @@ def _moved(block: Block, frame: int) -> Block:
 
 def _run(
     work: Callable[[Task], Any], tasks: Iterator[Task], side_by_side: int, seconds: float
-) -> list[_Timed]:
+) -> _Timed:
     """Run tasks on so many threads, each at least one; leave out what a thread ran first."""
     taking = Lock()
     run: list[Task] = []
@@ -195,11 +180,10 @@ def _run(
             for entry in entries
         ]
     # of the process: a library may decode and encode in threads of its own
-    each = (process_time() - cores_begun) / sum(task.block.pixels for task in run)
-    return [
-        _Timed(task.block.pixels, _stored(task), spent, each * task.block.pixels)
-        for task, spent in timed
-    ]
+    cores = (process_time() - cores_begun) / sum(task.block.pixels for task in run)
+    pixels = sum(task.block.pixels for task, _ in timed)
+    stored, spent = sum(_stored(task) for task, _ in timed), sum(spent for _, spent in timed)
+    return _Timed(len(timed), stored / pixels, spent / pixels, cores)
 
 
 def _stored(task: Task) -> int:

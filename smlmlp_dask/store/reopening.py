@@ -18,16 +18,9 @@ from smlmlp_dask.movies.stack import Stack
 def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     """Open the channels again from which a store of backgrounds was computed.
 
-    Parameters
-    ----------
-    attributes : mapping
-        What the store says of itself, as `read_attributes` returns it.
-
-    Returns
-    -------
-    list of Stack or str
-        For each channel its raw stack; or in words why there is none: the movie is gone, is not
-        what it was, or cannot be opened. One movie that is gone leaves the others as they are.
+    What the store says of itself comes from `read_attributes`. A channel is its raw stack, or in
+    words why there is none: the movie is gone, is not what it was, or cannot be opened. One movie
+    that is gone leaves the others as they are.
 
     Raises
     ------
