@@ -371,7 +371,7 @@ def test_what_cannot_be_read_is_not_called_damaged(store, monkeypatch):
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(zarr.Array, "get_basic_selection", fail)
+        patch.setattr(zarr.Array, "__getitem__", fail)
         with pytest.raises(SourceReadError, match=r"cannot be read: .*Input/output.*; check the d"):
             bkgd.compute()
     store.rename(store.with_name("elsewhere.zarr"))

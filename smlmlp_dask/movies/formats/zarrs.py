@@ -81,37 +81,46 @@ class ZarrMovie:
             If a chunk cannot be decoded.
         """
         _, height, width = self.shape
-        lines, places = range(height)[rows], range(width)[columns]
-        pixels = np.empty((len(frames), len(lines), len(places)), self.dtype)
-        rising = pixels if frames.step > 0 else pixels[::-1]
+        rising = frames if frames.step > 0 else frames[::-1]
         try:
-            self._read(rising, frames if frames.step > 0 else frames[::-1], lines, places)
+            pixels = self._read(rising, range(height)[rows], range(width)[columns])
         except Exception as error:
             raise SourceReadError(self._diagnosis(frames, rows, columns, error)) from error
-        return pixels
+        return pixels if frames.step > 0 else pixels[::-1]
 
-    def _read(self, out: NDArray[Any], *box: range) -> None:
+    def _read(self, *box: range) -> NDArray[Any]:
         """Read a few units at a time: Zarr keeps everything it decodes for one selection."""
-        if not out.size:
-            return
+        shape = [len(part) for part in box]
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
         whole = [slice(part[0], part[-1] + 1) for part in box]
-        for group in in_groups(whole, self.unit, self.decoding(whole=False).together):
-            parts = [
-                within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)
-            ]
-            if not all(parts):  # no selected frame lies in this group
-                continue
-            selection: list[int | slice] = [0] * self.array.ndim
-            for axis, part in zip(self.axes, parts, strict=True):
-                selection[axis] = as_rising(part)
-            places = (
-                slice(axis.index(part[0]), axis.index(part[-1]) + 1)
-                for axis, part in zip(box, parts, strict=True)
-            )
-            target = NDBuffer.from_numpy_array(out[tuple(places)])
-            self.array.get_basic_selection(tuple(selection), out=target)
+        groups = list(in_groups(whole, self.unit, self.decoding(whole=False).together))
+        if len(groups) == 1:  # Zarr's own array, which saves the job a tenth of its time
+            pixels = np.asarray(self.array[self._selection(box)]).astype(self.dtype, copy=False)
+        else:
+            pixels = np.empty(shape, self.dtype)
+            for group in groups:
+                self._read_into(pixels, box, group)
         if self.store:
             self._refuse_missing(whole)
+        return pixels
+
+    def _read_into(self, out: NDArray[Any], box: Sequence[range], group: Sequence[slice]) -> None:
+        parts = [within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)]
+        if not all(parts):  # no selected frame lies in this group
+            return
+        places = (
+            slice(axis.index(part[0]), axis.index(part[-1]) + 1)
+            for axis, part in zip(box, parts, strict=True)
+        )
+        target = NDBuffer.from_numpy_array(out[tuple(places)])
+        self.array.get_basic_selection(self._selection(parts), out=target)
+
+    def _selection(self, parts: Sequence[range]) -> tuple[int | slice, ...]:
+        selection: list[int | slice] = [0] * self.array.ndim
+        for axis, part in zip(self.axes, parts, strict=True):
+            selection[axis] = as_rising(part)
+        return tuple(selection)
 
     def _refuse_missing(self, box: Sequence[slice]) -> None:
         for place in product(*touched(box, self._along(self.array.chunks))):
@@ -131,7 +140,7 @@ class ZarrMovie:
             ]
             parts = [range(part.start, part.stop) for part in chunk]
             try:
-                self._read(np.empty([len(part) for part in parts], self.dtype), *parts)
+                self._read(*parts)
             except Exception as failure:
                 coordinates = [0] * self.array.ndim
                 for axis, at in zip(self.axes, place, strict=True):
