@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from smlmlp_dask.cli import smlmlp
 
-from .powerloss import contents, differing
+from .powerloss import differing
+from .stored import contents
 
 UNIT = 18  # frames of 512 x 512 stored together, more than fit a chunk: a block of two
 SETTINGS = (

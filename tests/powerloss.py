@@ -23,6 +23,7 @@ import numpy as np
 import zarr
 
 from .forked import call, finish, start, wait_while
+from .stored import contents
 
 FS_IOC_SHUTDOWN = 0x8004587D
 FLAGS = {"journal flushed": 1, "journal dropped": 2}
@@ -197,12 +198,6 @@ def chunk_count(out):
     """Count the chunk files that have their final names."""
     files = out.glob("channel_*/0/c/*/*/*")
     return sum(path.name.isdigit() for path in files)
-
-
-def contents(folder):
-    """Return the bytes of every file: chunks, records and metadata."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def prepare(folder, disk):

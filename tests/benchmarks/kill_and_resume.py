@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -96,11 +95,9 @@ def start(movie: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def draft_number(draft: Path) -> int | None:
-    """Return what tells one folder of that name from the next."""
-    with suppress(FileNotFoundError):
-        return draft.stat().st_ctime_ns
-    return None
+def drafts(out: Path) -> set[Path]:
+    """Return the stores that are made under another name; a run that was killed may leave one."""
+    return set(out.parent.glob(f".{out.name}.*.new"))
 
 
 def wait_for_a_moment(
@@ -111,10 +108,9 @@ def wait_for_a_moment(
     Most moments are anywhere in its duration; but one in six is when metadata are written and one
     in six when all blocks are done, which take but milliseconds.
     """
-    draft = out.with_name(f".{out.name}.new")
-    old = draft_number(draft)  # a run that was killed may have left one
+    old = drafts(out)
     conditions = {
-        "metadata": lambda: draft_number(draft) not in (None, old),
+        "metadata": lambda: bool(drafts(out) - old),
         "finishing": lambda: len(journalled(out)) == n_blocks,
     }
     aim = rng.choice(["metadata", "finishing", "any", "any", "any", "any"])
@@ -226,7 +222,7 @@ def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
         tally.kills[phase_of(out, n_blocks)] += 1
         before, there = there, stamps(out / "channel_0/0/c")
         check_kept(there)
-        tally.drafts += aim == "metadata" and out.with_name(f".{out.name}.new").exists()
+        tally.drafts += aim == "metadata" and not out.exists()
         if out.exists() and read_attributes(out)["finished"]:
             kept = there
             go_on_to_the_end()

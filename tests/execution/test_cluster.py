@@ -35,6 +35,7 @@ from smlmlp_dask.pipeline import run as pipeline
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import progress
+from tests.stored import contents
 
 pytestmark = pytest.mark.slow
 
@@ -59,11 +60,6 @@ def movie(tmp_path_factory):
 def whole(movie, tmp_path_factory):
     """The files of a store that threads of this process wrote."""
     return contents(run_spatial_mean(movie, tmp_path_factory.mktemp("whole") / "out.zarr").path)
-
-
-def contents(folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def journal(out):

@@ -38,6 +38,7 @@ from smlmlp_dask.store.chunk_files import chunk_path, stored_checksum
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import Progress, progress, read_attributes
 from tests.conftest import SHARED
+from tests.stored import contents
 
 pytestmark = pytest.mark.slow
 
@@ -76,12 +77,6 @@ def whole(movie, tmp_path_factory):
     assert finish(start("run", movie, "-o", out)) == (0, "")
     assert verify_backgrounds(out).problems == []
     return contents(out)
-
-
-def contents(folder):
-    """Return the bytes of every file: chunks, records and metadata."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def state(folder):

@@ -25,7 +25,7 @@ from tests.damaging import (
     make_store,
     target_of,
 )
-from tests.powerloss import contents
+from tests.stored import contents
 
 CHUNK, ONE_BLOCK = "channel_0/0/c/3/0/0", "channel_1/0/c/2/0/0"
 

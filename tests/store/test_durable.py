@@ -22,7 +22,7 @@ from smlmlp_dask.store import write as store_writing
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import progress
-from tests.damaging import contents
+from tests.stored import contents
 
 UNIT, N_BLOCKS = 67, 4  # a prime, and more frames of 256 x 256 than a block has
 
