@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from threading import current_thread, main_thread
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -267,6 +268,15 @@ def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
         raise
 
 
+def _remove_draft(draft: Path) -> None:
+    """Remove a store that nobody else knows; Zarr's own threads may go on writing for a moment."""
+    for _ in range(20):
+        shutil.rmtree(draft, ignore_errors=True)
+        sleep(0.02)
+        if not draft.exists():
+            return
+
+
 def _remove_begun(path: Path, n_channels: int) -> None:
     """Remove a store that we began and that holds no block; files of others stay."""
     for i in range(n_channels):
@@ -339,7 +349,7 @@ def _create(
         draft.rename(path)
         names = [sync_folder(folder) for folder in (path.parent, *(p.parent for p in new_parents))]
     except BaseException as error:
-        _remove_begun(draft, len(plans))
+        _remove_draft(draft)
         _remove_empty(new_parents)
         if isinstance(error, FileExistsError) or not isinstance(error, OSError):
             raise
