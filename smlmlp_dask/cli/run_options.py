@@ -44,6 +44,10 @@ def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., Non
     return decorate
 
 
+AS_THEY_ARE = ("z", "salvage", "raw_shape", "raw_dtype", "raw_header", "raw_footer")
+"""Options whose values and names are those of `run_spatial_mean`."""
+
+
 @dataclass(frozen=True)
 class Movies:
     """What is filtered: sources, radii, and which part of them makes which channel."""
@@ -73,10 +77,30 @@ class Movies:
         multiple=True,
         help="Mirror a channel: once per channel, in order.",
     )
-    frames: slice | None = _option(
+    frames: tuple[slice, ...] = _option(
         "--frames",
         type=Parsed("START:STOP[:STEP]", options.frames),
-        help="Frames to take, such as 0:1000.",
+        multiple=True,
+        help="Frames to take, such as 0:1000. Once: of all sources; repeated: one per source.",
+    )
+    channels: tuple[str, ...] = _option(
+        "--channel",
+        multiple=True,
+        metavar="NUMBER|NAME",
+        help="Take this channel of each source, counted from 0 (default: all); repeatable.",
+    )
+    positions: tuple[str, ...] = _option(
+        "--position",
+        "--scene",
+        multiple=True,
+        metavar="NUMBER|NAME",
+        help="Take this position (scene, series) of a file that holds several; repeatable.",
+    )
+    z: int | None = _option(
+        "--z", type=click.IntRange(0), help="Take this slice of a file that holds several."
+    )
+    salvage: bool = _option(
+        "--salvage", is_flag=True, help="Take all whole frames of a movie that is cut short."
     )
     raw_shape: tuple[int, ...] | None = _option(
         "--raw-shape", type=Parsed("T,Y,X", options.shape), help="Shape of headerless raw movies."
@@ -85,6 +109,20 @@ class Movies:
         "--raw-dtype",
         metavar="DTYPE",
         help="Dtype of headerless raw movies, such as '>u2': 16 bit, big-endian.",
+    )
+    raw_header: int = _option(
+        "--raw-header",
+        type=click.IntRange(0),
+        default=0,
+        metavar="BYTES",
+        help="Bytes before the frames of headerless movies.",
+    )
+    raw_footer: int = _option(
+        "--raw-footer",
+        type=click.IntRange(0),
+        default=0,
+        metavar="BYTES",
+        help="Bytes after the frames of headerless movies.",
     )
 
     def radius(self) -> Any:
@@ -99,7 +137,10 @@ class Movies:
         return {
             "bboxes": self._bboxes(),
             "flips": [("y" in flip, "x" in flip) for flip in self.flips] or None,
-            **{name: getattr(self, name) for name in ("frames", "raw_shape", "raw_dtype")},
+            "frames": self.frames[0] if len(self.frames) == 1 else self.frames or None,
+            "channels": self.channels or None,
+            "position": self.positions or None,
+            **{name: getattr(self, name) for name in AS_THEY_ARE},
         }
 
     def _bboxes(self) -> list[list[tuple[int, ...]] | None] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
 
+from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.opening import Box, Source, open_stacks
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
@@ -18,9 +19,15 @@ def open_channels(
     *sources: Source,
     bboxes: Sequence[Sequence[Box] | None] | None = None,
     flips: Sequence[tuple[bool, bool] | None] | None = None,
-    frames: slice | None = None,
+    frames: slice | Sequence[slice | None] | None = None,
+    channels: Choice | None = None,
+    position: Choice | None = None,
+    z: int | None = None,
+    salvage: bool = False,
     raw_shape: Sequence[int] | None = None,
     raw_dtype: DTypeLike | None = None,
+    raw_header: int = 0,
+    raw_footer: int = 0,
 ) -> "list[da.Array]":
     """Open movies as lazy stacks, one per channel.
 
@@ -46,12 +53,22 @@ def open_channels(
         None for the whole frame. By default every source is one channel of whole frames.
     flips : sequence, optional
         Per channel (flip_y, flip_x), or None for neither. Channels count after `bboxes`.
-    frames : slice, optional
-        Frames taken from every source, as Python slices a list.
+    frames : slice or sequence of slices, optional
+        Frames taken from every source, as Python slices a list; or one slice per source, or None.
+    channels : int, str, or sequence of them, optional
+        Which channels of each source, by number from 0 or by name; all of them by default.
+    position : int, str, or sequence of them, optional
+        Which position (scene, series, image) of each source, where a file holds several.
+    z : int, optional
+        Which slice in z, where a file holds several.
+    salvage : bool, default False
+        Of a movie that is cut short, take all whole frames, and warn how many are missing.
     raw_shape : (int, int, int), optional
         (frame, y, x) of the headerless movies.
     raw_dtype : dtype, optional
         Their NumPy dtype with its byte order, such as ``">u2"``.
+    raw_header, raw_footer : int, default 0
+        Bytes of their files before and after the frames.
 
     Returns
     -------
@@ -69,7 +86,8 @@ def open_channels(
         If a dtype is not a real integer or float, or an argument is of the wrong type.
     ValueError
         If a source is damaged, cut short, or not one movie of gray frames; if a box, a flip, a
-        slice or a raw movie's description does not fit.
+        slice or a raw movie's description does not fit; if a source holds several positions, or
+        slices in z, and none is chosen.
     SourceReadError
         When a stack is computed: if pixels cannot be read. It names path, frames and Zarr chunk.
 
@@ -93,11 +111,21 @@ def open_channels(
     from .reads import cut, lazy  # which bring dask.array
 
     selection = Selection.checked(
-        bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
+        bboxes=bboxes,
+        flips=flips,
+        frames=frames,
+        channels=channels,
+        position=position,
+        z=z,
+        salvage=salvage,
+        raw_shape=raw_shape,
+        raw_dtype=raw_dtype,
+        raw_header=raw_header,
+        raw_footer=raw_footer,
     )
-    channels = []
+    stacks = []
     by_movie = groupby(open_stacks(*sources, selection=selection), lambda stack: id(stack.movie))
     for _, (first, *others) in by_movie:
         whole = lazy(Stack.of(first.movie, first.frames))
-        channels += [cut(whole, stack) for stack in (first, *others)]
-    return channels
+        stacks += [cut(whole, stack) for stack in (first, *others)]
+    return stacks

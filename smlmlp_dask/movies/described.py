@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from smlmlp_dask.messages import shown
 from smlmlp_dask.units import Decoding
 
-from .selection import check_dtype
+from .arguments import check_dtype
 
 
 class DescribedMovie:

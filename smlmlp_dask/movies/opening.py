@@ -1,4 +1,4 @@
-"""Paths to stacks: Zarr, OME-Zarr, TIFF, folders of TIFFs and headerless movies.
+"""From the path of a source to its channels.
 
 A source is opened once, for its metadata. What goes into the graph is small: each task gets the
 path and the place of its own block, opens the file for itself and reads that block.
@@ -6,6 +6,7 @@ path and the place of its own block, opens the file for itself and reads that bl
 
 import glob
 import os
+import warnings
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -14,52 +15,71 @@ from typing import TypeAlias
 from smlmlp_dask.messages import printable_errors, shown
 from smlmlp_dask.paths import absolute_path
 
+from .arguments import RawLayout, check_dtype
 from .formats.frames import FileMovie, PlainFrames
-from .formats.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, open_tiffs, tiff_names
+from .formats.table import format_of
+from .formats.tiff import TIFF_SUFFIXES, open_tiffs, tiff_names
 from .formats.zarr_nodes import is_node, store_of
-from .formats.zarrs import arrays_hint, open_zarr
-from .selection import RawLayout, Selection, check_dtype
-from .stack import Movie, Stack
+from .formats.zarrs import arrays_hint
+from .recording import Position, Recording
+from .selection import Selection
+from .stack import Stack
 
 Source: TypeAlias = str | os.PathLike[str]
 Box: TypeAlias = Sequence[int]
 
+INSIDE = "::"
+"""Stands between a file and a place in it, as in ``movie.h5::/entry/data``."""
 
-@printable_errors()
+
 def open_stacks(*sources: Source, selection: Selection = Selection()) -> list[Stack]:  # noqa: B008
     """Open movies as `open_channels` does, as `Stack` objects: to be read without Dask."""
+    return [stack for stacks in open_sources(*sources, selection=selection) for stack in stacks]
+
+
+@printable_errors()
+def open_sources(*sources: Source, selection: Selection) -> list[list[Stack]]:
+    """Open movies; return for each source its channels."""
     if not sources:
         raise ValueError("no source given: pass at least one path, as in open_channels(path)")
     paths = [_path(source) for source in sources]
-    parts = selection.by_source(len(paths))
+    selection.by_source(len(paths))  # what does not fit their number is said at once
+    recordings = [_open(path, selection.raw) for path in paths]
     raw = selection.raw
-    movies = [_open(path, raw) for path in paths]
-    if raw is not None and all(
-        path.is_dir() or not path.exists() or is_tiff(path) for path in paths
-    ):
+    if raw is not None and all(recording.format != HEADERLESS for recording in recordings):
         raise ValueError(
             f"raw_shape={raw.shape} is given, but no source is a headerless movie "
             f"({', '.join(map(str, paths))}): leave out raw_shape and raw_dtype"
         )
-    return [
-        stack for movie, part in zip(movies, parts, strict=True) for stack in part.channels(movie)
-    ]
+    for recording in recordings:
+        for note in recording.notes:
+            warnings.warn(f"{recording.path}: {note}", stacklevel=2)
+    return selection.stacks(recordings)
+
+
+@printable_errors()
+def open_recording(source: Source, raw: RawLayout | None = None) -> Recording:
+    """Read what a source holds; no pixels are read."""
+    return _open(_path(source), raw)
 
 
 @printable_errors()
 def source_roots(source: Source) -> list[Path]:
     """Return the files and folders on disk that a source stands for; an error if there are none.
 
-    They are resolved: the file or folder; the outermost Zarr store for a path into one; every
-    match of a glob pattern.
+    They are resolved: the file or folder; all files of a set; the outermost Zarr store for a path
+    into one; every match of a glob pattern.
     """
-    path = _path(source)
+    path, _ = _split(_path(source))
     if not path.exists():
         folder, names = _glob(path)
         return [(folder / name).resolve() for name in names]
     path = path.resolve()
     stores = [parent for parent in (path, *path.parents) if is_node(parent)]
-    return [stores[-1] if stores else path]
+    if stores:
+        return [stores[-1]]
+    known = format_of(path)
+    return [path] if known is None else [file.resolve() for file in known.files(path)]
 
 
 def _path(source: object) -> Path:
@@ -74,38 +94,57 @@ def _path(source: object) -> Path:
     return absolute_path(source, "source")
 
 
-# From a path to a movie
+def _split(path: Path) -> tuple[Path, str]:
+    """Split a path like ``movie.h5::/entry/data`` into the file and the place in it."""
+    file, found, inside = str(path).partition(INSIDE)
+    if found and not path.exists() and Path(file).exists():
+        return Path(file), inside
+    return path, ""
 
 
-def _open(path: Path, raw: RawLayout | None) -> Movie:
-    movie: Movie
-    if path.is_dir():
-        movie = open_zarr(path) if is_node(path) else _open_folder(path)
-    elif path.is_file():
-        movie = open_tiff(path) if is_tiff(path) else _open_raw(path, raw)
-    elif path.exists():
-        raise ValueError(f"{path} is a pipe, socket or device: copy the movie into a file")
-    else:
+# From a path to what it holds
+
+HEADERLESS = "headerless"
+"""Name of the format of movies that only the user can describe."""
+
+
+def _open(path: Path, raw: RawLayout | None) -> Recording:
+    recording = _opened(path, raw)
+    for position in recording.positions:
+        movie = position.movie(0, 0)
+        check_dtype(movie.path, movie.dtype)
+        if 0 in movie.shape[1:]:
+            raise ValueError(f"{movie.path} has shape {movie.shape}, without pixels: pass a movie")
+    return recording
+
+
+def _opened(path: Path, raw: RawLayout | None) -> Recording:
+    path, inside = _split(path)
+    if not path.exists():
         folder, names = _glob(path)
-        movie = open_tiffs(str(path), folder, names)
-    check_dtype(movie.path, movie.dtype)
-    if 0 in movie.shape[1:]:
-        raise ValueError(f"{movie.path} has shape {movie.shape}, without pixels: pass a movie")
-    return movie
-
-
-def _open_folder(folder: Path) -> FileMovie:
-    names = tiff_names(folder, list(folder.iterdir()))
-    if not names:
-        if (store := store_of(folder)) is not None:
-            raise FileNotFoundError(
-                f"{folder} is no array or group of {store}: {arrays_hint(store)}"
-            )
-        raise FileNotFoundError(
-            f"{folder} has no file ending in {', '.join(sorted(TIFF_SUFFIXES))} and is no Zarr "
-            "store: pass a folder of TIFFs, a Zarr array or group, or a file"
+        return open_tiffs(str(path), folder, names)
+    if not path.is_dir() and not path.is_file():
+        raise ValueError(f"{path} is a pipe, socket or device: copy the movie into a file")
+    known = format_of(path)
+    if inside and (known is None or not known.inside):
+        named = f"a {known.name} file" if known else "a file"
+        raise ValueError(
+            f"{path}{INSIDE}{inside} names a place in {named}, which has none: pass {path}"
         )
-    return open_tiffs(str(folder), folder, names)
+    if known is not None:
+        return known.open(path, inside)
+    if path.is_dir():
+        raise FileNotFoundError(_nothing_in(path))
+    return _open_raw(path, raw)
+
+
+def _nothing_in(folder: Path) -> str:
+    if (store := store_of(folder)) is not None:
+        return f"{folder} is no array or group of {store}: {arrays_hint(store)}"
+    return (
+        f"{folder} has no file ending in {', '.join(sorted(TIFF_SUFFIXES))} and is no Zarr "
+        "store: pass a folder of TIFFs, a Zarr array or group, or a file"
+    )
 
 
 def _glob(path: Path) -> tuple[Path, list[str]]:
@@ -132,30 +171,36 @@ def _glob(path: Path) -> tuple[Path, list[str]]:
     return fixed, names
 
 
-def _open_raw(path: Path, raw: RawLayout | None) -> FileMovie:
+def _open_raw(path: Path, raw: RawLayout | None) -> Recording:
     if raw is None:
         raise ValueError(
             f"{path} is neither TIFF nor Zarr: for a headerless movie pass raw_shape=(T, Y, X) "
             "and raw_dtype='>u2' (--raw-shape T,Y,X --raw-dtype '>u2')"
         )
     frame_bytes = prod(raw.shape[1:]) * raw.dtype.itemsize
-    expected, size = raw.shape[0] * frame_bytes, path.stat().st_size
-    if size != expected:
-        fitting, rest = divmod(size, frame_bytes)
-        remedy = (
-            f"pass raw_shape={(fitting, *raw.shape[1:])}"
-            if fitting and not rest
-            else "check the frame's sizes and the dtype"
-        )
-        raise ValueError(
-            f"{path} has {size} bytes, raw_shape={raw.shape} of {raw.dtype.str} takes "
-            f"{expected}: {remedy}"
-        )
-    frames = PlainFrames(path=str(path), offsets=range(0, expected, frame_bytes), dtype=raw.dtype)
-    return FileMovie(
+    expected = raw.header + raw.shape[0] * frame_bytes + raw.footer
+    size = path.stat().st_size
+    whole = min(raw.shape[0], max(0, size - raw.header) // frame_bytes)
+    fitting, rest = divmod(size - raw.header - raw.footer, frame_bytes)
+    described = f"raw_shape={raw.shape} of {raw.dtype.str} takes {expected}"
+    remedy = ""
+    if fitting > 0 and not rest:
+        remedy = f"pass raw_shape={(fitting, *raw.shape[1:])}"
+    if size != expected and (size > expected or whole in (0, raw.shape[0]) or rest):
+        remedy = remedy or "check the frame's sizes and the dtype"
+        raise ValueError(f"{path} has {size} bytes, {described}: {remedy}")
+    offsets = range(raw.header, raw.header + whole * frame_bytes, frame_bytes)
+    frames = PlainFrames(path=str(path), offsets=offsets, dtype=raw.dtype)
+    movie = FileMovie(
         path=str(path),
         frame_shape=raw.shape[1:],
         dtype=raw.dtype.newbyteorder("="),
         pieces=(frames,),
-        counts=(raw.shape[0],),
+        counts=(whole,),
     )
+    position = Position(
+        movie=lambda *_: movie,
+        promised=raw.shape[0],
+        cut_short=f"it has {size} bytes, {described}: {remedy}",
+    )
+    return Recording(path=str(path), format=HEADERLESS, positions=(position,))

@@ -1,31 +1,31 @@
 """Which part of the sources makes which channel: boxes, flips, frames, raw layouts, checked."""
 
-import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, Self, TypeAlias, TypeGuard, cast
+from typing import Any, Self, TypeVar, cast
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from smlmlp_dask.messages import printable_errors
 
-from smlmlp_dask.messages import printable_errors, shown
-
+from .acquisition import Acquisition
+from .arguments import (
+    BBOXES_FORM,
+    FLIPS_FORM,
+    FRAMES_FORM,
+    Boxes,
+    RawLayout,
+    checked_bool,
+    checked_boxes,
+    checked_choice,
+    checked_flips,
+    checked_frames,
+    checked_number,
+    checked_raw,
+)
+from .recording import Position, Recording
 from .stack import Movie, Stack
 
-_BBOXES_FORM = "pass one list of boxes per source, such as bboxes=[[(0, 0, 64, 64)], None]"
-_FLIPS_FORM = "pass one (flip_y, flip_x) pair of booleans per channel, or None for neither"
-
-_Boxes: TypeAlias = tuple[tuple[int, ...], ...] | None
-"""Boxes (x0, y0, x1, y1) of one source, each a channel; None for one channel of whole frames."""
-
-
-@dataclass(frozen=True)
-class RawLayout:
-    """Shape (frame, y, x) and dtype, byte order included, of headerless movies."""
-
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,26 @@ class Selection:
         For each source its boxes, or None for the whole frame.
     flips : tuple or None
         For each channel (flip_y, flip_x), or None for neither.
-    frames : slice or None
-        Frames of every source.
+    frames : slice, tuple or None
+        Frames of every source, or for each source its slice, or None for all.
     raw : RawLayout or None
-        Layout of the headerless movies.
+        Layout of headerless movies.
+    channels, positions : tuple or None
+        Numbers or names, to take of every source; None for all channels, and the only position.
+    z : int or None
+        The slice to take where there are several.
+    salvage : bool
+        Whether to take what there is of movies that were cut short.
     """
 
-    bboxes: tuple[_Boxes, ...] | None = None
+    bboxes: tuple[Boxes, ...] | None = None
     flips: tuple[tuple[bool, bool] | None, ...] | None = None
-    frames: slice | None = None
+    frames: slice | tuple[slice | None, ...] | None = None
     raw: RawLayout | None = None
+    channels: tuple[int | str, ...] | None = None
+    positions: tuple[int | str, ...] | None = None
+    z: int | None = None
+    salvage: bool = False
 
     @classmethod
     @printable_errors()
@@ -59,64 +69,182 @@ class Selection:
         frames: Any = None,
         raw_shape: Any = None,
         raw_dtype: Any = None,
+        raw_header: Any = 0,
+        raw_footer: Any = 0,
+        channels: Any = None,
+        position: Any = None,
+        z: Any = None,
+        salvage: Any = False,
     ) -> Self:
         """Check arguments of `open_channels`, as far as they can be without the movies."""
         return cls(
-            frames=_checked_slice(frames),
-            bboxes=_checked_boxes(bboxes),
-            flips=_checked_flips(flips),
-            raw=_checked_raw(raw_shape, raw_dtype),
+            frames=checked_frames(frames),
+            bboxes=checked_boxes(bboxes),
+            flips=checked_flips(flips),
+            raw=checked_raw(raw_shape, raw_dtype, raw_header, raw_footer),
+            channels=checked_choice("channels", channels),
+            positions=checked_choice("position", position),
+            z=checked_number("z", z),
+            salvage=checked_bool("salvage", salvage),
         )
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Self:
         """Return the selection that a store of backgrounds notes."""
         given = {key: attributes[key] for key in ("bboxes", "flips", "raw_shape", "raw_dtype")}
+        later = ("raw_header", "raw_footer", "channels", "position", "z", "salvage")
+        given |= {key: attributes[key] for key in later if key in attributes}
         frames = attributes["frames"]
-        return cls.checked(frames=None if frames is None else slice(*frames), **given)
+        if frames is not None and any(isinstance(part, list | tuple) for part in frames):
+            given["frames"] = [None if part is None else slice(*part) for part in frames]
+        elif frames is not None:
+            given["frames"] = slice(*frames)
+        return cls.checked(**given)
 
     def to_attributes(self) -> dict[str, Any]:
         """Return what a store notes, ready for JSON."""
-        frames, raw = self.frames, self.raw
+        raw = self.raw
         return {
             "bboxes": self.bboxes,
             "flips": self.flips,
-            "frames": None if frames is None else (frames.start, frames.stop, frames.step),
+            "frames": _noted(self.frames),
             "raw_shape": None if raw is None else raw.shape,
             "raw_dtype": None if raw is None else raw.dtype.str,
+            "raw_header": 0 if raw is None else raw.header,
+            "raw_footer": 0 if raw is None else raw.footer,
+            "channels": self.channels,
+            "position": self.positions,
+            "z": self.z,
+            "salvage": self.salvage,
         }
 
+    @property
+    def boxes_of_each(self) -> int:
+        """Into how many boxes each channel of the first source is cut."""
+        return len((self.bboxes or (None,))[0] or (None,))
+
     def by_source(self, count: int) -> list["Selection"]:
-        """Return what is taken of each of so many sources; its channels have one flip each."""
+        """Return what is taken of each of so many sources, all but the flips."""
         bboxes = (None,) * count if self.bboxes is None else self.bboxes
         if len(bboxes) != count:
-            raise ValueError(
-                f"bboxes has {len(bboxes)} entries for {count} sources: {_BBOXES_FORM}"
-            )
-        counts = [1 if boxes is None else len(boxes) for boxes in bboxes]
-        flips = (None,) * sum(counts) if self.flips is None else self.flips
-        if len(flips) != sum(counts):
-            raise ValueError(
-                f"flips has {len(flips)} entries for {sum(counts)} channels: {_FLIPS_FORM}"
-            )
+            raise ValueError(f"bboxes has {len(bboxes)} entries for {count} sources: {BBOXES_FORM}")
+        frames = self.frames if isinstance(self.frames, tuple) else (self.frames,) * count
+        if len(frames) != count:
+            raise ValueError(f"frames has {len(frames)} entries for {count} sources: {FRAMES_FORM}")
+        return [
+            replace(self, bboxes=(boxes,), frames=part, flips=None)
+            for boxes, part in zip(bboxes, frames, strict=True)
+        ]
+
+    def stacks(self, recordings: Sequence[Recording]) -> list[list[Stack]]:
+        """Return for each source its channels: those of the file, each cut into its boxes.
+
+        Raises
+        ------
+        ValueError
+            If a channel, position, slice, frame, box or flip does not fit.
+        """
+        parts = self.by_source(len(recordings))
+        found = [part._of(recording) for part, recording in zip(parts, recordings, strict=True)]
+        return self.flipped(found)
+
+    def flipped(self, found: Sequence[Sequence[_T]]) -> list[list[_T]]:
+        """Flip the channels of each source; what is no stack is left as it is."""
+        count = sum(map(len, found))
+        flips = (None,) * count if self.flips is None else self.flips
+        if len(flips) != count:
+            raise ValueError(f"flips has {len(flips)} entries for {count} channels: {FLIPS_FORM}")
         turns = iter(flips)
-        return [
-            replace(self, bboxes=(boxes,), flips=tuple(islice(turns, n)))
-            for boxes, n in zip(bboxes, counts, strict=True)
-        ]
+        return [[_turned(stack, next(turns)) for stack in stacks] for stacks in found]
 
-    def channels(self, movie: Movie) -> list[Stack]:
-        """Return the channels of a movie, by a selection of its source alone."""
-        frames = _selected(movie, self.frames or slice(None))
-        ((boxes,), flips) = self.bboxes or (None,), self.flips or (None,)
-        whole = (0, 0, *movie.shape[:0:-1])
-        return [
-            _channel(movie, frames, box, flip or (False, False))
-            for box, flip in zip(boxes or (whole,), flips, strict=True)
-        ]
+    def _of(self, recording: Recording) -> list[Stack]:
+        boxes, frames = (self.bboxes or (None,))[0], cast("slice | None", self.frames)
+        stacks = []
+        for position in self._positions(recording):
+            z = self._slice(recording, position)
+            for number in self._channels(recording, position):
+                movie = position.movie(number, z)
+                taken = _selected(movie, frames or slice(None), position, salvage=self.salvage)
+                acquisition = position.channels[number].every(abs(taken.step))
+                whole = (0, 0, *movie.shape[:0:-1])
+                stacks += [_channel(movie, taken, box, acquisition) for box in boxes or (whole,)]
+        return stacks
+
+    def _positions(self, recording: Recording) -> list[Position]:
+        names = [position.name for position in recording.positions]
+        if self.positions is not None:
+            chosen = _chosen("position", self.positions, names, recording.path)
+            return [recording.positions[number] for number in chosen]
+        if len(names) > 1:
+            raise ValueError(
+                f"{recording.path} holds {len(names)} positions ({_listed(names)}): choose by "
+                "position=0 (--position 0), by number or name"
+            )
+        return list(recording.positions)
+
+    def _channels(self, recording: Recording, position: Position) -> Sequence[int]:
+        if self.channels is None:
+            return range(len(position.channels))
+        names = [channel.channel or "" for channel in position.channels]
+        return _chosen("channel", self.channels, names, recording.path)
+
+    def _slice(self, recording: Recording, position: Position) -> int:
+        if self.z is None and position.depth > 1:
+            raise ValueError(
+                f"{recording.path} has {position.depth} slices in z: choose one by z=0 (--z 0)"
+            )
+        z = self.z or 0
+        if not 0 <= z < position.depth:
+            raise ValueError(
+                f"z={z} is not in {recording.path}: pass a slice from 0 to {position.depth - 1}"
+            )
+        return z
 
 
-def _channel(movie: Movie, frames: range, box: tuple[int, ...], flip: tuple[bool, bool]) -> Stack:
+def _chosen(what: str, choices: Sequence[int | str], names: Sequence[str], path: str) -> list[int]:
+    """Return the numbers that choices by number or name stand for."""
+    numbers = []
+    for choice in choices:
+        # On the command line a number is text, too; a name goes before a number.
+        if isinstance(choice, str) and names.count(choice) == 1:
+            number = names.index(choice)
+        elif isinstance(choice, str) and choice in names:
+            raise ValueError(f"{path} has several {what}s named {choice!r}: choose by number")
+        elif isinstance(choice, int) or choice.isdecimal():
+            number = int(choice)
+        else:
+            number = -1
+        if not 0 <= number < len(names):
+            raise ValueError(
+                f"{what} {choice!r} is not in {path}, which has {len(names)} "
+                f"({_listed(names)}): choose by number, from 0, or name"
+            )
+        numbers.append(number)
+    return numbers
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return numbers and names of the first few, for messages."""
+    listed = [f"{number}: {name}" if name else str(number) for number, name in enumerate(names[:8])]
+    return ", ".join(listed) + (", ..." if len(names) > 8 else "")
+
+
+def _turned(stack: _T, flip: tuple[bool, bool] | None) -> _T:
+    if not isinstance(stack, Stack) or flip is None:
+        return stack
+    step_y, step_x = (-1 if turned else 1 for turned in flip)
+    return replace(stack, rows=stack.rows[::step_y], columns=stack.columns[::step_x])
+
+
+def _noted(frames: slice | Sequence[slice | None] | None) -> Any:
+    if frames is None:
+        return None
+    if isinstance(frames, slice):
+        return (frames.start, frames.stop, frames.step)
+    return [_noted(part) for part in frames]
+
+
+def _channel(movie: Movie, frames: range, box: tuple[int, ...], acquisition: Acquisition) -> Stack:
     _, height, width = movie.shape
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -124,132 +252,42 @@ def _channel(movie: Movie, frames: range, box: tuple[int, ...], flip: tuple[bool
             f"box {box} does not fit {movie.path}: pass (x0, y0, x1, y1) with "
             f"0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
         )
-    step_y, step_x = (-1 if turned else 1 for turned in flip)
-    rows, columns = range(y0, y1)[::step_y], range(x0, x1)[::step_x]
-    return Stack(movie=movie, frames=frames, rows=rows, columns=columns)
+    return Stack(
+        movie=movie,
+        frames=frames,
+        rows=range(y0, y1),
+        columns=range(x0, x1),
+        acquisition=acquisition,
+    )
 
 
-def _selected(movie: Movie, frames: slice) -> range:
+def _selected(movie: Movie, frames: slice, position: Position, *, salvage: bool) -> range:
     """Return the numbers of a movie's frames that a slice takes; at least one of any."""
-    count = movie.shape[0]
+    whole = movie.shape[0]
+    promised = whole if position.promised is None else position.promised
+    count = whole if salvage else promised
     selection = range(count)[frames]
     if count and not selection:
         raise ValueError(
             f"{frames=} selects none of the {count} frames of {movie.path}: pass bounds "
             f"within 0 and {count}"
         )
+    if selection and max(selection[0], selection[-1]) >= whole:
+        some = f"take frames=slice(0, {whole}) (--frames 0:{whole}), or " if whole else ""
+        raise ValueError(
+            f"{movie.path} is cut short: {position.cut_short}; copy the file again, {some}"
+            f"take what there is by salvage=True (--salvage)"
+        )
+    if salvage and promised > whole:
+        warnings.warn(
+            f"{movie.path} is cut short: {position.cut_short}; {whole} of {promised} frames are "
+            "taken",
+            stacklevel=2,
+        )
+    elif frames.stop is not None and frames.stop > count:
+        warnings.warn(
+            f"{movie.path} has {count} frames, fewer than frames={frames.start or 0}:"
+            f"{frames.stop} asks for",
+            stacklevel=2,
+        )
     return selection
-
-
-def check_dtype(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise `TypeError` unless a dtype is a real integer or float."""
-    if dtype.kind not in "iuf":
-        raise TypeError(
-            f"{name} has dtype {dtype}: only real integers and floats are movies, such as the "
-            "camera's uint16"
-        )
-
-
-# Arguments
-
-
-def _integer(value: object) -> int | None:
-    """Return a Python or NumPy integer as int, anything else, also a bool, as None."""
-    if isinstance(value, bool | np.bool_):
-        return None
-    try:
-        return operator.index(cast("int", value))
-    except TypeError:
-        return None
-
-
-def _is_list(values: object) -> TypeGuard["Sequence[Any] | NDArray[Any]"]:
-    """Tell whether a value lists others: a sequence, or an array of one axis or more."""
-    if isinstance(values, np.ndarray):
-        return values.ndim > 0
-    return isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
-
-
-def _integers(values: object, count: int) -> tuple[int, ...] | None:
-    if not _is_list(values):
-        return None
-    numbers = [_integer(value) for value in values]
-    whole = tuple(number for number in numbers if number is not None)
-    return whole if len(whole) == len(numbers) == count else None
-
-
-def _checked_slice(frames: object) -> slice | None:
-    if frames is None:
-        return None
-    if not isinstance(frames, slice):
-        raise TypeError(f"frames={shown(frames)} is not a slice: pass one, as slice(0, 1000)")
-    bounds = (frames.start, frames.stop, frames.step)
-    if any(bound is not None and _integer(bound) is None for bound in bounds):
-        raise TypeError(f"{frames=} has a bound that is not an integer: pass slice(0, 1000)")
-    if frames.step == 0:
-        raise ValueError(f"{frames=} has step 0: pass a step of 1 or more, or a negative one")
-    return slice(*map(_integer, bounds))
-
-
-def _checked_boxes(bboxes: object) -> tuple[_Boxes, ...] | None:
-    if bboxes is None:
-        return None
-    if not _is_list(bboxes):
-        raise TypeError(f"bboxes is of type {type(bboxes).__name__}: {_BBOXES_FORM}")
-    if any(_integers(boxes, 4) for boxes in bboxes):
-        raise ValueError(f"bboxes={shown(bboxes)} is a flat list of boxes: {_BBOXES_FORM}")
-    return tuple(
-        None if boxes is None else _checked_list(f"bboxes[{i}]", boxes)
-        for i, boxes in enumerate(bboxes)
-    )
-
-
-def _checked_list(name: str, boxes: object) -> tuple[tuple[int, ...], ...]:
-    if not _is_list(boxes) or len(boxes) == 0:
-        raise ValueError(
-            f"{name}={shown(boxes)} is not a list of boxes: {_BBOXES_FORM}; None is the whole frame"
-        )
-    whole = []
-    for box in boxes:
-        if (numbers := _integers(box, 4)) is None:
-            raise ValueError(f"{name} has {shown(box)}: a box is four integers (x0, y0, x1, y1)")
-        whole.append(numbers)
-    return tuple(whole)
-
-
-def _checked_flips(flips: object) -> tuple[tuple[bool, bool] | None, ...] | None:
-    if flips is None:
-        return None
-    if not _is_list(flips):
-        raise TypeError(f"flips is of type {type(flips).__name__}: {_FLIPS_FORM}")
-    for index, flip in enumerate(flips):
-        if flip is not None and not (
-            _is_list(flip)
-            and len(flip) == 2
-            and all(isinstance(turned, bool | np.bool_) for turned in flip)
-        ):
-            raise ValueError(f"flips[{index}]={shown(flip)}: {_FLIPS_FORM}")
-    return tuple(None if flip is None else (bool(flip[0]), bool(flip[1])) for flip in flips)
-
-
-def _checked_raw(raw_shape: object, raw_dtype: DTypeLike | None) -> RawLayout | None:
-    if raw_shape is None and raw_dtype is None:
-        return None
-    if raw_shape is None or raw_dtype is None:
-        given, missing = (
-            ("raw_dtype", "raw_shape") if raw_shape is None else ("raw_shape", "raw_dtype")
-        )
-        raise ValueError(f"{given} is given without {missing}: a headerless movie needs both")
-    shape = _integers(raw_shape, 3)
-    if shape is None or min(shape) < 1:
-        raise ValueError(
-            f"raw_shape={shown(raw_shape)}: pass three positive integers (frame, y, x)"
-        )
-    try:
-        dtype = np.dtype(raw_dtype)
-    except (TypeError, ValueError, SyntaxError):
-        raise TypeError(
-            f"raw_dtype={shown(raw_dtype)} is not a NumPy dtype: pass one such as '>u2'"
-        ) from None
-    check_dtype("raw_dtype", dtype)
-    return RawLayout((shape[0], shape[1], shape[2]), dtype)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from smlmlp_dask.messages import printable
 from smlmlp_dask.units import Decoding
 
+from .acquisition import UNKNOWN, Acquisition
+
 TURNED_BYTES = 2**20
 """Bytes copied at a time to flip frames in place."""
 
@@ -89,12 +91,15 @@ class Stack:
         The movie that holds the pixels.
     frames, rows, columns : range
         Numbers in the movie; a descending range is a flip.
+    acquisition : Acquisition
+        How the channel was recorded, as far as its file says.
     """
 
     movie: Movie
     frames: range
     rows: range
     columns: range
+    acquisition: Acquisition = UNKNOWN
 
     @classmethod
     def of(cls, movie: Movie, frames: range) -> Self:

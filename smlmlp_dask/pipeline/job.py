@@ -16,7 +16,8 @@ from smlmlp_dask.filters.kernels import noise_correction, residual_kernel
 from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.identity import source_identity
-from smlmlp_dask.movies.opening import Source, open_stacks, source_roots
+from smlmlp_dask.movies.opening import Source, open_sources, source_roots
+from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import absolute_path
@@ -36,6 +37,8 @@ class Job:
     ----------
     sources : list of str
         Absolute paths of the movies; none for a described one.
+    counts : list of int
+        Channels of each source.
     selection : Selection
         What is taken of them.
     channels : list of Channel
@@ -55,6 +58,7 @@ class Job:
     """
 
     sources: list[str]
+    counts: list[int]
     selection: Selection
     channels: list[Channel]
     noise_corrections: list[float]
@@ -86,8 +90,12 @@ class Job:
             "noise_corrections": self.noise_corrections,
             **self.options.to_attributes(self.cupy_versions),
             "sources": self.sources,
+            "channels_of_sources": self.counts,
             "inputs": list(self.inputs.values()),
             **self.selection.to_attributes(),
+            "acquisitions": [
+                channel.source.acquisition.to_attributes() for channel in self.channels
+            ],
             "codec": self.storage.codec,
             "keep_bits": self.storage.keep_bits,
             "relative_error_of_rounding": self.storage.relative_error,
@@ -156,10 +164,12 @@ def prepare(
     With `processes`, blocks are cut for so many processes in place of the workers there are.
     """
     if isinstance(sources, DescribedMovie):
-        paths, stacks = [], selection.by_source(1)[0].channels(sources)
+        recording = Recording.of(sources, "none")
+        paths, found = [], selection.stacks([recording])
     else:
-        stacks = open_stacks(*sources, selection=selection)
+        found = open_sources(*sources, selection=selection)
         paths = [str(absolute_path(path)) for path in sources]
+    stacks = [stack for channels in found for stack in channels]
     workers = workers_for(memory_limit, processes)
     channels = cut_into_blocks(stacks, radii, workers)
     given = noise_corrections  # which stay as they are: a tuple is not updated
@@ -170,7 +180,8 @@ def prepare(
         float(np.float32(factor) * noise_correction(*channel.mean.sigmas))
         for factor, channel in zip(corrections, channels, strict=True)
     ]
-    return Job(paths, selection, channels, factors, options, storage, workers)
+    counts = [len(channels) for channels in found]
+    return Job(paths, counts, selection, channels, factors, options, storage, workers)
 
 
 def recorded_job(attributes: Mapping[str, Any]) -> Job:

@@ -14,6 +14,7 @@ from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
 from smlmlp_dask.execution.workers import BASE_BYTES, active_client
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
+from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
@@ -147,9 +148,15 @@ def plan_spatial_mean(
     *,
     bboxes: Any = None,
     flips: Any = None,
-    frames: slice | None = None,
+    frames: slice | Sequence[slice | None] | None = None,
+    channels: Choice | None = None,
+    position: Choice | None = None,
+    z: int | None = None,
+    salvage: bool = False,
     raw_shape: Sequence[int] | None = None,
     raw_dtype: Any = None,
+    raw_header: int = 0,
+    raw_footer: int = 0,
     memory_limit: int | str | None = None,
     workers: int | None = None,
     measured: bool = False,
@@ -166,7 +173,8 @@ def plan_spatial_mean(
     ----------
     sources : path, sequence of paths, or DescribedMovie
         Movies, as `open_channels` takes them, or one that does not exist yet.
-    channels_mean_radii_pix, bboxes, flips, frames, raw_shape, raw_dtype, memory_limit
+    channels_mean_radii_pix, bboxes, flips, frames, channels, position, z, salvage, raw_shape, \
+    raw_dtype, raw_header, raw_footer, memory_limit
         As in `run_spatial_mean`. All `frames` of a described movie are taken.
     workers : int, optional
         Plan for so many processes of one thread each, like a thread of this machine with its
@@ -213,7 +221,17 @@ def plan_spatial_mean(
         raise ValueError(f"workers is {workers!r}: pass 1 or more, or None for those there are")
     above = None if destination is None else _existing(store_path(destination).parent)
     selection = Selection.checked(
-        bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
+        bboxes=bboxes,
+        flips=flips,
+        frames=frames,
+        channels=channels,
+        position=position,
+        z=z,
+        salvage=salvage,
+        raw_shape=raw_shape,
+        raw_dtype=raw_dtype,
+        raw_header=raw_header,
+        raw_footer=raw_footer,
     )
     if isinstance(sources, DescribedMovie) and (selection.frames or selection.raw):
         raise ValueError(

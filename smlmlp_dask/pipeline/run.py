@@ -14,6 +14,7 @@ from smlmlp_dask.execution.progress import Amount, progress_bar
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
+from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
@@ -40,9 +41,15 @@ def run_spatial_mean(
     noise_corrections: Sequence[float] | None = None,
     bboxes: Any = None,
     flips: Any = None,
-    frames: slice | None = None,
+    frames: slice | Sequence[slice | None] | None = None,
+    channels: Choice | None = None,
+    position: Choice | None = None,
+    z: int | None = None,
+    salvage: bool = False,
     raw_shape: Sequence[int] | None = None,
     raw_dtype: Any = None,
+    raw_header: int = 0,
+    raw_footer: int = 0,
     cuda: bool = False,
     parallel: bool | int | None = False,
     engine: Engine = "auto",
@@ -66,7 +73,8 @@ def run_spatial_mean(
         Averaging radii in pixels, as `bkgd_spatial_mean` takes them.
     noise_corrections : sequence of float, optional
         Factors so far, one per channel, taken as float32; ones by default. Not changed.
-    bboxes, flips, frames, raw_shape, raw_dtype
+    bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
+    raw_footer
         Which part of the sources makes which channel, as in `open_channels`.
     cuda, parallel, engine
         How blocks are filtered, as in `bkgd_spatial_mean`. With `cuda`, each block goes to the
@@ -141,7 +149,17 @@ def run_spatial_mean(
     """
     destination = store_path(destination)
     selection = Selection.checked(
-        bboxes=bboxes, flips=flips, frames=frames, raw_shape=raw_shape, raw_dtype=raw_dtype
+        bboxes=bboxes,
+        flips=flips,
+        frames=frames,
+        channels=channels,
+        position=position,
+        z=z,
+        salvage=salvage,
+        raw_shape=raw_shape,
+        raw_dtype=raw_dtype,
+        raw_header=raw_header,
+        raw_footer=raw_footer,
     )
     job = prepare(
         source_list(sources),

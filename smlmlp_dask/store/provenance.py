@@ -16,18 +16,28 @@ CONSEQUENCES = frozenset(
 )
 """Derived attributes, left out of "begun differently" errors."""
 
+NOTED_LATER = frozenset({"acquisitions", "channels_of_sources"})
+"""What earlier versions did not note, though it was there."""
+
 OPTIONS = {"channels_mean_radii_pix": "--radius", "bboxes": "--bbox", "flips": "--flip"}
 """Settings with another name on the command line."""
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Name each setting in which a store and a new call differ; derived ones only if alone."""
-    names = [name for name, value in wanted.items() if stored.get(name) != value]
+    names = [name for name, value in wanted.items() if _differs(name, value, stored)]
     chosen = [name for name in names if name not in CONSEQUENCES]
     return [
         f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
         for name in chosen or names
     ]
+
+
+def _differs(name: str, value: Any, stored: Mapping[str, Any]) -> bool:
+    if name in stored:
+        return bool(stored[name] != value)
+    # An option that earlier versions did not have was not given.
+    return name not in NOTED_LATER and bool(value)
 
 
 def _named(setting: str) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.formats.tiff import is_tiff
 from smlmlp_dask.movies.identity import source_identity
-from smlmlp_dask.movies.opening import open_stacks, source_roots
+from smlmlp_dask.movies.opening import HEADERLESS, open_recording, open_stacks, source_roots
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 
@@ -29,11 +28,17 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     """
     sources, plans = attributes["sources"], attributes["plan"]
     changes = _changes(sources, attributes["inputs"])
-    parts = Selection.from_attributes(attributes).by_source(len(sources))
+    selection = Selection.from_attributes(attributes)
+    parts = selection.by_source(len(sources))
+    counts = attributes.get("channels_of_sources") or [part.boxes_of_each for part in parts]
+    found = [
+        [change] * count if change else _opened(source, part, count)
+        for source, part, count, change in zip(sources, parts, counts, changes, strict=True)
+    ]
     opened = [
         (source, stack)
-        for source, part, change in zip(sources, parts, changes, strict=True)
-        for stack in ([change] * len(part.flips or ()) if change else _opened(source, part))
+        for source, stacks in zip(sources, selection.flipped(found), strict=True)
+        for stack in stacks
     ]
     if len(opened) != len(plans):
         raise ValueError(f"it has {len(plans)} channels and sources of {len(opened)}")
@@ -45,15 +50,16 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     ]
 
 
-def _opened(source: str, part: Selection) -> Sequence[Stack | str]:
+def _opened(source: str, part: Selection, count: int) -> Sequence[Stack | str]:
     """Return the channels of one source, or why there are none."""
-    # A description of headerless movies is refused where there is none.
-    if not Path(source).is_file() or is_tiff(Path(source)):
-        part = replace(part, raw=None)
     try:
-        return open_stacks(source, selection=part)
+        # A description of headerless movies is refused where there is none.
+        if open_recording(source, part.raw).format != HEADERLESS:
+            part = replace(part, raw=None)
+        stacks = open_stacks(source, selection=part)
     except (OSError, ValueError, TypeError) as error:
-        return [one_line(error)] * len(part.flips or ())
+        return [one_line(error)] * count
+    return stacks if len(stacks) == count else [_changed(source)] * count
 
 
 def _changes(sources: Sequence[str], inputs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,7 +7,9 @@ import pytest
 
 from smlmlp_dask.movies.selection import Selection
 
-NOTHING = dict.fromkeys(("bboxes", "flips", "frames", "raw_shape", "raw_dtype"))
+NOTHING = dict.fromkeys(
+    ("bboxes", "flips", "frames", "raw_shape", "raw_dtype", "channels", "position", "z")
+) | {"raw_header": 0, "raw_footer": 0, "salvage": False}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from smlmlp_dask import DescribedMovie, blocks, plan_spatial_mean, run_spatial_m
 from smlmlp_dask.execution import workers
 from smlmlp_dask.execution.workers import BASE_BYTES, Workers
 from smlmlp_dask.movies.opening import open_stacks
+from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.pipeline import channels, run
@@ -137,7 +138,8 @@ def test_what_is_decoded_counts(movie, box, decoding, reason):
 )
 @settings(max_examples=60, deadline=None)
 def test_the_least_limit_that_is_named_works(shape, unit, threads, processes, usable):
-    stacks = Selection().channels(DescribedMovie(shape, "f4", unit))
+    described = Recording.of(DescribedMovie(shape, "f4", unit), "none")
+    (stacks,) = Selection().stacks([described])
     there = Workers(threads, processes * BASE_BYTES, processes, usable)
     with pytest.raises(ValueError, match="raise memory_limit") as refused:
         channels.cut_into_blocks(stacks, 7.0, there)

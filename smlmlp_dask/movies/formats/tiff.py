@@ -12,6 +12,7 @@ import numpy as np
 from tifffile import TiffFile, TiffFileError, TiffPage, natural_sorted
 
 from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.recording import Recording
 
 from .frames import CodedPages, FileMovie, Frames, PageFiles, PlainFrames, movie_shape, open_file
 from .tiff_pages import follow_on, pages_as_they_are
@@ -53,6 +54,18 @@ def tiff_names(folder: Path, files: Sequence[Path]) -> list[str]:
                 "link"
             )
     return natural_sorted(names)
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a path is a TIFF, or a folder of TIFFs."""
+    return is_tiff(path) if path.is_file() else bool(tiff_names(path, list(path.iterdir())))
+
+
+def open(path: Path) -> Recording:
+    """Read the headers of a TIFF, or of all TIFFs of a folder."""
+    if path.is_dir():
+        return open_tiffs(str(path), path, tiff_names(path, list(path.iterdir())))
+    return Recording.of(open_tiff(path), "TIFF")
 
 
 def open_tiff(path: Path, *, alone: bool = True) -> FileMovie:
@@ -120,7 +133,7 @@ def open_tiff(path: Path, *, alone: bool = True) -> FileMovie:
         )
 
 
-def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> FileMovie:
+def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> Recording:
     """Join TIFF files, in this order, into one movie.
 
     This reads the headers of all files, except in a folder of over `MAX_HEADERS` single-page
@@ -159,13 +172,14 @@ def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> FileMovie:
     if sampled:
         pieces = (PageFiles(path=str(folder), names=tuple(names)),)
         counts = (len(names),)
-    return FileMovie(
+    movie = FileMovie(
         path=label,
         frame_shape=reference.frame_shape,
         dtype=reference.dtype,
         pieces=pieces,
         counts=counts,
     )
+    return Recording.of(movie, "TIFF")
 
 
 _REWRITE = (

@@ -19,6 +19,7 @@ from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
 from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.stack import SourceReadError, as_rising, named, within
 from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 
@@ -178,6 +179,16 @@ def repair_command(store: str | os.PathLike[str]) -> str:
 def open_stored(path: Path, store: Path) -> ZarrMovie:
     """Open an array (frame, y, x) of a store of backgrounds; a missing chunk is an error."""
     return ZarrMovie(path=str(path), array=_zarr_array(path), axes=(0, 1, 2), store=str(store))
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a folder is a Zarr array or group."""
+    return path.is_dir() and is_node(path)
+
+
+def open(path: Path, inside: str = "") -> Recording:
+    """Read the metadata of an array or an image."""
+    return Recording.of(open_zarr(path / inside), "Zarr")
 
 
 def open_zarr(path: Path) -> ZarrMovie:

@@ -278,6 +278,11 @@ def test_metadata_that_do_not_tell_a_count(tmp_path):
 # Folders
 
 
+def joined(*arguments):
+    (position,) = open_tiffs(*arguments).positions
+    return position.movie(0, 0)
+
+
 def write_singles(folder, movie, **options):
     for index, frame in enumerate(movie):
         tifffile.imwrite(folder / f"img_{index}.tif", frame, **options)
@@ -288,7 +293,7 @@ def write_singles(folder, movie, **options):
 def test_single_pages_are_frames(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(tiff, "MAX_HEADERS", limit)
     names = write_singles(tmp_path, MOVIE, byteorder=">")
-    movie = open_tiffs("label", tmp_path, names)
+    movie = joined("label", tmp_path, names)
     assert (movie.path, movie.shape, movie.dtype) == ("label", MOVIE.shape, np.dtype("u2"))
     np.testing.assert_array_equal(movie.read(range(8, 2, -2), *WHOLE), MOVIE[8:2:-2])
 
@@ -299,7 +304,7 @@ def test_stacks_follow_one_another(tmp_path, monkeypatch, limit):
     tifffile.imwrite(tmp_path / "a.tif", MOVIE[:4], photometric="minisblack")
     tifffile.imwrite(tmp_path / "b.tif", MOVIE[4], compression="zlib")
     write_pages(tmp_path / "c.tif", MOVIE[5:], byteorder=">")
-    movie = open_tiffs("label", tmp_path, ["a.tif", "b.tif", "c.tif"])
+    movie = joined("label", tmp_path, ["a.tif", "b.tif", "c.tif"])
     assert movie.counts == (4, 1, 6)
     np.testing.assert_array_equal(movie.read(range(11), *WHOLE), MOVIE)
 
@@ -309,7 +314,7 @@ def test_another_kind_of_frame_is_named(tmp_path, other):
     names = write_singles(tmp_path, MOVIE)
     tifffile.imwrite(tmp_path / "img_3.tif", other)
     with pytest.raises(ValueError, match=r"img_3\.tif has frames of shape"):
-        open_tiffs("label", tmp_path, names)
+        joined("label", tmp_path, names)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +333,7 @@ def test_pages_that_were_not_looked_at_are_checked_when_read(tmp_path, monkeypat
         (tmp_path / "img_3.tif").unlink()
     else:
         tifffile.imwrite(tmp_path / "img_3.tif", other)
-    movie = open_tiffs("label", tmp_path, names)
+    movie = joined("label", tmp_path, names)
     np.testing.assert_array_equal(movie.read(range(4, 11), *WHOLE), MOVIE[4:])
     with pytest.raises(SourceReadError, match=match) as error:
         movie.read(range(2, 6), *WHOLE)

@@ -1,0 +1,101 @@
+"""The table of formats: how a source is recognised, and who reads it."""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from smlmlp_dask.movies.recording import Recording
+
+
+class MissingReaderError(ImportError, ValueError):
+    """A movie's format is known, but the library that reads it is not installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A format of movies.
+
+    Attributes
+    ----------
+    name : str
+        As its users call it.
+    suffixes : tuple of str
+        Endings of its files, in lower case; the first that fits a path decides.
+    module : str
+        Module of this folder, with ``open(path) -> Recording``. ``path`` is absolute; with
+        `inside`, ``open(path, inside)``. It may have ``recognises(path) -> bool``, which looks
+        into the file, where endings do not tell, and ``files(path) -> list of Path``: everything
+        that is read, if that is more than the path itself.
+    library : str
+        Module to import that reads it; empty if tifffile, zarr or NumPy do.
+    extra : str
+        Extra of this package that installs the library.
+    python : (int, int)
+        The first Python that the library runs on.
+    inside : bool
+        Whether ``file::/place`` names something in a file.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    module: str
+    library: str = ""
+    extra: str = ""
+    python: tuple[int, int] = (3, 11)
+    inside: bool = False
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether movies of this format can be read here."""
+        return not self.library or find_spec(self.library) is not None
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a path is of this format; the library need not be there."""
+        if not path.name.lower().endswith(self.suffixes):
+            return False
+        looks = getattr(self._reader, "recognises", None)
+        return looks is None or bool(looks(path))
+
+    def open(self, path: Path, inside: str = "") -> Recording:
+        """Read the metadata of a file.
+
+        Raises
+        ------
+        MissingReaderError
+            If its library is not installed; it says how to install it.
+        """
+        if not self.is_installed:
+            least = ".".join(map(str, self.python))
+            if sys.version_info < self.python:
+                remedy = f"its reader needs Python {least} or later"
+            else:
+                remedy = f"install its reader: pip install 'smlmlp-dask[{self.extra}]'"
+            raise MissingReaderError(f"{path} is of the format {self.name}: {remedy}")
+        recording: Recording
+        recording = self._reader.open(path, inside) if self.inside else self._reader.open(path)
+        return recording
+
+    def files(self, path: Path) -> list[Path]:
+        """Return all files and folders that reading a path reads."""
+        found = getattr(self._reader, "files", None)
+        return [path] if found is None else list(found(path))
+
+    @property
+    def _reader(self) -> ModuleType:
+        return import_module(f"{__package__}.{self.module}")
+
+
+FORMATS = (
+    Format(name="Zarr", suffixes=("",), module="zarrs", inside=True),
+    Format(name="TIFF", suffixes=("",), module="tiff"),
+)
+"""All formats, in the order in which they are tried. Headerless movies, which nothing recognises,
+are described by the user."""
+
+
+def format_of(path: Path) -> Format | None:
+    """Return the format of an existing file or folder; None if it is of none that we know."""
+    return next((known for known in FORMATS if known.recognises(path)), None)
