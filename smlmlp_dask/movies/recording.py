@@ -49,6 +49,8 @@ class Recording:
         Name of its format.
     positions : tuple of Position
         At least one, in the file's order.
+    default : int or None
+        Which of several positions is meant, if the source's path says so.
     notes : tuple of str
         What a user should know before a run, each one line: a missing number in a run of files.
     """
@@ -56,6 +58,7 @@ class Recording:
     path: str
     format: str
     positions: tuple[Position, ...]
+    default: int | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod

@@ -175,6 +175,8 @@ class Selection:
         if self.positions is not None:
             chosen = _chosen("position", self.positions, names, recording.path)
             return [recording.positions[number] for number in chosen]
+        if recording.default is not None:
+            return [recording.positions[recording.default]]
         if len(names) > 1:
             raise ValueError(
                 f"{recording.path} holds {len(names)} positions ({_listed(names)}): choose by "

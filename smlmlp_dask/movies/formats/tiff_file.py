@@ -1,0 +1,231 @@
+"""One TIFF file: where its pages lie, and how many of them are whole."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffFile, TiffFileError
+
+from smlmlp_dask.messages import one_line
+
+from .frames import CodedPages, FileMovie, Frames, PlainFrames, open_file
+from .tiff_pages import follow_on, pages_as_they_are
+
+_MM_METADATA = 51123  # tag of Micro-Manager's metadata of a page, in JSON
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pages:
+    """Pages of one TIFF, all alike, in their order.
+
+    Attributes
+    ----------
+    movie : FileMovie
+        The whole pages, in one piece.
+    promised : int
+        Pages that the file should have.
+    cut_short : str
+        If it has fewer whole ones, what is missing, for messages.
+    description : str
+        The first page's ImageDescription.
+    first_tags : mapping
+        Micro-Manager's metadata of the first page.
+    """
+
+    movie: FileMovie
+    promised: int
+    cut_short: str = ""
+    description: str = ""
+    first_tags: Mapping[str, Any] = field(default_factory=dict)
+
+    def why(self, page: int) -> str:
+        """Say why there is no whole page of this number."""
+        if self.cut_short:
+            return f"{Path(self.movie.path).name} is cut short: {self.cut_short}"
+        return (
+            f"{Path(self.movie.path).name} holds {self.movie.shape[0]} pages, and its metadata "
+            f"name page {page}"
+        )
+
+
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Turn what tifffile raises on damaged headers into one error that names the file."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # struct.error, IndexError, RuntimeError ...
+        raise ValueError(
+            f"{path} cannot be read as TIFF: {one_line(error)}; copy or export the file again"
+        ) from error
+
+
+def all_pages(path: Path) -> Pages:
+    """Find all pages of a file, whatever its metadata say of them.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, has no whole page, or pages that are not alike.
+    """
+    with parsing(path):
+        tif = open_file(path)
+    with tif:
+        with parsing(path):
+            pages, first = readable_pages(tif), tif.pages.first
+        series = PageSeries(pages, first, check_pixels(path, first))
+        frame_shape = check_frame(path, first.shape, first.axes)
+        return found_pages(path, tif, series, len(pages), frame_shape)
+
+
+def readable_pages(tif: TiffFile) -> list[Any]:
+    """Return the pages up to one whose header is not in the file."""
+    tif.pages.useframes = True
+    tif.pages.set_keyframe(0)
+    pages: list[Any] = []
+    with suppress(Exception):  # whatever tifffile raises there
+        pages += (tif.pages[number] for number in range(len(tif.pages)))
+    return pages
+
+
+@dataclass(frozen=True)
+class PageSeries:
+    """Pages in their order, as tifffile's own series are."""
+
+    pages: Any
+    keyframe: Any
+    dtype: Any
+    dataoffset: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.pages)
+
+
+def check_pixels(path: Path, page: Any) -> np.dtype[Any]:
+    """Return the dtype of a page's pixels; refuse what has none."""
+    if page.dtype is None:
+        raise ValueError(
+            f"{path} has {page.bitspersample} bits per pixel in a form that has no NumPy dtype: "
+            "save it as 16-bit integers"
+        )
+    dtype: np.dtype[Any] = np.dtype(page.dtype)
+    return dtype
+
+
+def check_frame(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int]:
+    """Return rows and columns of an image whose last axes they are; refuse colours."""
+    kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if (n, axis) != (1, "S")]
+    names = "".join(axis for _, axis in kept)
+    sizes = tuple(int(n) for n, _ in kept)
+    if "S" in names:
+        raise ValueError(
+            f"{path} has shape {sizes} with colour samples (axes {names}): save one gray channel"
+        )
+    if not names.endswith("YX"):
+        raise ValueError(
+            f"{path} has shape {sizes} (axes {names}), not (frame, y, x): save each channel or "
+            "slice as a movie of its own"
+        )
+    return sizes[-2], sizes[-1]
+
+
+def found_pages(
+    path: Path, tif: TiffFile, series: Any, count: int, frame_shape: tuple[int, int]
+) -> Pages:
+    """Find the pages of a series of an open file, and those that are whole."""
+    with parsing(path):
+        pages = len(tif.pages)
+        complete = _chain_is_complete(tif)
+        frames, ends = _located(str(path), tif, series, (count, *frame_shape))
+        size = tif.filehandle.size
+        description, first_tags = tif.pages.first.description, _micromanager(tif)
+    whole, cut_short, promised = count, "", count
+    if not complete:
+        promised = max(count, pages) + 1
+        cut_short = f"its page {pages} points to a next page that is not in the file"
+    if ends.max(initial=0) > size:
+        whole = int(np.argmax(ends > size))
+        cut_short = f"its {count} frames reach to byte {ends.max()}, the file ends at {size}"
+    if not whole:
+        raise ValueError(f"{path} is cut short: {cut_short}; copy the file again")
+    movie = FileMovie(
+        path=str(path),
+        frame_shape=frame_shape,
+        dtype=np.dtype(series.dtype).newbyteorder("="),
+        pieces=(frames.take(range(whole)),),
+        counts=(whole,),
+    )
+    return Pages(
+        movie=movie,
+        promised=promised,
+        cut_short=cut_short,
+        description=description,
+        first_tags=first_tags,
+    )
+
+
+def _micromanager(tif: TiffFile) -> Mapping[str, Any]:
+    tag = tif.pages.first.tags.get(_MM_METADATA)
+    try:
+        found = tag.value if tag is not None else {}
+        found = json.loads(found) if isinstance(found, str | bytes) else found
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _chain_is_complete(tif: TiffFile) -> bool:
+    # tifffile silently ends a chain of pages whose next link leads out of the file.
+    tif.filehandle.seek(cast("int", tif.pages.next_page_offset))
+    link = tif.filehandle.read(tif.tiff.offsetsize)
+    return len(link) == tif.tiff.offsetsize and not any(link)
+
+
+def _located(
+    path: str, tif: TiffFile, series: Any, shape: tuple[int, int, int]
+) -> tuple[Frames, NDArray[np.int64]]:
+    """Return the frames, and the byte of the file at which each of them ends."""
+    dtype = np.dtype(series.dtype)
+    stored = dtype.newbyteorder(tif.byteorder)
+    frame_bytes = prod(shape[1:]) * dtype.itemsize
+    start = series.dataoffset
+    if start and follow_on(tif, shape[0], frame_bytes):
+        places = range(start, start + shape[0] * frame_bytes, frame_bytes)
+        ends = np.arange(1, shape[0] + 1, dtype=np.int64) * frame_bytes + start
+        return PlainFrames(path=path, offsets=places, dtype=stored), ends
+    pages, alike = pages_as_they_are(tif, series)
+    missing = sum(page is None for page in pages)
+    if missing or len(pages) != shape[0]:
+        raise TiffFileError(f"{len(pages) - missing} pages stand for {shape[0]} frames")
+    ends = np.fromiter((_end(page) for page in pages), np.int64, len(pages))
+    keyframe = series.keyframe
+    span = keyframe.dataoffsets[-1] - keyframe.dataoffsets[0]
+    if (
+        alike
+        and keyframe.is_final
+        and all(
+            page.dataoffsets[0] and page.dataoffsets[-1] - page.dataoffsets[0] == span
+            for page in pages
+        )
+    ):
+        starts = np.fromiter((page.dataoffsets[0] for page in pages), np.int64, len(pages))
+        return PlainFrames(path=path, offsets=starts, dtype=stored), ends
+    headers = np.fromiter((page.offset for page in pages), np.int64, len(pages))
+    encoded = max(count for page in pages for count in page.databytecounts)
+    decoded = frame_bytes
+    if not keyframe.is_contiguous and keyframe.jpegheader is None:
+        decoded = min(frame_bytes, prod(keyframe.chunks) * dtype.itemsize)
+    return CodedPages(path=path, offsets=headers, segment_bytes=2 * (encoded + decoded)), ends
+
+
+def _end(page: Any) -> int:
+    ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=False))
+    return int(max(ends, default=0))

@@ -1,0 +1,155 @@
+"""TIFF files of a folder or pattern, joined as their names say."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smlmlp_dask.movies.acquisition import Acquisition
+from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import Movie
+
+from .file_names import Arrangement, arranged
+from .frames import FileMovie, PageFiles
+from .tiff_single import Single
+
+MAX_HEADERS = 2000
+"""Most single-page files of a folder whose headers are all read when it is opened."""
+
+
+def join(
+    label: str, folder: Path, names: Sequence[str], open_member: Callable[[Path], Single]
+) -> Recording:
+    """Join files that belong to no set, as their names say; see `open_tiffs`."""
+    try:
+        order = arranged(names)
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from error
+    many = len(names) > MAX_HEADERS
+    looked_at = [names[0], names[-1]] if many else list(names)
+    files = {name: open_member(folder / name) for name in looked_at}
+    sampled = many and all(file.is_page for file in files.values())
+    if many and not sampled:
+        files = {name: open_member(folder / name) for name in names}
+    _check_alike(files)
+    positions = []
+    for number, name in enumerate(order.positions):
+        if sampled:
+            positions.append(_of_pages(label, folder, order, number, name, files[names[0]]))
+        else:
+            positions.append(_of_stacks(label, order, number, name, files))
+    return Recording(
+        path=label,
+        format=files[names[0]].format,
+        positions=tuple(positions),
+        notes=order.notes,
+    )
+
+
+def _check_alike(files: Mapping[str, Single]) -> None:
+    reference, *others = (file.position.movie(0, 0) for file in files.values())
+    for movie in others:
+        mine, first = (_kind(m) for m in (movie, reference))
+        if mine != first:
+            raise ValueError(
+                f"{movie.path} has frames of shape {mine[0]} and dtype {mine[1]}, "
+                f"{reference.path} of {first[0]} and {first[1]}; a movie's frames are all alike: "
+                "keep other images elsewhere"
+            )
+
+
+def _kind(movie: Movie) -> tuple[tuple[int, ...], Any]:
+    return movie.shape[1:], movie.dtype
+
+
+def _of_pages(
+    label: str, folder: Path, order: Arrangement, number: int, name: str, first: Single
+) -> Position:
+    """Return a position of files of one page, which are opened when they are read."""
+    dtype = first.position.movie(0, 0).dtype
+
+    def movie(channel: int, z: int) -> FileMovie:
+        group = order.groups[number, channel, z]
+        return FileMovie(
+            path=label,
+            frame_shape=first.frame_shape,
+            dtype=dtype,
+            pieces=(PageFiles(path=str(folder), names=group),),
+            counts=(len(group),),
+        )
+
+    return Position(
+        name=name,
+        movie=movie,
+        channels=_named(order.channels, first.position.channels),
+        depth=order.depth,
+    )
+
+
+def _of_stacks(
+    label: str, order: Arrangement, number: int, name: str, files: Mapping[str, Single]
+) -> Position:
+    """Return a position of files that follow one another, each with a grid of its own."""
+    own = next(iter(files.values())).position
+    channels, depth = len(own.channels), own.depth
+    for path, file in files.items():
+        sizes = (len(file.position.channels), file.position.depth)
+        if sizes != (channels, depth):
+            raise ValueError(
+                f"{label}: {path} holds {sizes[0]} channels and {sizes[1]} slices, others "
+                f"{channels} and {depth}: keep other images elsewhere"
+            )
+    if (len(order.channels) > 1 < channels) or (order.depth > 1 < depth):
+        raise ValueError(
+            f"{label}: the names of its files tell of channels or slices, and each file holds "
+            "several, too: pass the files one by one"
+        )
+    lost = {n: f for n, f in files.items() if f.position.promised is not None}
+    ends = {group[-1] for group in order.groups.values()}
+    for path, file in lost.items():
+        if path not in ends or len(order.groups) > 1:
+            raise ValueError(
+                f"{label}: {path} is cut short: {file.position.cut_short}; copy the file again"
+            )
+
+    def movie(channel: int, z: int) -> FileMovie:
+        key = (
+            number,
+            channel if len(order.channels) > 1 else 0,
+            z if order.depth > 1 else 0,
+        )
+        inner = (channel if channels > 1 else 0, z if depth > 1 else 0)
+        parts = [files[part].position.movie(*inner) for part in order.groups[key]]
+        return _one_after_another(label, parts)
+
+    known = own.channels if channels > 1 else _named(order.channels, own.channels)
+    position = Position(name=name, movie=movie, channels=known, depth=max(depth, order.depth))
+    if not lost:
+        return position
+    ((path, file),) = lost.items()
+    whole = position.movie(0, 0).shape[0]
+    missing = (file.position.promised or 0) - file.position.movie(0, 0).shape[0]
+    return Position(
+        name=name,
+        movie=movie,
+        channels=known,
+        depth=position.depth,
+        promised=whole + missing,
+        cut_short=f"its last file {path}: {file.position.cut_short}",
+    )
+
+
+def _one_after_another(label: str, movies: Sequence[Any]) -> FileMovie:
+    return FileMovie(
+        path=label,
+        frame_shape=movies[0].frame_shape,
+        dtype=movies[0].dtype,
+        pieces=tuple(piece for movie in movies for piece in movie.pieces),
+        counts=tuple(count for movie in movies for count in movie.counts),
+    )
+
+
+def _named(names: Sequence[str], known: Sequence[Acquisition]) -> tuple[Acquisition, ...]:
+    """Return what is known of each channel that file names tell of."""
+    if names == ("",):
+        return tuple(known)
+    return tuple(Acquisition(**{**vars(known[0]), "channel": name}) for name in names)
