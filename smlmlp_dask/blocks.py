@@ -244,7 +244,7 @@ class BlockPlan:
     @property
     def read_amplification(self) -> float:
         """How many times a pixel of the source is decoded, on average."""
-        decoded = needed = 1
+        decoded, needed = 1.0, 1
         for axis, (length, unit, start) in enumerate(
             zip(self.shape, self.unit, self.origin, strict=True)
         ):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smlmlp_dask import blocks as chunks
+from smlmlp_dask.units import COUNTED
 
 from . import strategies
 
@@ -215,6 +216,23 @@ def test_read_amplification_against_brute_force(shape, unit, block, halo, origin
     plan = chunks.BlockPlan(shape, 2, unit, block, block, halo, origin)
     decoded, needed = units_decoded(plan)
     assert plan.read_amplification == (decoded / needed if needed else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "unit", "block", "origin"),
+    [
+        (10**5, 32, 7, 5),  # blocks across the borders of units, again after 32 of them
+        (10**5, 32, 5, 27),
+        (10**5 + 3, 5, 3, 0),  # a last block that is shorter
+        (10**5, 7919, 6, 11),  # units far longer than blocks
+    ],
+)
+def test_read_amplification_of_more_blocks_than_are_counted(frames, unit, block, origin):
+    shape, chunk = (frames, 1, 1), (block, 1, 1)
+    plan = chunks.BlockPlan(shape, 2, (unit, 1, 1), chunk, chunk, (0, 0), (origin, 0, 0))
+    assert plan.n_blocks > COUNTED
+    decoded, needed = units_decoded(plan)
+    assert plan.read_amplification == pytest.approx(decoded / needed, rel=1e-4)
 
 
 @given(shapes, st.tuples(sizes, sizes, sizes), st.tuples(st.integers(0, 9), st.integers(0, 9)))
