@@ -1,13 +1,15 @@
 """Progress of a job: a bar in a terminal, a line now and then in a log."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console
+from rich.constrain import Constrain
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -55,21 +57,6 @@ class _WorkersColumn(ProgressColumn):
         return Text(f"{count} worker{'' if count == 1 else 's'}", style="progress.data.speed")
 
 
-@dataclass(frozen=True)
-class _LeavesRoom:
-    """Leaves two columns free, or the ``^C`` that a terminal echoes would wrap the line."""
-
-    content: RenderableType
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from console.render(self.content, options.update(width=options.max_width - len("^C")))
-
-
-class _Bar(Progress):
-    def get_renderables(self) -> Iterable[RenderableType]:
-        return map(_LeavesRoom, super().get_renderables())
-
-
 @contextmanager
 def progress_bar(
     total: Amount, done: Amount, workers: Callable[[], int | None], *, shown: bool
@@ -111,7 +98,13 @@ def progress_bar(
         *([_WorkersColumn(workers)] if workers() is not None else []),
         TimeRemainingColumn(elapsed_when_finished=True),
     ]
-    with _Bar(*columns, console=console, expand=True) as bar:
+    bar = Progress(*columns, console=console, expand=True)
+
+    def beside_keys() -> Constrain:
+        """Leave two columns free, or the ``^C`` that a terminal echoes would wrap the line."""
+        return Constrain(bar, console.width - len("^C"))
+
+    with Live(get_renderable=beside_keys, console=console, refresh_per_second=10):
         task = bar.add_task("", total=total.pixels, completed=done.pixels, blocks=done.blocks)
         blocks = done.blocks
 
