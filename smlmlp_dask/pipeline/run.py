@@ -19,6 +19,7 @@ from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
+from smlmlp_dask.store.checking import Findings
 from smlmlp_dask.store.codecs import Codec, Storage
 from smlmlp_dask.store.lock import this_owner
 from smlmlp_dask.store.metadata import RECORDS, package_versions
@@ -174,8 +175,15 @@ def run_spatial_mean(
     return open_backgrounds(destination)
 
 
-def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool = False) -> None:
-    """Run a job, or what is missing or damaged of it; see `run_spatial_mean`."""
+def run_job(
+    job: Job,
+    destination: Path,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+    found: Findings | None = None,
+) -> None:
+    """Run a job, or what is missing or damaged of it; see `run_spatial_mean` and `writing`."""
     check_destination(destination, job.roots, may_exist=resume)
     if resume:
         job = job.as_begun(destination)
@@ -197,6 +205,7 @@ def run_job(job: Job, destination: Path, *, resume: bool = False, progress: bool
             job.storage,
             resume=resume,
             elsewhere=active_client() is not None,
+            found=found,
             check_inputs=job.check_inputs,
         ) as store,
     ):

@@ -9,7 +9,7 @@ from smlmlp_dask.filters import device
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.result import open_backgrounds
-from smlmlp_dask.store.checking import Known, check, known, stored_plans
+from smlmlp_dask.store.checking import Findings, Known, check, known, stored_plans
 from smlmlp_dask.store.provenance import differences
 from smlmlp_dask.store.read import refusing_damage
 
@@ -104,7 +104,7 @@ def verify_backgrounds(
         plans = stored_plans(store.attributes)
     findings = check(path, store, plans)
     if repair and findings.problems:
-        _repair(path, store, findings.problems, progress=progress)
+        _repair(path, store, findings, progress=progress)
         again = verify_backgrounds(path, sample=sample, seed=seed)
         return VerifyReport(again.chunks, again.recomputed, again.problems, findings.problems)
     if not sample:
@@ -114,8 +114,9 @@ def verify_backgrounds(
     return VerifyReport(findings.chunks, compared, [*findings.problems, *differing])
 
 
-def _repair(path: Path, store: Known, problems: list[str], *, progress: bool) -> None:
-    """Run the job again that wrote a store; it finds and makes anew what is damaged."""
+def _repair(path: Path, store: Known, findings: Findings, *, progress: bool) -> None:
+    """Run the job again that wrote a store, to make anew what is damaged."""
+    problems = findings.problems
     found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
     with refusing_damage(path):
         try:
@@ -131,7 +132,7 @@ def _repair(path: Path, store: Known, problems: list[str], *, progress: bool) ->
             f"{path} has {found} and cannot be repaired, nothing was changed: "
             f"{'; '.join(differing)}; restore the movie, or install the version that wrote it"
         )
-    run_job(job, path, resume=True, progress=progress)
+    run_job(job, path, resume=True, progress=progress, found=findings)
 
 
 def _compared(

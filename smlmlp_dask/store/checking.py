@@ -87,11 +87,11 @@ def known(path: Path) -> Known:
         If it is not a store of backgrounds, or neither the root group nor the copy can be read.
     """
     copy = read_copy(path)
-    if copy is not None and ROOT in damaged_metadata(path, copy):
+    if copy is not None and damaged_metadata(path, {ROOT: copy[ROOT]}):
         # An unfinished store has a journal, and a finished one has none.
         finished = not (path / RECORDS / "journal").exists()
         return Known(copied_attributes(copy), finished, copy, copied=True)
-    attributes = read_attributes(path)
+    attributes = read_attributes(path, copy)
     made = _made_anew(attributes) if copy is None and "metadata_copy" in attributes else copy
     return Known(attributes, attributes.get("finished") is True, made, copy is not None)
 

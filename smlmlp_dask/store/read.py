@@ -1,6 +1,6 @@
 """Read a store's attributes and its progress."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +53,10 @@ def _mend(path: Path) -> str:
     )
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
+def read_attributes(path: Path, copy: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the root group's attributes of a store, finished or not.
+
+    Pass the metadata copy if it was read already.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
         cause: Exception | None = error
     else:
         cause = None
-    copy = read_copy(path)
+    copy = copy or read_copy(path)
     if copy is not None:
         written = copied_attributes(copy)
         if not isinstance(attributes, dict) or (

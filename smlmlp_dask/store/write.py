@@ -25,7 +25,7 @@ import zarr
 from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.movies.stack import SourceReadError
 
-from .checking import Known, check, known, recorded_blocks
+from .checking import Findings, Known, check, known, recorded_blocks
 from .chunk_files import ChunkFiles, chunk_path
 from .codecs import Storage
 from .durable import PARTIAL, sync_files, sync_folder, syncing
@@ -107,6 +107,7 @@ def writing(
     *,
     resume: bool = False,
     elsewhere: bool = False,
+    found: Findings | None = None,
     check_inputs: Callable[[], None] = lambda: None,
 ) -> Iterator[StoreWriter]:
     """Create a store or resume one; the ``with`` block fills it.
@@ -130,6 +131,8 @@ def writing(
         Resume the store at `path`, if one exists.
     elsewhere : bool
         Other processes write the chunks and bring them to the disk themselves.
+    found : Findings, optional
+        What is damaged, if a finished store was checked already; it is not read again then.
     check_inputs : callable
         Called before the store is finished; raises if a source has changed.
 
@@ -157,10 +160,12 @@ def writing(
                     begun = _create(path, plans, {**attributes, "versions": versions()}, storage)
                 held.enter_context(sole_writer(records))
             store = known(path)
-            if store.finished and _is_whole(path, store, plans):
+            findings = (found or check(path, store, plans)) if store.finished else None
+            if findings is not None and not findings.problems:
                 yield StoreWriter([], _all_blocks(plans), lambda *_: None)
             else:
-                _restore(path, store)
+                with _uninterrupted():
+                    _mend_metadata(path, store, findings)
                 with _filling(path, plans, storage, elsewhere) as writer:
                     yield writer
                 filled = True
@@ -179,26 +184,19 @@ def writing(
     sync_folder(records)
 
 
-def _is_whole(path: Path, store: Known, plans: Sequence[BlockPlan]) -> bool:
-    """Check a finished store; if it is damaged, make it unfinished and return False.
+def _mend_metadata(path: Path, store: Known, findings: Findings | None) -> None:
+    """Write damaged metadata anew, and make a finished store that is damaged unfinished.
 
     Its journal then lists the whole blocks, and the rest is filled as after any interruption.
     """
-    findings = check(path, store, plans)
-    if not findings.problems:
-        return True
-    for problem in findings.problems:
-        log.warning("%s: %s", path, problem)
-    with _uninterrupted():
+    if findings is not None:
+        for problem in findings.problems:
+            log.warning("%s: %s", path, problem)
         Journal(path / RECORDS / "journal", dict(findings.whole)).write()
-        _restore(path, store)
-        set_finished(path, finished=False)
-    return False
-
-
-def _restore(path: Path, store: Known) -> None:
     if store.copy is not None:  # earlier versions kept none
         restore_metadata(path, store.copy)
+    if findings is not None:
+        set_finished(path, finished=False)
 
 
 @contextmanager

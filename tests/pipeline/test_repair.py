@@ -6,10 +6,13 @@
 import os
 import random
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from smlmlp_dask.store import checking
+from smlmlp_dask.store.chunk_files import own_checksum
 from tests.damaging import (
     KINDS,
     TARGETS,
@@ -142,6 +145,27 @@ def test_what_is_whole_is_not_repaired(whole, tmp_path):
         assert ended.code == 0
     assert contents(copy) == whole.bytes
     assert {name: (copy / name).stat().st_mtime_ns for name in whole.bytes} == before
+
+
+@pytest.mark.parametrize(
+    ("command", "times"),
+    [
+        (["verify"], 1),  # to find what is damaged
+        (["verify", "--repair"], 2),  # and once more, to prove that nothing is
+    ],
+)
+def test_how_often_each_chunk_is_read_whole(whole, tmp_path, monkeypatch, command, times):
+    copy = whole.copy(tmp_path, [(CHUNK, "flip")], random.Random(6))
+    read = Counter()
+
+    def counted(path):
+        read[path] += 1
+        return own_checksum(path)
+
+    monkeypatch.setattr(checking, "own_checksum", counted)
+    call(command[0], copy, *command[1:])
+    chunks = [path for path in copy.glob("channel_*/0/c/**/*") if path.is_file()]
+    assert read == dict.fromkeys(chunks, times)
 
 
 # ---- sources that have changed -------------------------------------------------------------------
