@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 from typing import TypeAlias
 
-from .units import Decoding, cut_tile, largest_divisor, largest_tile, units_decoded
+from .units import Decoding, cut_tile, largest_divisor, largest_tile, touched, units_decoded
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 """Block lengths along each axis, as in `dask.array.Array.chunks`."""
@@ -267,10 +267,7 @@ class BlockPlan:
 
     def chunks_of(self, block: Block) -> list[tuple[int, int, int]]:
         """Return the places in the output's chunk grid that a block writes."""
-        frames, rows, columns = (
-            range(part.start // size, -(-part.stop // size))
-            for part, size in zip(block.inner, self.chunks, strict=True)
-        )
+        frames, rows, columns = touched(block.inner, self.chunks)
         return list(product(frames, rows, columns))
 
     def blocks(self) -> Iterator[Block]:

@@ -1,7 +1,7 @@
 """What blocks cost on this machine: a few of them read, filtered and written, and timed."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,10 +22,11 @@ from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.filters.spatial_mean import filter_chunk
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import open_stacks
-from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.movies.stack import Movie
 from smlmlp_dask.simulation.movie import simulate_movie
 from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path
 from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.units import in_groups, touched
 
 from .block import Task, filter_and_store
 from .channels import Channel
@@ -187,11 +188,8 @@ def _run(
 
 
 def _stored(task: Task) -> int:
-    ranges = (
-        range(part.start // size, -(-part.stop // size))
-        for part, size in zip(task.block.inner, task.target.chunks, strict=True)
-    )
-    return sum(chunk_path(task.target.array, place).stat().st_size for place in product(*ranges))
+    places = product(*touched(task.block.inner, task.target.chunks))
+    return sum(chunk_path(task.target.array, place).stat().st_size for place in places)
 
 
 def _flush(arrays: Iterable[Path]) -> tuple[int, float]:
@@ -211,48 +209,35 @@ def _simulated(channel: Channel, path: Path) -> Channel:
     y and x, so that one of them has neighbours on all sides.
     """
     source, plan = channel.source, channel.plan
-    movie = source.movie
     wide = [
         1 if block == length else 3
         for block, length in zip(plan.block[1:], plan.shape[1:], strict=True)
     ]
     counts = (SIMULATED_BLOCKS if wide == [1, 1] else 1, *wide)
-    sides = zip(counts, plan.block, plan.shape, strict=True)
-    shape = [min(n * block, length) for n, block, length in sides]
-    parts, lengths = [], []
-    numbers = (source.frames, source.rows, source.columns)
-    for part, length, unit, whole in zip(numbers, shape, movie.unit, movie.shape, strict=True):
-        start = min(part[0], part[-1]) % unit
-        taken = range(start, start + length)
-        parts.append(taken if part.step > 0 else taken[::-1])
-        lengths.append(min(whole, -(-taken.stop // unit) * unit))
-    _store_simulated(path, lengths, movie.dtype, movie.unit)
+    sides = zip(plan.origin, counts, plan.block, plan.shape, strict=True)
+    frames, rows, columns = (slice(at, at + min(n * b, whole)) for at, n, b, whole in sides)
+    _store_simulated(path, (frames.stop, rows.stop, columns.stop), source.movie)
     (stored,) = open_stacks(path)
-    frames, rows, columns = parts
-    few = Stack(movie=stored.movie, frames=frames, rows=rows, columns=columns)
+    few = stored.part((frames, rows, columns))
+    flipped = few.rows[:: source.rows.step], few.columns[:: source.columns.step]
+    few = replace(few, rows=flipped[0], columns=flipped[1])
     return replace(channel, source=few, plan=replace(plan, shape=few.shape, origin=few.origin))
 
 
-def _store_simulated(
-    path: Path, shape: Sequence[int], dtype: np.dtype[Any], unit: Sequence[int]
-) -> None:
+def _store_simulated(path: Path, shape: tuple[int, int, int], movie: Movie) -> None:
     side = min(shape[1], 1024), min(shape[2], 1024)
     frames = max(1, min(shape[0], SIMULATED_PIXELS // prod(side)))
     counts = simulate_movie(frames, *side).movie.compute(scheduler="threads")
-    if dtype.kind in "iu":
-        counts = np.minimum(counts, np.iinfo(dtype).max)
-    counts = counts.astype(dtype)
+    if movie.dtype.kind in "iu":
+        counts = np.minimum(counts, np.iinfo(movie.dtype).max)
+    counts = counts.astype(movie.dtype)
     array: Any = zarr.create_array(
         path,
-        shape=tuple(shape),
-        chunks=tuple(map(min, unit, shape)),
-        dtype=dtype,
+        shape=shape,
+        chunks=tuple(map(min, movie.unit, shape)),
+        dtype=movie.dtype,
         compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
     )
-    corners = (range(0, n, c) for n, c in zip(shape, array.chunks, strict=True))
-    for corner in product(*corners):
-        ends = (min(n, at + c) for n, at, c in zip(shape, corner, array.chunks, strict=True))
-        places = [np.arange(at, end) for at, end in zip(corner, ends, strict=True)]
-        box = tuple(slice(int(p[0]), int(p[-1]) + 1) for p in places)
-        repeated = (p % n for p, n in zip(places, counts.shape, strict=True))
+    for box in in_groups([slice(0, n) for n in shape], array.chunks, 1):
+        repeated = (np.arange(p.start, p.stop) % n for p, n in zip(box, counts.shape, strict=True))
         array[box] = counts[np.ix_(*repeated)]
