@@ -102,7 +102,14 @@ class SpatialMeanResult:
         return result_html(self)
 
     def plot(self, frame: int | None = None) -> "Figure":
-        """Draw a frame of each channel, kernels and the background over time; see `plot_result`.
+        """Draw a frame of each channel, the kernels, and the background over time.
+
+        For each channel: one frame (raw, background, signal, in camera counts), the kernel of the
+        local mean and its residual, and the level of the background over time, measured on up to
+        64 frames. Red lines warn if the camera was saturated in any of up to 25 frames, or if the
+        radius is so small that the background takes over 20 % of the peak of the movie's spots. If
+        the movie can no longer be read, the picture says why and shows the rest. Longer movies do
+        not take longer.
 
         Parameters
         ----------
@@ -112,7 +119,8 @@ class SpatialMeanResult:
         Returns
         -------
         matplotlib.figure.Figure
-            A notebook shows it; ``figure.savefig("picture.svg")`` writes it.
+            A notebook shows it; ``figure.savefig("picture.svg")`` writes it. It is independent of
+            pyplot.
 
         Raises
         ------
@@ -126,7 +134,11 @@ class SpatialMeanResult:
         return plot_result(self, frame)
 
     def browse(self) -> Any:
-        """Return a slider through the frames, each read when it is shown; see `browse_result`.
+        """Return a slider through the frames: raw, background and signal.
+
+        Each position reads only the chunks of store and movie that hold its frame, in this
+        process. The heading counts saturated pixels, in red. If the movie can no longer be read, a
+        line says why.
 
         Returns
         -------

@@ -91,11 +91,11 @@ def filter_chunk(
     frames: np.ndarray[Any, Any], mean: SpatialMean, options: FilterOptions
 ) -> np.ndarray[Any, Any]:
     """Return the float32 background of frames in memory; `filter_stack` is the lazy counterpart."""
-    kernels = mean.folded(frames.shape[1:])
-    if options.engine == "fused":
-        return correlate_chunk(frames, kernels, options.threads)
+    if options.engine == "fused":  # which folds them itself
+        return correlate_chunk(frames, (mean.kernel_y, mean.kernel_x), options.threads)
     from .dask_image import correlate_on_device, correlate_stack, view_stack
 
+    kernels = mean.folded(frames.shape[1:])
     if options.cuda:
         return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]
     background = correlate_stack(view_stack(frames), kernels, options.threads)

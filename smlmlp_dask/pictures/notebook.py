@@ -121,29 +121,7 @@ def _small_png(pixels: NDArray[Any]) -> bytes:
 
 
 def browse_result(result: Result) -> Any:
-    """Return a slider through the frames of a result: raw, background and signal.
-
-    Each position reads only the chunks of store and movie that hold its frame, in this process.
-    The heading counts saturated pixels, in red. If the movie can no longer be read, a line says
-    why.
-
-    Parameters
-    ----------
-    result : SpatialMeanResult
-        A result of `run_spatial_mean` or `open_backgrounds`.
-
-    Returns
-    -------
-    ipywidgets.VBox
-        A notebook shows it.
-
-    Raises
-    ------
-    RuntimeError
-        If ipywidgets is not installed.
-    ValueError, OSError
-        If the result has no frame, or the store cannot be read.
-    """
+    """Return a slider through the frames of a result; see `SpatialMeanResult.browse`."""
     try:
         import ipywidgets
     except ImportError:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from smlmlp_dask.filters.kernels import gaussian_kernel, residual_kernel, without_zero_ends
+from smlmlp_dask.filters.kernels import residual_kernel
 
 from .diagnostics import LARGEST_SHARE
 from .frames import WARNING_COLOUR, FrameRow, Picture, draw_frames
@@ -32,39 +32,12 @@ _DPI = 150
 
 
 def plot_result(result: Result, frame: int | None = None) -> Picture:
-    """Draw a finished result.
-
-    For each channel: one frame (raw, background, signal, in camera counts), the kernel of the
-    local mean and its residual, and the level of the background over time, measured on up to 64
-    frames. Red lines warn if the camera was saturated in any of up to 25 frames, or if the radius
-    is so small that the background takes over 20 % of the peak of the movie's spots (see
-    `diagnostics`). If the movie can no longer be read, the picture says why and shows the rest.
-    Longer movies do not take longer.
-
-    Parameters
-    ----------
-    result : SpatialMeanResult
-        A result of `run_spatial_mean` or `open_backgrounds`.
-    frame : int, optional
-        Number of the frame; by default the one in the middle of each channel.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A notebook shows it; ``figure.savefig(path)`` writes it. It is independent of pyplot.
-
-    Raises
-    ------
-    ValueError
-        If a channel has no such frame.
-    OSError
-        If backgrounds cannot be read.
-    """
+    """Draw a finished result; see `SpatialMeanResult.plot`."""
     return draw_samples(sample_channels(result, frame))
 
 
 def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
-    """Draw at least one channel of a result; see `plot_result`."""
+    """Draw at least one channel of a result; see `SpatialMeanResult.plot`."""
     rows = [
         FrameRow(
             raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
@@ -164,8 +137,7 @@ def _write(place: SubFigure, heading: str, warnings: str) -> None:
 
 def _draw_curves(place: SubFigure, sample: ChannelSample) -> None:
     kernel_axes, residual_axes, level_axes = place.subplots(1, 3, width_ratios=(1, 1, 2))
-    sigmas = dict(zip("yx", sample.sigmas_pix, strict=True))
-    means = {axis: without_zero_ends(gaussian_kernel(sigma)) for axis, sigma in sigmas.items()}
+    means = dict(zip("yx", sample.kernels, strict=True))
     _draw_kernels(kernel_axes, means, "kernel g of the mean")
     residuals = {axis: residual_kernel(kernel) for axis, kernel in means.items()}
     _draw_kernels(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from smlmlp_dask.filters.kernels import gaussian_kernel
+from smlmlp_dask.filters.kernels import Kernel, gaussian_kernel, without_zero_ends
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes, refusing_damage
@@ -87,8 +87,10 @@ class ChannelSample:
     ----------
     channel : int
         Its number.
-    radii_pix, sigmas_pix : (float, float)
+    radii_pix : (float, float)
         Of the local mean, along y and x, in pixels.
+    kernels : (numpy.ndarray, numpy.ndarray)
+        Of the local mean, along y and x, without zero ends.
     n_frames : int
         Frames of the channel.
     frame : int
@@ -106,7 +108,7 @@ class ChannelSample:
 
     channel: int
     radii_pix: tuple[float, float]
-    sigmas_pix: tuple[float, float]
+    kernels: tuple[Kernel, Kernel]
     n_frames: int
     frame: int
     background: npt.NDArray[np.float32]
@@ -173,14 +175,14 @@ def sample_channel(
     n_frames = len(stack.frames)
     _check_frame(frame, n_frames, channel)
     number = n_frames // 2 if frame is None else frame
-    sigma_y, sigma_x = info["spatial_mean_sigmas"][channel]
+    sigmas = info["spatial_mean_sigmas"][channel]
+    kernel_y, kernel_x = (without_zero_ends(gaussian_kernel(sigma)) for sigma in sigmas)
     raw, missing = None, ""
     if isinstance(raw_stack, str):
         missing = raw_stack
     else:
-        kernels = gaussian_kernel(sigma_y), gaussian_kernel(sigma_x)
         try:
-            raw = _raw_sample(raw_stack, number, kernels)
+            raw = _raw_sample(raw_stack, number, (kernel_y, kernel_x))
         except OSError as error:
             missing = one_line(error)
     chosen = _spread(n_frames, LEVELS)
@@ -189,7 +191,7 @@ def sample_channel(
     return ChannelSample(
         channel=channel,
         radii_pix=info["channels_mean_radii_pix"][channel],
-        sigmas_pix=(sigma_y, sigma_x),
+        kernels=(kernel_y, kernel_x),
         n_frames=n_frames,
         frame=number,
         background=one_frame(stack, number),
@@ -209,9 +211,7 @@ def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:
         )
 
 
-def _raw_sample(
-    stack: Stack, frame: int, kernels: tuple[npt.NDArray[Any], npt.NDArray[Any]]
-) -> RawSample:
+def _raw_sample(stack: Stack, frame: int, kernels: tuple[Kernel, Kernel]) -> RawSample:
     middle = _middle(stack)
     pairs = [
         _part(stack, first, 2, middle).read() for first in _spread(len(stack.frames) - 1, PAIRS)
