@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from heapq import merge
 from itertools import product
 from math import prod
+from operator import attrgetter
 from typing import TypeAlias
 
 from .units import Decoding, cut_tile, largest_divisor, largest_tile, touched, units_decoded
@@ -369,8 +370,7 @@ def plan_blocks(
     return best
 
 
-def _block_bytes(plan: BlockPlan) -> int:
-    return plan.block_bytes
+_block_bytes: Callable[[BlockPlan], int] = attrgetter("block_bytes")
 
 
 def _without_encoded(plan: BlockPlan) -> int:
@@ -388,5 +388,5 @@ def interleave(plans: Sequence[BlockPlan]) -> Iterator[tuple[int, Block]]:
             yield (block.number + 0.5) / plan.n_blocks, channel, block
 
     streams = [numbered(channel, plan) for channel, plan in enumerate(plans)]
-    for _, channel, block in merge(*streams, key=lambda entry: entry[:2]):
+    for _, channel, block in merge(*streams):
         yield channel, block

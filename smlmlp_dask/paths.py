@@ -106,9 +106,16 @@ def refuse_inside(path: Path, folders: Iterable[Path], name: str) -> None:
         The file's name in messages.
     """
     for folder in folders:
-        for above in (path, *path.absolute().parents, *path.resolve().parents):
-            if folder.exists() and above.exists() and above.samefile(folder):
-                raise ValueError(
-                    f"the {name} {path} lies inside {folder}, which must stay as it is: write "
-                    "elsewhere, by --output"
-                )
+        if lies_in(path, folder):
+            raise ValueError(
+                f"the {name} {path} lies inside {folder}, which must stay as it is: write "
+                "elsewhere, by --output"
+            )
+
+
+def lies_in(path: Path, other: Path) -> bool:
+    """Say whether a path is another, or lies inside it, under any spelling, link or mount."""
+    return other.exists() and any(
+        above.exists() and above.samefile(other)
+        for above in (path, *path.absolute().parents, *path.resolve().parents)
+    )

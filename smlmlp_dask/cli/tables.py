@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smlmlp_dask.execution.tasks import REGION_TASKS
+from smlmlp_dask.movies.formats.zarrs import repair_command
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import SpatialMeanResult
 
@@ -74,7 +75,7 @@ def print_glance(out: Console, path: Path, problems: Sequence[str]) -> None:
     for problem in problems:
         out.print(problem, style="red")
     if problems:
-        out.print(f"damaged: repair it by smlmlp-dask verify --repair {path}", style="bold red")
+        out.print(f"damaged: repair it by {repair_command(path)}", style="bold red")
     else:
         out.print(f"finished; smlmlp-dask verify {path} checks every byte")
 

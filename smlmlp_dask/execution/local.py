@@ -15,6 +15,7 @@ from dask.utils import format_bytes
 
 from .workers import (
     check_open_files,
+    machine_memory_bytes,
     memory_limit_bytes,
     wait_for_workers,
 )
@@ -34,9 +35,8 @@ def local_processes(
     """Start worker processes and return their client; closing `stack` ends them."""
     check_open_files(count)
     from distributed import Client, LocalCluster
-    from distributed.system import MEMORY_LIMIT
 
-    total = MEMORY_LIMIT if memory_limit is None else memory_limit_bytes(memory_limit)
+    total = machine_memory_bytes() if memory_limit is None else memory_limit_bytes(memory_limit)
     threads = max(1, CPU_COUNT // count)
     stack.enter_context(dask.config.set(SCHEDULER_LOG))
     workers = stack.enter_context(

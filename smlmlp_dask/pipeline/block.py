@@ -1,9 +1,8 @@
 """One task of a job: read a block, filter it, write whole chunks."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -84,7 +83,8 @@ def filter_and_store(
     own = (slice(None), *task.block.own[1:])
     raw = _read(task.source) if guard is None else guard.reading(lambda: _read(task.source))
     checksums = []
-    for first, stop in pairwise(_steps(inner[0], target.chunks[0])):
+    for first in range(inner[0].start, inner[0].stop, target.chunks[0]):
+        stop = min(first + target.chunks[0], inner[0].stop)
         frames = raw[first - inner[0].start : stop - inner[0].start]
         background = filtered(frames, own, task.mean, options, target.storage)
         if guard is not None:
@@ -113,8 +113,3 @@ def _read(source: Stack) -> np.ndarray[Any, Any]:
             log.warning("%s; trying again in %g s", error, seconds)
             sleep(seconds)
     return source.read()
-
-
-def _steps(part: slice, step: int) -> Iterator[int]:
-    yield from range(part.start, part.stop, step)
-    yield part.stop

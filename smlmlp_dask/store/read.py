@@ -10,6 +10,7 @@ import zarr
 from zarr.errors import NodeNotFoundError
 
 from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.formats.zarrs import repair_command
 
 from .journal import Journal
 from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
@@ -47,10 +48,7 @@ def refusing_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 
 def _mend(path: Path) -> str:
-    return (
-        f"repair it by smlmlp-dask verify --repair {path}, or by the command that wrote it, with "
-        "--resume"
-    )
+    return f"repair it by {repair_command(path)}, or by the command that wrote it, with --resume"
 
 
 def read_attributes(path: Path, copy: Mapping[str, str] | None = None) -> dict[str, Any]:

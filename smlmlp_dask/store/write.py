@@ -24,6 +24,7 @@ import zarr
 
 from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.movies.stack import SourceReadError
+from smlmlp_dask.paths import lies_in
 
 from .checking import Findings, Known, check, known, recorded_blocks
 from .chunk_files import ChunkFiles, chunk_path
@@ -85,12 +86,10 @@ def check_destination(path: Path, inputs: Sequence[Path], *, may_exist: bool = F
         If `path` is an input or lies inside one, under any spelling, link or mount.
     """
     for source in inputs:
-        for ancestor in (path, *path.absolute().parents, *path.resolve().parents):
-            if ancestor.exists() and ancestor.samefile(source):
-                raise ValueError(
-                    f"the destination {path} is the input {source} or lies inside it: "
-                    "write elsewhere"
-                )
+        if lies_in(path, source):
+            raise ValueError(
+                f"the destination {path} is the input {source} or lies inside it: write elsewhere"
+            )
     if os.path.lexists(path) and not may_exist:
         raise FileExistsError(
             f"the destination {path} exists: choose another path, or go on with an interrupted "
