@@ -127,7 +127,7 @@ def raw_stacks(path: Path) -> list[Stack | str]:
 
 def one_frame(stack: Stack, frame: int) -> npt.NDArray[Any]:
     """Read one frame (y, x), decoding only the chunks that hold it."""
-    pixels: npt.NDArray[Any] = _part(stack, frame, 1, _everywhere(stack)).read()[0]
+    pixels: npt.NDArray[Any] = _part(stack, frame, 1, (slice(None), slice(None))).read()[0]
     return pixels
 
 
@@ -243,11 +243,6 @@ def _spread(n_frames: int, count: int) -> npt.NDArray[np.int64]:
     if n_frames <= 0:
         return np.empty(0, np.int64)
     return np.unique(np.linspace(0, n_frames - 1, count).round().astype(np.int64))
-
-
-def _everywhere(stack: Stack) -> tuple[slice, slice]:
-    _, height, width = stack.shape
-    return slice(0, height), slice(0, width)
 
 
 def _middle(stack: Stack) -> tuple[slice, slice]:
