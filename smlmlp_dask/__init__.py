@@ -5,17 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 from .filters import device  # noqa: F401 - before Dask and Zarr: a damaged CuPy breaks their import
 
-if TYPE_CHECKING:
-    from .background import bkgd_spatial_mean
-    from .filters.kernels import gaussian_kernel, noise_correction
-    from .lazy.channels import open_channels
-    from .movies.described import DescribedMovie
-    from .movies.stack import SourceReadError
-    from .pipeline.plan import JobPlan, plan_spatial_mean
-    from .pipeline.run import run_spatial_mean
-    from .pipeline.verify import VerifyReport, verify_backgrounds
-    from .result import SpatialMeanResult, open_backgrounds
-    from .simulation.movie import simulate_movie
+if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
+    from .background import bkgd_spatial_mean as bkgd_spatial_mean
+    from .filters.kernels import gaussian_kernel as gaussian_kernel
+    from .filters.kernels import noise_correction as noise_correction
+    from .lazy.channels import open_channels as open_channels
+    from .movies.described import DescribedMovie as DescribedMovie
+    from .movies.stack import SourceReadError as SourceReadError
+    from .pipeline.plan import JobPlan as JobPlan
+    from .pipeline.plan import plan_spatial_mean as plan_spatial_mean
+    from .pipeline.run import run_spatial_mean as run_spatial_mean
+    from .pipeline.verify import VerifyReport as VerifyReport
+    from .pipeline.verify import verify_backgrounds as verify_backgrounds
+    from .result import SpatialMeanResult as SpatialMeanResult
+    from .result import open_backgrounds as open_backgrounds
+    from .simulation.movie import simulate_movie as simulate_movie
 
 __version__ = "0.1.0"
 
@@ -38,22 +42,7 @@ _ROOMS = {
     "simulate_movie": "simulation.movie",
 }
 
-__all__ = [
-    "DescribedMovie",
-    "JobPlan",
-    "SourceReadError",
-    "SpatialMeanResult",
-    "VerifyReport",
-    "bkgd_spatial_mean",
-    "gaussian_kernel",
-    "noise_correction",
-    "open_backgrounds",
-    "open_channels",
-    "plan_spatial_mean",
-    "run_spatial_mean",
-    "simulate_movie",
-    "verify_backgrounds",
-]
+__all__ = sorted(_ROOMS)
 
 
 def __getattr__(name: str) -> Any:
