@@ -45,7 +45,7 @@ Document: TypeAlias = dict[str, Any]
 def store_document(path: Path) -> Document:
     """Describe a store, finished or not; for errors see `read_attributes`."""
     attributes = read_attributes(path)
-    state = progress(path)
+    state = progress(path, attributes)
     if attributes.get("finished") is True:
         open_backgrounds(path)  # raises if arrays are missing
     with refusing_damage(path, ValueError):

@@ -41,7 +41,7 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
             f"engine: {attributes['engine']}",
             "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
         ]
-        state = None if attributes["finished"] else progress(path)
+        state = None if attributes["finished"] else progress(path, attributes)
     shown: Any
     if state is None:
         shown = summary(open_backgrounds(path))

@@ -14,11 +14,7 @@ from dask.utils import parse_timedelta
 
 from .local import local_processes
 from .slurm import SlurmJobs, submit_jobs
-from .workers import (
-    active_client,
-    leaves_it_to_dask,
-    wait_for_workers,
-)
+from .workers import active_client, leaves_it_to_dask, wait_for_workers
 
 log = logging.getLogger(__name__)
 

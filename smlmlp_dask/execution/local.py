@@ -13,12 +13,7 @@ import dask.config
 from dask.system import CPU_COUNT
 from dask.utils import format_bytes
 
-from .workers import (
-    check_open_files,
-    machine_memory_bytes,
-    memory_limit_bytes,
-    wait_for_workers,
-)
+from .workers import check_open_files, machine_memory_bytes, memory_limit_bytes, wait_for_workers
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,7 @@ from typing import Any
 import dask.config
 
 from .local import SCHEDULER_LOG, replace_the_lost
-from .workers import (
-    FOREVER_SECONDS,
-)
+from .workers import FOREVER_SECONDS
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def correlate_on_device(
 
 def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
     arrays = [
-        device.as_float32(device.to_device(frames)),
+        device.to_device(frames).astype(np.float32, copy=False),
         *map(device.to_device, _as_weights(kernels)),
     ]
     names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))

@@ -1,7 +1,6 @@
 """What blocks cost on this machine: a few of them read, filtered and written, and timed."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +25,7 @@ from smlmlp_dask.movies.stack import Movie
 from smlmlp_dask.simulation.movie import simulate_movie
 from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path
 from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.durable import sync_files
 from smlmlp_dask.units import in_groups, touched
 
 from .block import Task, filter_and_store
@@ -118,7 +118,7 @@ def measure(job: Job, above: Path | None) -> Rates:
             filter_chunk(first, sampled.mean, job.options)
             tasks = _tasks(sampled, folder / f"out_{i}.zarr", job.storage, side_by_side)
             timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
-        flushed, seconds = _flush(folder.glob("out_*.zarr"))
+        flushed, seconds = _flush(folder)
     return Rates(
         seconds_per_pixel=[each.seconds for each in timed],
         core_seconds_per_pixel=[
@@ -192,13 +192,11 @@ def _stored(task: Task) -> int:
     return sum(chunk_path(task.target.array, place).stat().st_size for place in places)
 
 
-def _flush(arrays: Iterable[Path]) -> tuple[int, float]:
+def _flush(folder: Path) -> tuple[int, float]:
     """Wait until what was written is on the storage: bytes and seconds."""
-    files = [path for array in arrays for path in array.rglob("*") if path.is_file()]
+    files = [path for path in folder.glob("out_*.zarr/**/*") if path.is_file()]
     start = perf_counter()
-    for path in files:
-        with path.open("r+b") as file:
-            os.fsync(file.fileno())
+    sync_files(files, folder)
     return sum(path.stat().st_size for path in files), perf_counter() - start
 
 

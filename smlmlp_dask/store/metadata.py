@@ -85,14 +85,8 @@ def write_metadata(
             "description": "CRC-32C of every chunk: channel after channel, grid in C order"
         },
     )
-    write_copy(path, len(plans))
-
-
-def write_copy(path: Path, n_channels: int) -> None:
-    """Copy the metadata files as they are now."""
-    channels = (f"channel_{i}" for i in range(n_channels))
     files = [ROOT, f"{RECORDS}/{ROOT}"]
-    files += [f"{place}/{ROOT}" for name in channels for place in (name, f"{name}/0")]
+    files += [f"{place}/{ROOT}" for name in names for place in (name, f"{name}/0")]
     _write_copy(path, {file: _unclaimed(_text(path / file)) for file in files})
 
 

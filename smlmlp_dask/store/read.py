@@ -24,9 +24,9 @@ class Progress:
     total: int
 
 
-def progress(path: Path) -> Progress:
+def progress(path: Path, attributes: Mapping[str, Any] | None = None) -> Progress:
     """Return the progress of a store, finished or not; for errors see `read_attributes`."""
-    attributes = read_attributes(path)
+    attributes = attributes or read_attributes(path)
     with refusing_damage(path):
         total = int(attributes["blocks"])
     if attributes.get("finished") is True:
