@@ -12,7 +12,7 @@ from . import blocks
 from .filters import device, parameters
 from .filters.dask_image import correlate_on_device, correlate_stack
 from .filters.kernels import Kernel, residual_kernel, residual_norm
-from .filters.spatial_mean import Engine, SpatialMean, check_engine, chosen, correlate_chunk
+from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk, resolve_engine
 from .lazy import arrays
 
 BATCH_BYTES = 2**29
@@ -53,7 +53,7 @@ def bkgd_spatial_mean(
         Preallocated outputs, one per channel: float32, the channel's y and x, at least as many
         frames. Background i is written into ``bkgds[i][:len(channels[i])]`` before the call
         returns; frames beyond stay as they are. Zarr targets are written in whole chunks (shards).
-        Notes say what an error leaves behind.
+        The section Notes says what an error leaves behind.
     noise_corrections : sequence of float, optional
         Factors so far, one per channel, finite and at least 0; float32 ones by default. A list or
         floating array is updated in place and returned; a tuple gives a new list.
@@ -204,7 +204,7 @@ def filter_stack(
     if cuda or not device.on_host(stack):
         device_meta = device.empty((0, 0, 0))
         return _map_blocks(correlate_on_device, stack, kernels, device_meta)
-    if chosen(engine, on_host=True) == "fused":
+    if resolve_engine(engine, on_host=True) == "fused":
         meta = np.empty((0, 0, 0), np.float32)
         return _map_blocks(correlate_chunk, stack, kernels, meta, threads=threads)
     return correlate_stack(stack, kernels, threads)

@@ -185,7 +185,7 @@ class BlockPlan:
     itemsize : int
         Bytes of one source pixel.
     unit : tuple of int
-        Shape that the source stores, and therefore decodes, together.
+        Shape of a storage unit: what the source stores, and decodes, together.
     chunks : tuple of int
         Chunk shape of the output.
     block : tuple of int
@@ -338,6 +338,7 @@ def plan_blocks(
     step = min(frames_per_block(height * width, together, block_bytes), max(1, frames))
 
     def plan(step: int, tile: tuple[int, int]) -> BlockPlan:
+        """Return a plan with blocks of `step` frames of one tile, in chunks that divide them."""
         tile = cut_tile(tile, unit[1:], CODEC_BYTES // 4)
         fitting = max(1, block_bytes // (4 * prod(tile)))
         chunk = step if step <= fitting else largest_divisor(step, fitting)
@@ -350,6 +351,7 @@ def plan_blocks(
         )
 
     def cut(step: int, most: int, bytes_of: Callable[[BlockPlan], int]) -> BlockPlan:
+        """Return a plan with whole frames or, if a block exceeds `most` bytes, with tiles."""
         whole = plan(step, (height, width))
         if bytes_of(whole) <= most:
             return whole
@@ -358,7 +360,7 @@ def plan_blocks(
         return plan(step, largest_tile((height, width), unit[1:], halo, pixels))
 
     best = cut(step, min(slab_bytes, memory_bytes), _without_encoded)
-    while best.block_bytes > memory_bytes:
+    while best.block_bytes > memory_bytes:  # halve the frames until a block fits
         smallest = plan(step, largest_tile((height, width), unit[1:], halo, 0))
         tried = (cut(step, memory_bytes, _block_bytes), plan(step, (height, width)), smallest)
         fitting = (tiles for tiles in tried if tiles.block_bytes <= memory_bytes)
@@ -374,7 +376,7 @@ _block_bytes: Callable[[BlockPlan], int] = attrgetter("block_bytes")
 
 
 def _without_encoded(plan: BlockPlan) -> int:
-    """Return a block's bytes without encoded units: changing this would change stores' chunks."""
+    """Return a block's bytes without encoded units; changing this would change stores' chunks."""
     read = plan._read_shape
     decoded = prod(min(u, r) for u, r in zip(plan.unit, read, strict=True))
     return plan.itemsize * (prod(read) + decoded) + 3 * 4 * prod(plan.chunks)
@@ -384,6 +386,7 @@ def interleave(plans: Sequence[BlockPlan]) -> Iterator[tuple[int, Block]]:
     """Yield the blocks of several channels so that all channels advance together."""
 
     def numbered(channel: int, plan: BlockPlan) -> Iterator[tuple[float, int, Block]]:
+        """Yield the blocks of a channel with their place in the movie, from 0 to 1."""
         for block in plan.blocks():
             yield (block.number + 0.5) / plan.n_blocks, channel, block
 

@@ -194,7 +194,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     attributes = read_attributes(path)
     if attributes.get("finished") is not True:
         raise ValueError(
-            f"{path} is not finished: its backgrounds are incomplete; go on with it by resume=True "
+            f"{path} is not finished: its backgrounds are incomplete; resume it with resume=True "
             "(smlmlp-dask run ... --resume), or delete it"
         )
     with refusing_damage(path, ValueError, OSError):

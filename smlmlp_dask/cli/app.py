@@ -11,12 +11,12 @@ import click
 
 from smlmlp_dask import __version__
 
-from .errors import Group, log_to_stderr, open_standard_streams, telling_what_is_kept, told
+from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
 from .options import LocalPath, json_option, verbose_option
 from .run_options import Filtering, Movies, Planned, Where, grouped
 from .store_commands import STORE_COMMANDS
 
-# What computes is imported by the command that needs it: `--help` and wrong options answer at once.
+# A command imports what computes when it runs: `--help` and errors in options answer at once.
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +34,7 @@ def smlmlp() -> None:
     """
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else it is somebody's own, who sees to that
+        if isinstance(stream, io.TextIOWrapper):  # a replaced stream is its owner's business
             stream.reconfigure(errors="backslashreplace")  # no locale can make us fail
 
 
@@ -51,13 +51,13 @@ for command in STORE_COMMANDS:
 )
 @grouped(movies=Movies, how=Filtering, where=Where, plan=Planned)
 @click.option(
-    "--resume", is_flag=True, help="Go on with an interrupted run; starts one if there is none."
+    "--resume", is_flag=True, help="Resume an interrupted run, or start one if there is none."
 )
 @click.option(
     "--progress/--no-progress",
     "show_progress",
     default=None,
-    help="Progress (default: in a terminal); in a file or log, a line now and then.",
+    help="Show progress: a bar in a terminal (the default there), a line now and then in a log.",
 )
 @json_option
 @verbose_option
@@ -107,7 +107,7 @@ def run(
                 measured=True,
                 destination=output,
             )
-        with told():
+        with printing():
             if as_json:
                 print_json(documents.plan_document(planned))
             else:
@@ -116,13 +116,13 @@ def run(
     shown = sys.stderr.isatty() if show_progress is None else show_progress
     tell = partial(click.echo, err=True) if shown else logging.getLogger(__name__).info
     with (
-        telling_what_is_kept(output),
+        explaining_resume(output),
         connected(place, memory_limit=where.memory_limit, tell=tell),
     ):
         result = run_spatial_mean(
             list(movies.sources), output, movies.radius(), **job, resume=resume, progress=shown
         )
-    with told():
+    with printing():
         if as_json:
             print_json(documents.store_document(output))
             return
@@ -158,12 +158,12 @@ def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
     smlmlp-dask demo
     """
     from . import documents
-    from .demo import run_demo  # brings matplotlib, which the other commands do without
+    from .demo import run_demo  # imports matplotlib, which most commands do not need
     from .tables import console, print_demo, print_json
 
     log_to_stderr(verbose=verbose)
     report = run_demo(output, frames, progress=sys.stderr.isatty())
-    with told():
+    with printing():
         if as_json:
             print_json(documents.demo_document(report))
         else:

@@ -89,7 +89,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
 
 
 def plan_document(plan: "JobPlan") -> Document:
-    """Describe a dry run: what a job would do and take."""
+    """Describe a dry run: what a job would do and need."""
     return {
         "tasks": plan.n_blocks,
         "tasks_at_a_time": plan.threads,

@@ -41,10 +41,10 @@ class OneLineError(click.ClickException):
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Print results in the ``with`` block; a closed stdout is not an error, as the work is done.
+def printing() -> Iterator[None]:
+    """Print results in the ``with`` block; a closed stdout is not an error, as the job is done.
 
-    Keep jobs out of the block: they may lose a connection, too.
+    Run no job in the block: the broken pipe could be the job's own connection.
     """
     try:
         yield
@@ -57,9 +57,9 @@ def told() -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Send output to a closed stdout or stderr nowhere.
+    """Open a closed stdout or stderr on the null device.
 
-    Otherwise the next file that is opened takes its number, and libraries print into that file.
+    Otherwise the next opened file takes its number, and libraries print into that file.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
@@ -114,7 +114,7 @@ class Group(click.Group):
     command_class = Command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command, or list all commands in one line."""
+        """Find the command; the error for an unknown one lists all."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -123,8 +123,8 @@ class Group(click.Group):
 
 
 @contextmanager
-def telling_what_is_kept(store: Path) -> Iterator[None]:
-    """Let SIGTERM end the ``with`` block as Ctrl-C does; add to errors how to resume the store."""
+def explaining_resume(store: Path) -> Iterator[None]:
+    """Let SIGTERM end the ``with`` block as Ctrl-C does; errors say how to resume the store."""
 
     def interrupt(number: int, _: Any) -> NoReturn:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -136,12 +136,12 @@ def telling_what_is_kept(store: Path) -> Iterator[None]:
         # Zarr's open coroutines are dropped; Python would print a warning for each.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         name = str(error) or "SIGINT"
-        message = f"interrupted by {name}; {_kept(store)}"
+        message = f"interrupted by {name}; {_how_to_resume(store)}"
         raise OneLineError(message, 128 + signal.Signals[name].value) from error
     except (OSError, RuntimeError, MemoryError) as error:
         if _is_finished(store) is not False or isinstance(error, BlockingIOError | FileExistsError):
             raise
-        raise RuntimeError(f"{one_line(error)}; {_kept(store)}") from error
+        raise RuntimeError(f"{one_line(error)}; {_how_to_resume(store)}") from error
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -156,7 +156,7 @@ def _is_finished(store: Path) -> bool | None:
         return None
 
 
-def _kept(store: Path) -> str:
+def _how_to_resume(store: Path) -> str:
     match _is_finished(store):
         case None:
             return "nothing was done yet and nothing is kept"
@@ -167,7 +167,7 @@ def _kept(store: Path) -> str:
     state = progress(store)
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     command = shlex.join(["smlmlp-dask", *arguments, "--resume"])
-    return f"{state.done:,} of {state.total:,} blocks are kept; to go on: {command}"
+    return f"{state.done:,} of {state.total:,} blocks are kept; to resume: {command}"
 
 
 def _fail(message: str, cause: Exception) -> NoReturn:

@@ -1,6 +1,6 @@
-"""Options of the command line: text to values, and what several commands have.
+"""Options that several commands share, and parsers of the text of options.
 
-What is wrong with a text is said in a ValueError.
+A parser raises ValueError for a wrong text.
 """
 
 import re
@@ -13,11 +13,11 @@ import click
 from smlmlp_dask.paths import local_path
 
 verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Log what is done, and show tracebacks of errors."
+    "-v", "--verbose", is_flag=True, help="Log each step, and show tracebacks of errors."
 )
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document instead, and nothing else."
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
 
 
@@ -61,16 +61,16 @@ def shape(text: str) -> tuple[int, ...]:
 
 
 def jobs(text: str) -> tuple[int, int]:
-    """Parse a number of jobs like 4, or bounds of it like 1:20."""
+    """Parse a number of SLURM jobs like 4, or its limits like 1:20."""
     match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
     least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 0 <= least <= most or most < 1:
-        raise ValueError(f"{text!r} is neither a number of jobs like 4 nor bounds like 1:20")
+        raise ValueError(f"{text!r} is neither a number of SLURM jobs like 4 nor limits like 1:20")
     return least, most
 
 
 class LocalPath(click.Path):
-    """A local path: ``~`` is written out, and URLs are refused."""
+    """A local path: ``~`` is expanded, and URLs are refused."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -81,7 +81,7 @@ class LocalPath(click.Path):
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A value that a function parses; what it says in a `ValueError` is shown."""
+    """A value that a function parses; the message of its `ValueError` is shown."""
 
     def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
         self.name = metavar

@@ -11,7 +11,7 @@ import click
 from . import options
 from .options import LocalPath, Parsed
 
-# What computes is imported by the command that needs it: `--help` and wrong options answer at once.
+# A command imports what computes when it runs: `--help` and errors in options answer at once.
 if TYPE_CHECKING:
     from smlmlp_dask.execution.connect import Place
     from smlmlp_dask.filters.spatial_mean import Engine
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def _option(*names: str, declared: Any = click.option, **settings: Any) -> Any:
-    """Declare a field that an option, or an argument, of the command line fills."""
+    """Declare a field that is filled by an option or argument of the command line."""
     return field(metadata={"declare": lambda name: declared(*names, name, **settings)})
 
 
 def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of these groups, and the function one object for each group."""
+    """Add the options of these groups to a command; its function gets one object per group."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
@@ -50,7 +50,7 @@ AS_THEY_ARE = ("z", "salvage", "raw_shape", "raw_dtype", "raw_header", "raw_foot
 
 @dataclass(frozen=True)
 class Movies:
-    """What is filtered: sources, radii, and which part of them makes which channel."""
+    """What is filtered: sources, radii, and which part of the sources makes which channel."""
 
     sources: tuple[str, ...] = _option(
         declared=click.argument,
@@ -159,14 +159,14 @@ class Movies:
 
 @dataclass(frozen=True)
 class Filtering:
-    """How blocks are filtered and kept, by the names that `run_spatial_mean` has for it."""
+    """How blocks are filtered and stored; the names are those of `run_spatial_mean`."""
 
     engine: "Engine" = _option(
         "--engine",
         type=click.Choice(["auto", "fused", "dask-image"]),
         default="auto",
         show_default=True,
-        help="Which filter computes it.",
+        help="Which filter to use.",
     )
     cuda: bool = _option("--cuda", is_flag=True, help="Filter on the GPU.")
     parallel: bool = _option(
@@ -189,10 +189,12 @@ class Filtering:
 
 @dataclass(frozen=True)
 class Where:
-    """Where the job runs, and what it may use there."""
+    """Where the job runs, and how much memory it may use."""
 
     memory_limit: str | None = _option(
-        "--memory-limit", metavar="SIZE", help="What all tasks may use, such as 4GB (default: all)."
+        "--memory-limit",
+        metavar="SIZE",
+        help="Memory of all tasks together, such as 4GB (default: all).",
     )
     scheduler: str | None = _option(
         "--scheduler",
@@ -211,21 +213,21 @@ class Where:
     jobs: tuple[int, int] | None = _option(
         "--jobs",
         type=Parsed("N|MIN:MAX", options.jobs),
-        help="With --slurm: number of jobs, or bounds of it (default: 1).",
+        help="With --slurm: number of SLURM jobs, or its limits (default: 1).",
     )
-    queue: str | None = _option("--queue", help="With --slurm: partition of the jobs.")
+    queue: str | None = _option("--queue", help="With --slurm: partition of the SLURM jobs.")
     walltime: str | None = _option(
-        "--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a job."
+        "--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a SLURM job."
     )
     cores: int | None = _option(
-        "--cores", type=click.IntRange(1), help="With --slurm: cores of a job."
+        "--cores", type=click.IntRange(1), help="With --slurm: cores of a SLURM job."
     )
     job_memory: str | None = _option(
-        "--job-memory", metavar="SIZE", help="With --slurm: memory of a job, such as 8GB."
+        "--job-memory", metavar="SIZE", help="With --slurm: memory of a SLURM job, such as 8GB."
     )
 
     def place(self, *, dry_run: bool) -> "Place":
-        """Return the place that is asked for; a dry run starts none."""
+        """Return the place that the options name; a dry run may not start workers."""
         from smlmlp_dask.execution.connect import Place
         from smlmlp_dask.execution.slurm import slurm_jobs
 
@@ -234,7 +236,7 @@ class Where:
         place = Place(self.scheduler, self.scheduler_file, self.workers, slurm)
         if dry_run and (self.slurm or self.workers is not None):
             raise click.UsageError(
-                f"--dry-run starts no workers: give --for-workers N in place of "
+                f"--dry-run starts no workers: give --for-workers N instead of "
                 f"{'--slurm' if self.slurm else '--workers'}"
             )
         return place
@@ -247,30 +249,30 @@ class Planned:
     dry_run: bool = _option(
         "--dry-run",
         is_flag=True,
-        help="Show the plan: blocks, memory, size on disk, time; write nothing that stays.",
+        help="Only show the plan: blocks, memory, size on disk, time.",
     )
     for_workers: int | None = _option(
         "--for-workers",
         type=click.IntRange(1),
         metavar="N",
-        help="With --dry-run: plan for N processes of one thread each, wherever they are.",
+        help="With --dry-run: plan for N processes of one thread each, on any machines.",
     )
     described_shape: tuple[int, ...] | None = _option(
         "--shape",
         type=Parsed("T,Y,X", options.shape),
-        help="With --dry-run, in place of SOURCES: a movie that does not exist yet.",
+        help="With --dry-run, instead of SOURCES: shape of a movie that does not exist yet.",
     )
     described_dtype: str | None = _option(
-        "--dtype", metavar="DTYPE", help="Its dtype, uint16 if it is not given."
+        "--dtype", metavar="DTYPE", help="With --shape: its dtype (default: uint16)."
     )
     described_chunks: tuple[int, ...] | None = _option(
         "--chunks",
         type=Parsed("T,Y,X", options.shape),
-        help="Its chunks; single frames if they are not given.",
+        help="With --shape: its chunks (default: single frames).",
     )
 
     def movie(self, sources: tuple[str, ...]) -> "DescribedMovie | None":
-        """Return the movie that --shape, --dtype and --chunks describe, if they may and do."""
+        """Return the movie that --shape, --dtype and --chunks describe; None without --shape."""
         from smlmlp_dask.movies.described import DescribedMovie
 
         shape, dtype, chunks = self.described_shape, self.described_dtype, self.described_chunks
@@ -282,10 +284,10 @@ class Planned:
             raise click.UsageError("--shape describes a movie without pixels: give --dry-run, too")
         if shape is not None and sources:
             raise click.UsageError(
-                f"--shape describes a movie in place of SOURCES, and there is {sources[0]}: "
+                f"--shape describes a movie instead of SOURCES, and {sources[0]} is given: "
                 "leave one of them out"
             )
         described = None if shape is None else DescribedMovie(shape, dtype or "uint16", chunks)
         if self.for_workers is not None and not self.dry_run:
-            raise click.UsageError("--for-workers is for plans: give --dry-run, too")
+            raise click.UsageError("--for-workers is only for plans: give --dry-run, too")
         return described

@@ -1,4 +1,4 @@
-"""The commands for finished stores and begun ones: info, verify, report, plot."""
+"""The commands for stores, finished or not: info, verify, report, plot."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .errors import Command, log_to_stderr, told
+from .errors import Command, log_to_stderr, printing
 from .options import LocalPath, json_option, verbose_option
 
 
@@ -31,7 +31,7 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     log_to_stderr(verbose=verbose)
     if as_json:
         document = documents.store_document(path)
-        with told():
+        with printing():
             print_json(document)
         return
     attributes = read_attributes(path)
@@ -48,10 +48,10 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     else:
         shown = (
             f"unfinished: {state.done:,} of {state.total:,} blocks "
-            f"({state.done / max(1, state.total):.0%}); run it again with --resume to go on"
+            f"({state.done / max(1, state.total):.0%}); run it again with --resume"
         )
     problems = glance(path) if state is None else []
-    with told():
+    with printing():
         out = console()
         out.print(shown, *lines, sep="\n")
         if state is None:
@@ -62,12 +62,16 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
 @click.argument("path", type=LocalPath())
 @click.option("--deep", is_flag=True, help="Also compute some blocks again and compare every bit.")
 @click.option(
-    "--sample", type=click.IntRange(1), default=10, show_default=True, help="Blocks for --deep."
+    "--sample",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Blocks that --deep computes.",
 )
 @click.option(
     "--repair",
     is_flag=True,
-    help="Repair what is missing or damaged, from the movie that the store came from.",
+    help="Repair what is missing or damaged, computing it again from the movie.",
 )
 @json_option
 @verbose_option
@@ -92,7 +96,7 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     report = verify_backgrounds(
         path, sample=sample if deep else 0, repair=repair, progress=sys.stderr.isatty()
     )
-    with told():
+    with printing():
         if as_json:
             print_json(documents.verify_document(path, report))
         else:
@@ -132,7 +136,7 @@ def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
     log_to_stderr(verbose=verbose)
     target = path.with_suffix(".html") if output is None else output
     write_report(path, target, verify=check)
-    with told():
+    with printing():
         console().print(f"report: {target}")
 
 
@@ -157,7 +161,7 @@ def plot(
     """Draw a finished store: raw, background, signal, kernels, background over time.
 
     The picture warns if the camera was saturated, or if the radius is too small for the spots.
-    Longer movies do not take longer.
+    A longer movie does not take longer.
 
     \b
     smlmlp-dask plot background.zarr
@@ -173,7 +177,7 @@ def plot(
     picture = overview.picture_beside(path) if output is None else output
     overview.check_picture(picture, path, overwrite=overwrite)
     overview.write_picture(overview.plot_result(result, frame), picture)
-    with told():
+    with printing():
         console().print(f"picture: {picture}")
 
 

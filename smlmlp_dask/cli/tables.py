@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Stdout(Console):
-    """A console that leaves a closed pipe to the caller."""
+    """A console whose caller handles a closed pipe."""
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise again; rich would exit with code 1."""
@@ -104,7 +104,7 @@ def _checks(report: "DemoReport") -> Table:
 
 
 def print_plan(console: Console, plan: "JobPlan") -> None:
-    """Print what a job would do, and what it would take, one fact a line."""
+    """Print what a job would do and need, one fact a line."""
     facts = Table.grid(padding=(0, 1))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
@@ -155,11 +155,11 @@ def _add_rates(facts: Table, plan: "JobPlan", rates: "Rates") -> None:
     facts.add_row("  threads:", f"{format_time(work)} to read, filter and write")
     facts.add_row(
         "  storage:",
-        f"for that it must give up to {give}/s and take {take}/s; "
-        f"{rates.folder} took {format_bytes(round(rates.storage_bytes_per_second))}/s",
+        f"must read up to {give}/s and write {take}/s; "
+        f"{rates.folder} wrote {format_bytes(round(rates.storage_bytes_per_second))}/s",
     )
     if plan.workers is not None:
-        facts.add_row("  assumed:", "it keeps up, and each worker has a core like those here")
+        facts.add_row("  assumed:", "it keeps up, and each worker has a core like this machine's")
     sample = "a simulated movie" if rates.simulated else "this movie"
     at_work = sum(rates.core_seconds_per_pixel) / max(1e-30, sum(rates.seconds_per_pixel))
     facts.add_row(

@@ -76,7 +76,7 @@ def connected(
     memory_limit : int or str, optional
         Memory of all local processes together; by default what the machine allows.
     tell : callable
-        Called with a line of text for the user: what was started, what we wait for.
+        Called with lines of text for the user: what was started, and what we wait for.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _connect_seconds() -> float:
 
 
 def _address_in(path: Path) -> str:
-    """Return the address in a scheduler file; wait a while if the scheduler has yet to write it."""
+    """Return the address in a scheduler file; wait a while for the scheduler to write it."""
     import distributed  # noqa: F401 - sets the default of the timeout
 
     until = monotonic() + _connect_seconds()

@@ -11,7 +11,7 @@ from typing import Any
 from .workers import active_client
 
 FILES_CHECKED = 100
-"""Source files that each worker checks, evenly picked where there are more (up to twice this)."""
+"""Source files that each worker checks: of more, an even selection of up to twice as many."""
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _check_workers(
                 )
             if isinstance(found, str) and found != expected:
                 raise RuntimeError(
-                    f"worker {worker} has {package} {found}, and here it is {expected}: install "
+                    f"worker {worker} has {package} {found}, this machine has {expected}: install "
                     "the same version in both places"
                 )
     for worker, problem in client.run(_not_seen, read, above, on_error="return").items():
@@ -80,12 +80,13 @@ def _check_workers(
             raise OSError(f"worker {worker} {problem}")
         if isinstance(problem, ImportError | AttributeError):
             raise RuntimeError(
-                f"worker {worker} cannot import smlmlp_dask ({problem}): install the same there"
+                f"worker {worker} cannot import smlmlp_dask ({problem}): install the same version "
+                "there"
             )
 
 
 def _not_seen(read: list[tuple[Path, int | None]], above: Path) -> str | None:
-    """Say which file or folder of a job this process cannot use; None if it can use all."""
+    """Say which file or folder of a job this worker cannot use; None if it can use all."""
     remedy = "use a folder that all machines share, under the same path"
     host = socket.gethostname()
     for path, size in read:
@@ -94,11 +95,11 @@ def _not_seen(read: list[tuple[Path, int | None]], above: Path) -> str | None:
         except OSError as error:
             return f"({host}) cannot read {path} ({error.strerror}): {remedy}"
         if not os.access(path, os.R_OK):
-            return f"({host}) may not read {path}: let its user read it"
+            return f"({host}) may not read {path}: give the worker's user permission to read it"
         if size is not None and found.st_size != size:
             return f"({host}) sees another {path}, of {found.st_size} bytes, not {size}: {remedy}"
     if not above.is_dir():
         return f"({host}) does not see the folder {above} of the destination: {remedy}"
     if not os.access(above, os.W_OK):
-        return f"({host}) may not write into {above}: let its user write there"
+        return f"({host}) may not write into {above}: give the worker's user permission to write"
     return None

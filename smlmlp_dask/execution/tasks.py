@@ -65,13 +65,13 @@ def run_tasks(
     if client is not None:
         groups = _groups(remaining, count, active_workers().threads)
 
-        def tell(group: _Group[T], ended: _Ended[R]) -> None:
+        def report(group: _Group[T], ended: _Ended[R]) -> None:
             for argument, result in zip(group.arguments, ended.results, strict=False):
                 on_done(argument, result)
             if ended.error is not None:
                 raise ended.error
 
-        run_on_cluster(client, partial(_call_each, function), groups, tell)
+        run_on_cluster(client, partial(_call_each, function), groups, report)
         return
     while region := list(islice(remaining, REGION_TASKS)):
         _run_region(function, region, on_done, side_by_side)
@@ -94,7 +94,7 @@ def _half_share(threads: int, count: int) -> int:
 
 @dataclass(frozen=True)
 class _Ended(Generic[R]):
-    """Results for the arguments of a group, up to the first error."""
+    """Results for the arguments of a group until the first error, and that error."""
 
     results: list[R]
     error: Exception | None = None

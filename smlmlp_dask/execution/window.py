@@ -35,12 +35,12 @@ IDLE_SECONDS = 60.0
 """Longest wait for cancelled tasks to end; each may be in the middle of a block."""
 
 MOST_TRIALS = 4
-"""Times that we submit a task. Each time, Dask gives up after four workers have died of it."""
+"""Most times that we submit a task. Each time, Dask gives up once four workers died with it."""
 
 
 @dataclass
 class _Submitted:
-    """A submitted task whose result has not been handed on."""
+    """A submitted task whose result has not come back."""
 
     argument: Any
     future: Any
@@ -74,10 +74,11 @@ class _Window:
         elif now - self._seen > (limit := no_workers_seconds()):
             raise RuntimeError(
                 f"the scheduler {self.client.scheduler.address} lost its last worker {limit:g} s "
-                "ago: start some, and go on with resume=True (--resume)"
+                "ago: start some, and resume with resume=True (--resume)"
             )
 
     def size(self) -> int:
+        """Return how many tasks to keep submitted."""
         ahead = min(MOST_AHEAD, int(AHEAD_SECONDS * self._rate))
         return max(TASKS_PER_THREAD * max(1, self._threads), ahead)
 
@@ -168,7 +169,7 @@ def run_on_cluster(
             raise
         raise RuntimeError(
             "the Dask cluster was lost: its scheduler has ended, or dropped the blocks under way; "
-            "start it again and go on with resume=True (--resume)"
+            "start it again, and resume with resume=True (--resume)"
         ) from error
     finally:
         if submitted and client.status == "running":

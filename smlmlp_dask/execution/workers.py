@@ -30,13 +30,14 @@ PATIENCE_SECONDS = 2.0
 R = TypeVar("R")
 
 BASE_BYTES = 300 * 2**20
-"""Memory that Python and the libraries take in each process before the first block."""
+"""Memory of Python and the libraries in each process before the first block."""
 
 BASE_FILES, FILES_PER_WORKER = 32, 12
-"""Open files of the process that starts local workers, and more for each (measured: 26, 11)."""
+"""Open files of the process that starts local workers: its own, and more per worker (measured: 26
+and 11)."""
 
 USABLE = 0.75
-"""Share of a worker's memory limit that we plan with: Dask pauses it at 80 %, kills it at 95 %."""
+"""Share of a worker's memory limit to plan with: Dask pauses workers at 80 %, kills at 95 %."""
 
 
 def active_client() -> Any:

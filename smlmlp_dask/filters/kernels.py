@@ -13,7 +13,10 @@ from scipy.special import erf, erfinv
 Kernel: TypeAlias = npt.NDArray[np.float32]
 
 MASS_KEPT = 0.99
-"""Share of a Gaussian's mass inside the cut-off, 2.5758 sigma from its centre."""
+"""Share of a Gaussian's mass inside the cut-off, 2.5758 sigma from its centre.
+
+The reference has the same: another value would fail `tests/test_golden.py`.
+"""
 
 MAX_RADIUS_PIX = 10_000.0
 """Largest averaging radius (twice the sigma) in pixels: wider than any camera's frame."""
@@ -142,7 +145,7 @@ def without_zero_ends(kernel: Kernel) -> Kernel:
 
 
 def fold(kernel: Kernel, length: int) -> Kernel:
-    """Shorten a kernel without changing its result on an axis of `length` pixels, edges repeated.
+    """Shorten a kernel for an axis of `length` pixels with repeated edges; the result is the same.
 
     Parameters
     ----------

@@ -54,9 +54,9 @@ class FilterOptions:
     Attributes
     ----------
     engine : {"fused", "dask-image"}
-        Which filter runs, chosen where "auto" was asked for.
+        Which filter runs; "auto" has been resolved.
     threads : int
-        Threads of a block; 0 for as many as the worker has.
+        Threads for each block; 0 for as many as the worker has.
     cuda : bool
         Filter on the GPU.
     """
@@ -67,13 +67,13 @@ class FilterOptions:
 
     @classmethod
     def checked(cls, *, engine: Any = "auto", parallel: Any = False, cuda: Any = False) -> Self:
-        """Check arguments of `run_spatial_mean`."""
+        """Check the arguments of `run_spatial_mean` that say how to filter."""
         threads = parameters.check_parallel(parallel)
         asked = check_engine(engine, on_host=not cuda)
-        return cls(chosen(asked, on_host=not cuda), threads, bool(cuda))
+        return cls(resolve_engine(asked, on_host=not cuda), threads, bool(cuda))
 
     def to_attributes(self, cupy_versions: Sequence[str] = ()) -> dict[str, Any]:
-        """Return what a store notes: all of it that determines the bits."""
+        """Return what a store records: the options that determine the bits."""
         versions = engine_version(self.engine, cupy_versions)
         return {"engine": self.engine, "engine_version": versions, "cuda": self.cuda}
 
@@ -129,8 +129,8 @@ def check_engine(engine: Any, *, on_host: bool) -> Engine:
     return engine  # type: ignore[no-any-return]
 
 
-def chosen(engine: Engine, *, on_host: bool) -> Engine:
-    """Return the engine that filters such chunks, "auto" replaced by the one it stands for."""
+def resolve_engine(engine: Engine, *, on_host: bool) -> Engine:
+    """Replace "auto" by the engine that it stands for."""
     if engine != "auto":
         return engine
     return "fused" if on_host else "dask-image"

@@ -39,9 +39,9 @@ def open_channels(
     *sources : str or os.PathLike
         Local paths, in which ``~`` is the home folder. Each is one of
 
-        - a Zarr array (format 2 or 3), also inside a store: ``movie.zarr/0``. It has axes
-          (frame, y, x), and names of axes that say otherwise are refused; axes of an OME-Zarr
-          image that are 1 long are dropped;
+        - a Zarr array (format 2 or 3), also inside a store: ``movie.zarr/0``. Its axes are
+          (frame, y, x); other axis names are refused. Axes of length 1 of an OME-Zarr image are
+          dropped;
         - a Zarr group: an OME-Zarr 0.4 or 0.5 image (its full resolution), or a group with
           exactly one 3-D array;
         - a TIFF, BigTIFF, ImageJ or OME-TIFF of one page per frame, compressed or not;
@@ -108,7 +108,7 @@ def open_channels(
     >>> bool((right[0] == movie[0, :, :47:-1]).all())
     True
     """
-    from .reads import cut, lazy  # which bring dask.array
+    from .reads import cut, lazy  # imports dask.array
 
     selection = Selection.checked(
         bboxes=bboxes,

@@ -40,7 +40,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Guard:
-    """What a task checks while it reads and before it writes."""
+    """What a task checks while it reads and before it writes.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        The folder of the store's lock.
+    owner : str
+        This run's name in the lock.
+    sources : tuple of pathlib.Path
+        Files and folders that must exist before and after each read.
+    """
 
     folder: Path
     owner: str
@@ -100,12 +110,12 @@ def filtered(
     options: FilterOptions,
     storage: Storage,
 ) -> np.ndarray[Any, Any]:
-    """Return the pixels that a store holds for what was read, without its halo."""
+    """Return the pixels to store for frames that were read, without their halo."""
     return storage.rounded(filter_chunk(frames, mean, options)[own])
 
 
 def _read(source: Stack) -> np.ndarray[Any, Any]:
-    """Read a block; a disk or a network that fails now may answer in a moment."""
+    """Read a block; retry, since a disk or a network may fail only for a moment."""
     for seconds in RETRY_AFTER_SECONDS:
         try:
             return source.read()

@@ -1,4 +1,4 @@
-"""Sources opened and cut into blocks that fit the memory."""
+"""The channels of a job, cut into blocks that fit into memory."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of a job: where its frames come from, how they are cut, how filtered."""
+    """One channel of a job: where its frames come from, how they are cut, and their filter."""
 
     source: Stack
     plan: blocks.BlockPlan
@@ -35,7 +35,7 @@ class Channel:
 
 
 def source_list(sources: Source | Sequence[Source]) -> list[Source]:
-    """Return the sources as a list, also where a single path was passed."""
+    """Return the sources as a list, even if a single path was passed."""
     if isinstance(sources, str | bytes | os.PathLike):
         return [sources]
     if not isinstance(sources, Iterable):
@@ -44,12 +44,12 @@ def source_list(sources: Source | Sequence[Source]) -> list[Source]:
 
 
 def workers_for(memory_limit: int | str | None, count: int | None = None) -> Workers:
-    """Return the workers that a job has, or `count` processes like a thread of those.
+    """Return the workers of a job, or `count` processes, each like one of their threads.
 
     Raises
     ------
     ValueError
-        If there is no such memory limit, or it does not hold the processes.
+        If the memory limit is not a size, or too small for the processes.
     """
     workers = active_workers()
     if count is not None:
@@ -60,7 +60,7 @@ def workers_for(memory_limit: int | str | None, count: int | None = None) -> Wor
 
 
 def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> list[Channel]:
-    """Plan blocks of which the workers can hold one for each thread."""
+    """Cut each channel into blocks so small that every thread of the workers can hold one."""
     means = [SpatialMean.from_radii(pair) for pair in parameters.as_radii(radii, len(stacks))]
     share = workers.task_bytes
     channels = []
@@ -93,12 +93,12 @@ def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> li
 
 
 def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
-    """Return how many blocks the memory holds at a time, of a plan that was made for another.
+    """Return how many blocks fit into memory at a time, if they were cut for another memory.
 
     Raises
     ------
     ValueError
-        If it holds none, or fewer than there are workers that we cannot leave idle.
+        If none fits; or, on threads that we do not start, fewer than one for each thread.
     """
     plan = max((channel.plan for channel in channels), key=lambda plan: plan.block_bytes)
     held = workers.held(plan.block_bytes)
@@ -115,7 +115,7 @@ def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
 
 
 def _too_much(plan: blocks.BlockPlan, workers: Workers, tasks: int) -> str:
-    """Return the sum of what blocks hold, and the least limit for so many at a time."""
+    """Say what memory a block takes, and the smallest limit for `tasks` blocks at a time."""
     parts = " + ".join(f"{format_bytes(size)} {name}" for name, size in plan.held.items())
     libraries = format_bytes(workers.processes * BASE_BYTES)
     least = f"{workers.least_limit(plan.block_bytes, tasks) // 10**6}MB"

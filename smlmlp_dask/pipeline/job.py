@@ -1,4 +1,4 @@
-"""A job, prepared: all that is known of it before anything runs."""
+"""A prepared job: all that is known before anything runs."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import absolute_path
-from smlmlp_dask.store.checking import known, stored_plans
+from smlmlp_dask.store.checking import read_metadata, stored_plans
 from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
@@ -31,30 +31,31 @@ from .channels import Channel, cut_into_blocks, workers_for
 
 @dataclass(frozen=True)
 class Job:
-    """What a run does: channels, how they are cut, filtered and kept.
+    """What a run does: its channels, and how they are cut, filtered and stored.
 
     Attributes
     ----------
     sources : list of str
-        Absolute paths of the movies; none for a described one.
+        Absolute paths of the movies; empty for a described movie.
     counts : list of int
         Channels of each source.
     selection : Selection
-        What is taken of them.
+        Which part of the sources makes which channel.
     channels : list of Channel
         Where frames come from, how they are cut into blocks, and how they are filtered.
     noise_corrections : list of float
-        The factors of the channels.
+        One factor per channel.
     options : FilterOptions
         Which filter runs, and how.
     storage : Storage
-        How backgrounds are kept.
+        How backgrounds are encoded.
     workers : Workers
-        For whom the blocks were cut.
+        The workers whose memory the blocks fit.
     inputs : dict
-        What the sources are, by the path of each file or folder; empty before `with_inputs`.
+        Fingerprint of each file or folder that is read, by its path; empty before
+        `with_inputs`.
     cupy_versions : tuple of str
-        Those of the workers that filter on a GPU.
+        CuPy on the workers, if they filter on a GPU.
     """
 
     sources: list[str]
@@ -109,19 +110,19 @@ class Job:
         return plain
 
     def with_inputs(self) -> "Job":
-        """Note what the sources are now, and the CuPy with which the workers filter them."""
+        """Record the present fingerprint of the sources, and CuPy's versions on the workers."""
         # Blocks are filtered where the workers are: a client's own machine needs no device.
         versions = on_every_worker(device.require_device) if self.options.cuda else ()
         return replace(self, inputs=_identities(self.sources), cupy_versions=tuple(versions))
 
     def as_begun(self, destination: Path) -> "Job":
-        """Cut the channels as they were cut when the store was begun, whatever memory there was."""
+        """Cut the channels as the begun store was cut, even if the memory limit is another now."""
         if not os.path.lexists(destination):
             return self
-        begun = known(destination).attributes.get("plan", [])
+        begun = read_metadata(destination).attributes.get("plan", [])
         with refusing_damage(destination):
             if len(begun) != len(self.channels):
-                return self  # which is told as a difference
+                return self  # `writing` will report the difference
             plans = [
                 replace(plan, chunks=tuple(cut["chunks"]), block=tuple(cut["block"]))
                 for plan, cut in zip(self.plans, begun, strict=True)
@@ -143,8 +144,8 @@ class Job:
         if differing:
             raise SourceReadError(
                 f"{differing[0]} has changed while its background was computed: the store stays "
-                "unfinished; begin anew once the movie rests, or restore it and go on by "
-                "resume=True (--resume), which computes all blocks again"
+                "unfinished; start again once the movie no longer changes, or restore it and "
+                "resume with resume=True (--resume), which computes all blocks again"
             )
 
 
@@ -161,7 +162,7 @@ def prepare(
 ) -> Job:
     """Open sources and cut them into blocks; parameters and errors are `run_spatial_mean`'s.
 
-    With `processes`, blocks are cut for so many processes in place of the workers there are.
+    With `processes`, blocks are cut for that many processes instead of the present workers.
     """
     if isinstance(sources, DescribedMovie):
         recording = Recording.of(sources, "none")
@@ -172,9 +173,9 @@ def prepare(
     stacks = [stack for channels in found for stack in channels]
     workers = workers_for(memory_limit, processes)
     channels = cut_into_blocks(stacks, radii, workers)
-    given = noise_corrections  # which stay as they are: a tuple is not updated
+    given = noise_corrections
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
-        given = tuple(given)
+        given = tuple(given)  # a tuple is not updated in place: the caller's own stay unchanged
     corrections = parameters.check_corrections(given, len(channels))
     factors = [
         float(np.float32(factor) * noise_correction(*channel.mean.sigmas))
@@ -185,7 +186,7 @@ def prepare(
 
 
 def recorded_job(attributes: Mapping[str, Any]) -> Job:
-    """Prepare the job again that wrote a store; an error if a movie is not what was read."""
+    """Prepare again the job that wrote a store; an error if a movie cannot be opened as before."""
     options, storage = recorded_options(attributes)
     job = prepare(
         attributes["sources"],
@@ -194,12 +195,12 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
         options=options,
         storage=storage,
     )
-    # The factors that were given to the run are not recorded, only what became of them.
+    # The store records the factors after the job, not those that were passed to it.
     return replace(job.with_inputs(), noise_corrections=attributes["noise_corrections"])
 
 
 def recorded_channels(attributes: Mapping[str, Any]) -> list[Channel | str]:
-    """Return the channels of a store, or in words why one's movie cannot be read as it was."""
+    """Return each channel of a store, or a text that says why its movie cannot be read again."""
     radii, plans = attributes["channels_mean_radii_pix"], stored_plans(attributes)
     return [
         raw if isinstance(raw, str) else Channel(raw, plan, SpatialMean.from_radii(tuple(pair)))
@@ -208,12 +209,12 @@ def recorded_channels(attributes: Mapping[str, Any]) -> list[Channel | str]:
 
 
 def recorded_options(attributes: Mapping[str, Any]) -> tuple[FilterOptions, Storage]:
-    """Return how the blocks of a store were filtered, and are kept."""
+    """Return how the blocks of a store were filtered and encoded."""
     options = FilterOptions.checked(engine=attributes["engine"], cuda=attributes["cuda"])
     return options, Storage.checked(attributes["codec"], attributes["keep_bits"])
 
 
 def _identities(sources: Sequence[Source]) -> dict[str, dict[str, Any]]:
-    """Return what tells whether sources have changed, by the path of each file or folder."""
+    """Return the fingerprint of each file or folder of the sources, by its path."""
     roots = [root for source in sources for root in source_roots(source)]
     return {str(root): source_identity(root) for root in roots}

@@ -33,44 +33,44 @@ from .channels import Channel
 from .job import Job
 
 SECONDS = 1.5
-"""For which blocks are run; a block that has begun ends."""
+"""Seconds during which new sample blocks start."""
 
 SAMPLE_BYTES = 2**30
-"""Float32 bytes of background that a sample keeps on disk, unless its blocks are larger."""
+"""Most float32 bytes of background in a sample, unless its blocks are larger."""
 
 SIMULATED_BLOCKS = 4
-"""Blocks of the movie that stands in for a described one: more than a processor's cache holds."""
+"""Blocks of the movie simulated for a described one: more than a processor's cache holds."""
 
 SIMULATED_PIXELS = 4 * 2**20
-"""Pixels that are simulated for it; they are repeated. Codecs compress runs shorter than that."""
+"""Pixels simulated before they repeat: codecs look back less far."""
 
 GOLDEN = (5**0.5 - 1) / 2
-"""Multiples of it, modulo 1, are spread evenly however many are taken."""
+"""Golden ratio minus 1: its multiples, modulo 1, are spread evenly for any count."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured, one entry a channel where there are lists.
+    """Measured rates; lists have one entry per channel.
 
     Attributes
     ----------
     seconds_per_pixel : list of float
-        Of one thread, to read, filter and write, while `threads` did so side by side.
+        Time in which one thread reads, filters and writes a pixel, with `threads` side by side.
     core_seconds_per_pixel : list of float
-        Of that, what a core was at work: the same on an idle machine whose storage keeps up. With
-        CUDA it is `seconds_per_pixel`, since most work is not a core's.
+        The part of that time in which a core worked: all of it, on an idle machine with fast
+        storage. With CUDA it is `seconds_per_pixel`, since the GPU does most of the work.
     bytes_per_pixel : list of float
-        Of the background on disk, compressed.
+        Size of the background on disk, compressed.
     storage_bytes_per_second : float
-        At which the written blocks went from the system's memory to the storage of `folder`.
+        Speed at which written blocks went from the system's memory to the storage of `folder`.
     blocks : int
         Blocks that were run.
     threads : int
         Blocks that ran side by side.
     simulated : bool
-        If the blocks were of a simulated movie.
+        Whether the blocks were of a simulated movie.
     folder : pathlib.Path
-        Where they were written.
+        Where the blocks were written.
     """
 
     seconds_per_pixel: list[float]
@@ -85,7 +85,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Timed:
-    """Blocks that were run; for each pixel its bytes on disk, its seconds, also those of cores."""
+    """Measured blocks of one channel; bytes and seconds are for one pixel."""
 
     blocks: int = 0
     stored_bytes: float = 0.0
@@ -94,10 +94,10 @@ class _Timed:
 
 
 def measure(job: Job, above: Path | None) -> Rates:
-    """Run blocks of each channel for a moment, into a folder that is removed again.
+    """Run some blocks of each channel, time them, and remove what they wrote.
 
-    It lies in `above`, or with the system's temporary files. Not more blocks run side by side than
-    `local_threads` do.
+    They are written to a new folder in `above`, or among the system's temporary files. At most
+    `local_threads` blocks run side by side.
     """
     side_by_side = max(1, min(job.workers.threads, local_threads()))
     work = partial(filter_and_store, options=job.options)
@@ -134,7 +134,7 @@ def measure(job: Job, above: Path | None) -> Rates:
 
 
 def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) -> Iterator[Task]:
-    """Go through blocks spread over a channel; they are written one after the other at `path`."""
+    """Yield tasks for blocks spread over a channel; their output lies one after the other."""
     plan = channel.plan
     slots = max(2 * side_by_side, SAMPLE_BYTES // (4 * prod(plan.block)))
     target = ChunkFiles(path, plan.chunks, storage)
@@ -145,7 +145,7 @@ def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) ->
 
 
 def _moved(block: Block, frame: int) -> Block:
-    """Return a block as if it lay at this frame, in the first rows and columns."""
+    """Move a block to this frame and to the first rows and columns."""
     corner = [part.start for part in block.inner]
     corner[0] -= frame
     inner, read = (
@@ -158,7 +158,7 @@ def _moved(block: Block, frame: int) -> Block:
 def _run(
     work: Callable[[Task], Any], tasks: Iterator[Task], side_by_side: int, seconds: float
 ) -> _Timed:
-    """Run tasks on so many threads, each at least one; leave out what a thread ran first."""
+    """Run tasks side by side, at least one a thread; do not count each thread's first task."""
     taking = Lock()
     run: list[Task] = []
     begun, cores_begun = perf_counter(), process_time()
@@ -172,7 +172,7 @@ def _run(
             start = perf_counter()
             work(task)
             timed.append((task, perf_counter() - start))
-        return timed[1:] or timed  # files are opened, memory is new: slower than those to come
+        return timed[1:] or timed  # the first opens files and takes new memory, and is slower
 
     with ThreadPoolExecutor(side_by_side) as pool:
         timed = [
@@ -201,7 +201,7 @@ def _flush(folder: Path) -> tuple[int, float]:
 
 
 def _simulated(channel: Channel, path: Path) -> Channel:
-    """Return a channel of a few blocks of camera counts, stored as the described movie would be.
+    """Simulate a channel of a few blocks, stored as the described movie would be.
 
     Its movie is as large as those blocks need; where frames are tiled, that is three tiles along
     y and x, so that one of them has neighbours on all sides.

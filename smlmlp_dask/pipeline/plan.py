@@ -1,4 +1,4 @@
-"""`plan_spatial_mean`: what a job is going to do, and what it will take, before it runs."""
+"""`plan_spatial_mean`: what a job will do and need, before it runs."""
 
 import os
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from .measure import Rates
 
 SCHEDULER_BYTES = 100 * 2**20
-"""What distributed's scheduler takes as a process of its own, by `tests/benchmarks/cluster.py`."""
+"""Memory of a scheduler process, measured by `tests/benchmarks/cluster.py`."""
 
 SCHEDULER_BYTES_PER_THREAD = 6 * 2**20
-"""What it takes, at most, for each thread of the workers: the tasks under way for it and, if it is
-a worker of its own, the notes that Dask keeps by default of the last 1000 messages to it."""
+"""Most memory of the scheduler for each thread of the workers: its submitted tasks and, with one
+thread per worker, the last 1000 messages to that worker, which Dask keeps by default."""
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What a job is going to do, known before anything runs.
+    """What a job will do and need, known before anything runs.
 
     Attributes
     ----------
@@ -48,11 +48,11 @@ class JobPlan:
     memory_limit_bytes : int
         Memory that they may use together.
     workers : int or None
-        The processes of one thread each that were asked for; None for Dask's active scheduler.
+        Number of single-thread processes to plan for; None for Dask's active scheduler.
     on_cluster : bool
-        If distributed's scheduler runs the tasks.
+        Whether distributed's scheduler runs the tasks.
     rates : Rates or None
-        What was measured on this machine; None if nothing was.
+        Rates measured on this machine, if any.
     processes : int
         Processes that run the tasks.
     """
@@ -72,23 +72,23 @@ class JobPlan:
 
     @property
     def tasks_under_way(self) -> int:
-        """Tasks that the scheduler holds at most, running ones included."""
+        """Most tasks that the scheduler holds at a time, running ones included."""
         ahead = max(TASKS_PER_THREAD * self.threads, MOST_AHEAD)
         return min(self.n_blocks, ahead if self.on_cluster else REGION_TASKS)
 
     @property
     def blocks_per_task(self) -> int:
-        """Blocks that a task takes at most; towards the end of a job it is one."""
+        """Most blocks in a task; near the end of a job, a task has one."""
         return blocks_per_task(self.threads, self.n_blocks) if self.on_cluster else 1
 
     @property
     def worker_bytes(self) -> int:
-        """Peak memory of a process with one task, the libraries' own included."""
+        """Peak memory of a process with one task, Python and its libraries included."""
         return BASE_BYTES + max(plan.block_bytes for plan in self.channels)
 
     @property
     def projected_bytes(self) -> int:
-        """Peak memory of all tasks together, the libraries' own included."""
+        """Peak memory of all tasks together, Python and its libraries included."""
         if self.workers is not None:
             return self.workers * self.worker_bytes
         tasks = min(self.threads, max(1, self.n_blocks))
@@ -96,7 +96,7 @@ class JobPlan:
 
     @property
     def scheduler_bytes(self) -> int:
-        """Memory of distributed's scheduler, however long the movie; 0 where there is none."""
+        """Memory of distributed's scheduler for a movie of any length; 0 without a cluster."""
         return SCHEDULER_BYTES + SCHEDULER_BYTES_PER_THREAD * self.threads if self.on_cluster else 0
 
     @property
@@ -106,7 +106,7 @@ class JobPlan:
 
     @property
     def stored_bytes(self) -> int | None:
-        """Size of the backgrounds on disk, if it was measured how they compress."""
+        """Size of the backgrounds on disk, if their compression was measured."""
         if self.rates is None:
             return None
         sizes = zip(self.channels, self.rates.bytes_per_pixel, strict=True)
@@ -114,9 +114,9 @@ class JobPlan:
 
     @property
     def work_seconds(self) -> float | None:
-        """Time that the threads take for reading, filtering and writing, if it was measured.
+        """Time in which the threads read, filter and write everything, if it was measured.
 
-        As busy as this machine is now; but with a core for each of `workers` that were asked for.
+        The machine stays as busy as it is now; but each of `workers`, if given, has its own core.
         """
         if self.rates is None:
             return None
@@ -130,9 +130,9 @@ class JobPlan:
     def seconds(self) -> float | None:
         """Time of the job, if it was measured.
 
-        That of the threads; or, if the scheduler is the active one, that which the storage takes
-        to keep what they write, where it is the longer one. Storage is taken to keep up with
-        `workers` that were asked for, and the source to be read as fast as the sample was.
+        The time of the threads, or that of the storage to take what they write, whichever is
+        longer. With `workers`, storage is assumed to keep up. The source is assumed to be read as
+        fast as the sample.
         """
         if self.rates is None or self.work_seconds is None or self.stored_bytes is None:
             return None
@@ -167,7 +167,7 @@ def plan_spatial_mean(
     codec: Codec = "fast",
     keep_bits: int | None = None,
 ) -> JobPlan:
-    """Tell what `run_spatial_mean` would do with the same arguments, without doing it.
+    """Plan what `run_spatial_mean` would do with the same arguments, without running it.
 
     Parameters
     ----------
@@ -177,17 +177,17 @@ def plan_spatial_mean(
     raw_dtype, raw_header, raw_footer, memory_limit
         As in `run_spatial_mean`. All `frames` of a described movie are taken.
     workers : int, optional
-        Plan for so many processes of one thread each, like a thread of this machine with its
-        share of the memory. By default, for the workers of Dask's active scheduler.
+        Plan for this many processes of one thread each, like a thread of this machine with its
+        share of the memory. By default, plan for the workers of Dask's active scheduler.
     measured : bool, default False
-        Also measure, for some seconds, how long blocks take here and how they compress: blocks of
-        the movie itself, spread over it, or of a simulated one for a described movie. Otherwise
-        only metadata are read.
+        Also measure for some seconds how long blocks take here and how well they compress: blocks
+        spread over the movie, or over a simulated one if the movie is described. Otherwise only
+        metadata are read.
     destination : path, optional
-        Where the store would be written: the measurement is made in a folder next to it, which is
-        removed again. By default in the system's folder of temporary files.
+        Where the store would be written. The measurement writes to a temporary folder next to it;
+        by default, to the system's folder of temporary files.
     cuda, parallel, engine, codec, keep_bits
-        As in `run_spatial_mean`; they matter to what is measured.
+        As in `run_spatial_mean`; they matter only to the measurement.
 
     Returns
     -------
@@ -259,7 +259,7 @@ def plan_spatial_mean(
         return plan
     if cuda:
         device.require_device()
-    from .measure import measure  # which simulates movies, by dask.array
+    from .measure import measure  # imports dask.array
 
     return replace(plan, rates=measure(job, above))
 

@@ -73,7 +73,7 @@ def run_spatial_mean(
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radii in pixels, as `bkgd_spatial_mean` takes them.
     noise_corrections : sequence of float, optional
-        Factors so far, one per channel, taken as float32; ones by default. Not changed.
+        Factors so far, one per channel, taken as float32; ones by default. They stay unchanged.
     bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
     raw_footer
         Which part of the sources makes which channel, as in `open_channels`.
@@ -91,10 +91,10 @@ def run_spatial_mean(
         Bytes, or text such as "4GB", that all tasks may use together; by default what the machine
         (or its control group, or the cluster's workers) allows.
     resume : bool, default False
-        Go on with what an interrupted run left at `destination`: blocks that are there are kept,
-        the others are computed. Refused where a source or a setting has changed. Starts anew
-        where nothing is there. A finished store is checked, byte for byte, and what is missing or
-        damaged is computed again.
+        Resume an interrupted run at `destination`: finished blocks are kept, and the others are
+        computed. It is an error if a source or a setting has changed. Without a store, the run
+        starts from the beginning. A finished store is checked byte for byte, and what is missing
+        or damaged is computed again.
     progress : bool, default False
         Show a bar on stderr.
 
@@ -107,31 +107,31 @@ def run_spatial_mean(
     Raises
     ------
     ValueError, TypeError
-        If an argument or a source is wrong, or a block cannot be made to fit the memory limit;
-        nothing has been written then.
+        If an argument or a source is wrong, or no block fits the memory limit; nothing has been
+        written then.
     FileExistsError
         If the destination exists and `resume` is False.
     BlockingIOError
-        If another run is writing there.
+        If another run is writing to `destination`.
     OSError
-        If a source cannot be read (after some trials) or the destination cannot be written. Blocks
-        that are done by then are kept for `resume`; where none is, nothing is left behind.
+        If a source cannot be read (after some retries) or the destination cannot be written.
+        Blocks finished by then are kept for `resume`; if there are none, the store is removed.
     RuntimeError
-        If ``cuda=True`` and there is no usable CuPy or device, or its memory is not enough; then
-        the message names the block size to ask for. If the scheduler of a cluster does not answer
-        or is lost, or its workers lack what the job needs.
+        If ``cuda=True`` without a usable CuPy or device, or if the device's memory is short (the
+        message then names a block size that fits). If a cluster's scheduler does not answer or is
+        lost, or its workers lack something that the job needs.
 
     Notes
     -----
     The store is a Zarr v3 group with one OME-Zarr 0.5 image per channel, ``channel_0``,
     ``channel_1`` ..., each with its pixels in the array ``0``. The group's attribute
-    ``smlmlp_dask`` holds the rest, and says ``finished: true`` only when all pixels are written.
+    ``smlmlp_dask`` holds the rest; its ``finished`` is true only once all pixels are written.
 
-    The job runs under Dask's active scheduler: an active `distributed.Client`, of whatever
+    The job runs under Dask's active scheduler: an active `distributed.Client` of any
     cluster, else the one that Dask's configuration names (``scheduler-address``), else local
     threads: one for each core, or Dask's ``num_workers``. Blocks go from source to store inside the
-    tasks: `plan_spatial_mean` tells how many there will be and what memory they take. Workers may
-    come and go; all must see sources and destination under the same paths.
+    tasks: `plan_spatial_mean` returns how many there will be and how much memory they take.
+    Workers may come and go; all must see sources and destination under the same paths.
 
     Examples
     --------
@@ -142,7 +142,8 @@ def run_spatial_mean(
     >>> result.noise_corrections
     [np.float32(0.8526806)]
 
-    What an interrupted run left is gone on with, and what is finished stays:
+    The same call with ``resume=True`` resumes an interrupted run, and leaves a finished one as it
+    is:
 
     >>> again = run_spatial_mean("movie.tif", "background.zarr", 7.0, resume=True)
     >>> again.noise_corrections == result.noise_corrections
@@ -187,7 +188,7 @@ def run_job(
     check_destination(destination, job.roots, may_exist=resume)
     if resume:
         job = job.as_begun(destination)
-    with refusing_damage(destination):  # plans of a store that was begun
+    with refusing_damage(destination):  # a begun store brings its own plans
         at_a_time = side_by_side(job.channels, job.workers)
     channels, plans, attributes = job.channels, job.plans, job.attributes
     guard = Guard(destination / RECORDS, this_owner(), tuple(job.roots[:8]))
@@ -211,9 +212,9 @@ def run_job(
     ):
         done = store.done
         total = Amount(attributes["blocks"], sum(prod(plan.shape) for plan in plans))
-        log.info("%s: %d of %d blocks are there", destination, len(done), total.blocks)
-        there = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
-        kept = Amount(len(done), sum(there) if done else 0)
+        log.info("%s: %d of %d blocks are done", destination, len(done), total.blocks)
+        pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
+        kept = Amount(len(done), sum(pixels) if done else 0)
         tasks = (
             Task(i, channels[i].source.part(block.read), store.targets[i], block, channels[i].mean)
             for i, block in interleave(plans)
@@ -221,10 +222,10 @@ def run_job(
         )
         with progress_bar(total, kept, count_workers, shown=progress) as advance:
 
-            def note(task: Task, checksums: list[int]) -> None:
+            def record(task: Task, checksums: list[int]) -> None:
                 store.add(task.channel, task.block.number, checksums)
                 advance(task.block.pixels)
 
             left = total.blocks - kept.blocks
-            run_tasks(work, tasks, note, count=left, side_by_side=at_a_time)
+            run_tasks(work, tasks, record, count=left, side_by_side=at_a_time)
     log.info("%s: finished", destination)

@@ -1,4 +1,4 @@
-"""`verify_backgrounds`: is a store whole, and, if it is not, made whole again."""
+"""`verify_backgrounds`: check that a store is whole, and repair it."""
 
 import os
 import random
@@ -9,7 +9,7 @@ from smlmlp_dask.filters import device
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.result import open_backgrounds
-from smlmlp_dask.store.checking import Findings, Known, check, known, stored_plans
+from smlmlp_dask.store.checking import Findings, StoreMetadata, check, read_metadata, stored_plans
 from smlmlp_dask.store.provenance import differences
 from smlmlp_dask.store.read import refusing_damage
 
@@ -32,7 +32,7 @@ class VerifyReport:
         One line for each file that is missing or damaged, each block that differs, and each
         channel that cannot be compared with its movie; with a repair, those that are left.
     repaired : list of str
-        One line for each file that was missing or damaged and was made anew.
+        One line for each missing or damaged file that was repaired.
     """
 
     chunks: int
@@ -61,13 +61,13 @@ def verify_backgrounds(
         A finished store.
     sample : int, default 0
         Number of blocks, chosen at random, to compute again from the source and compare bit for
-        bit. A channel whose movie is gone, or is not as it was, is a problem: "not compared".
+        bit. A channel whose movie is gone or has changed is a problem: "not compared".
     seed : int, optional
         Makes the choice repeatable.
     repair : bool, default False
-        Make anew what is missing or damaged: chunks are computed again from the recorded sources,
-        which must be as they were. The store then has the bytes of an undisturbed run. While that
-        lasts it is unfinished, and can be gone on with.
+        Repair what is missing or damaged: chunks are computed again from the recorded sources,
+        which must be unchanged. The store then has the bytes of an undisturbed run. During the
+        repair it is unfinished; an interrupted repair can be resumed.
     progress : bool, default False
         Show a bar on stderr while blocks are computed again.
 
@@ -79,14 +79,14 @@ def verify_backgrounds(
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If `path` does not exist.
     ValueError
-        If it is no such store, an unfinished one, or `sample` is not possible; with `repair`, if
-        it cannot be repaired here: a movie has changed, or the engine's version is another.
+        If it is not a store of backgrounds, or not finished; with `repair`, if it cannot be
+        repaired: a movie or the engine's version has changed.
     OSError
         With `repair`, if a movie is gone or the store cannot be written.
     RuntimeError
-        If blocks were filtered on a GPU, and are to be again where there is none.
+        If blocks were filtered on a GPU and must be computed again, but there is no GPU.
 
     Examples
     --------
@@ -97,9 +97,9 @@ def verify_backgrounds(
     (1, 1, [])
     """
     path = absolute_path(path)
-    store = known(path)
+    store = read_metadata(path)
     if not store.finished:
-        open_backgrounds(path)  # which refuses it, and says how to go on
+        open_backgrounds(path)  # raises, and says how to resume
     with refusing_damage(path, ValueError):
         plans = stored_plans(store.attributes)
     findings = check(path, store, plans)
@@ -114,7 +114,7 @@ def verify_backgrounds(
     return VerifyReport(findings.chunks, compared, [*findings.problems, *differing])
 
 
-def _repair(path: Path, store: Known, findings: Findings, *, progress: bool) -> None:
+def _repair(path: Path, store: StoreMetadata, findings: Findings, *, progress: bool) -> None:
     """Run the job again that wrote a store, to make anew what is damaged."""
     problems = findings.problems
     found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
@@ -137,7 +137,7 @@ def _repair(path: Path, store: Known, findings: Findings, *, progress: bool) -> 
 
 def _compared(
     path: Path,
-    store: Known,
+    store: StoreMetadata,
     whole: dict[tuple[int, int], list[int]],
     sample: int,
     seed: int | None,

@@ -1,1 +1,1 @@
-"""The output on disk: how it is written, proved and read back."""
+"""The output on disk: written, checked and read back."""

@@ -54,7 +54,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Known:
+class StoreMetadata:
     """The metadata of a store, from its root group or, if that is damaged, from the copy.
 
     Attributes
@@ -64,8 +64,8 @@ class Known:
     finished : bool
         Whether the store claims to be finished.
     copy : dict or None
-        The metadata files as written: from the copy or, if that is damaged, made anew from the
-        root group's attributes. None for stores of earlier versions, written without a copy.
+        The metadata files as written: from the copy or, if that is damaged, rebuilt from the root
+        group's attributes. None for stores of earlier versions, written without a copy.
     copied : bool
         Whether the copy exists and is whole.
     """
@@ -76,7 +76,7 @@ class Known:
     copied: bool
 
 
-def known(path: Path) -> Known:
+def read_metadata(path: Path) -> StoreMetadata:
     """Return the metadata of a store, even if its root group is damaged.
 
     Raises
@@ -90,10 +90,10 @@ def known(path: Path) -> Known:
     if copy is not None and damaged_metadata(path, {ROOT: copy[ROOT]}):
         # An unfinished store has a journal, and a finished one has none.
         finished = not (path / RECORDS / "journal").exists()
-        return Known(copied_attributes(copy), finished, copy, copied=True)
+        return StoreMetadata(copied_attributes(copy), finished, copy, copied=True)
     attributes = read_attributes(path, copy)
     made = _made_anew(attributes) if copy is None and "metadata_copy" in attributes else copy
-    return Known(attributes, attributes.get("finished") is True, made, copy is not None)
+    return StoreMetadata(attributes, attributes.get("finished") is True, made, copy is not None)
 
 
 def _made_anew(attributes: Mapping[str, Any]) -> dict[str, str] | None:
@@ -119,7 +119,7 @@ def stored_plans(attributes: Mapping[str, Any]) -> list[BlockPlan]:
     return plans
 
 
-def check(path: Path, store: Known, plans: Sequence[BlockPlan]) -> Findings:
+def check(path: Path, store: StoreMetadata, plans: Sequence[BlockPlan]) -> Findings:
     """Check every byte of a finished store.
 
     Raises
@@ -171,7 +171,7 @@ def recorded_blocks(path: Path, plans: Sequence[BlockPlan]) -> dict[tuple[int, i
     return {name: [checksums[i] for i in chunks] for name, chunks in _chunks_of_blocks(plans)}
 
 
-def metadata_problems(path: Path, store: Known) -> list[str]:
+def metadata_problems(path: Path, store: StoreMetadata) -> list[str]:
     """Return a line for each metadata file that is missing or not as it was written."""
     problems = []
     if not store.copied and "metadata_copy" in store.attributes:
@@ -209,7 +209,7 @@ def glance(path: Path) -> list[str]:
 
     It reads metadata, records, and the last four bytes of up to `GLANCES` chunks.
     """
-    store = known(path)
+    store = read_metadata(path)
     with refusing_damage(path, ValueError):
         plans = stored_plans(store.attributes)
         problems = metadata_problems(path, store)

@@ -132,7 +132,7 @@ def syncing(sync: Callable[[list[Path]], None]) -> Iterator[Callable[[Iterable[P
     failed: list[BaseException] = []
     dropped = Event()
 
-    def keep_on() -> None:
+    def sync_waiting() -> None:
         while files := waiting.get():  # an empty list ends the thread
             ended = False
             while not ended and not waiting.empty():
@@ -147,14 +147,14 @@ def syncing(sync: Callable[[list[Path]], None]) -> Iterator[Callable[[Iterable[P
             if ended:
                 return
 
-    def take(files: Iterable[Path]) -> None:
+    def sync_later(files: Iterable[Path]) -> None:
         if several := list(files):
             waiting.put(several)
 
-    thread = Thread(target=keep_on, name="sync", daemon=True)
+    thread = Thread(target=sync_waiting, name="sync", daemon=True)
     thread.start()
     try:
-        yield take
+        yield sync_later
     except BaseException:
         dropped.set()
         raise

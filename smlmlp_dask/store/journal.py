@@ -55,7 +55,7 @@ class Journal:
 
     @classmethod
     def read(cls, path: Path) -> "Journal":
-        """Read a journal; torn lines count for nothing, and so does a missing file."""
+        """Read a journal; torn lines are skipped, and a missing file is an empty journal."""
         journal = cls(path)
         text = path.read_text(errors="replace") if path.exists() else ""
         for line in text.split("\n")[:-1]:
@@ -89,13 +89,13 @@ _BOOT_LINE = "# boot "
 
 @dataclass(frozen=True)
 class JournalWriter:
-    """Adds blocks to a journal."""
+    """An open journal, to which blocks are added."""
 
     journal: Journal
     file: TextIOWrapper
 
     def add(self, channel: int, number: int, checksums: Sequence[int]) -> None:
-        """Note that a block is done; the line survives this process from here on."""
+        """Record that a block is done; the line survives if this process is killed."""
         entry = ((channel, number), list(checksums))
         self.file.write(_line(entry))
         self.file.flush()
@@ -111,7 +111,9 @@ def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
     return " ".join(map(str, (channel, number, *checksums))) + "\n"
 
 
-def still_there(journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[Path]) -> Journal:
+def without_lost_blocks(
+    journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[Path]
+) -> Journal:
     """Return a journal of only those blocks whose chunks all exist as recorded.
 
     If the machine was booted since they were written, this reads every byte: a loss of power
@@ -120,8 +122,8 @@ def still_there(journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[P
     kept = Journal(journal.path)
     read_whole = journal.boot is None or journal.boot != this_boot()
 
-    def is_there(known: tuple[BlockPlan, Path, Block, list[int]]) -> bool:
-        plan, array, block, checksums = known
+    def exists(recorded: tuple[BlockPlan, Path, Block, list[int]]) -> bool:
+        plan, array, block, checksums = recorded
         files = [chunk_path(array, place) for place in plan.chunks_of(block)]
         if len(files) != len(checksums):
             return False
@@ -138,8 +140,8 @@ def still_there(journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[P
         if (checksums := journal.done.get((channel, block.number))) is not None
     ]
     with ThreadPoolExecutor(CPU_COUNT) as pool:
-        there = pool.map(is_there, [known for _, known in recorded])
-        for (name, (*_, checksums)), whole in zip(recorded, there, strict=True):
+        found = pool.map(exists, [chunks for _, chunks in recorded])
+        for (name, (*_, checksums)), whole in zip(recorded, found, strict=True):
             if whole:
                 kept.done[name] = checksums
     return kept

@@ -1,4 +1,4 @@
-"""The settings in which a store and a new call of the same job differ, in words."""
+"""Say in words in which settings a store and a new call of the same job differ."""
 
 import json
 from collections.abc import Mapping

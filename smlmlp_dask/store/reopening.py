@@ -1,4 +1,4 @@
-"""The movies that a store of backgrounds came from, opened once more: channel by channel."""
+"""Reopen the movies that a store of backgrounds was computed from, channel by channel."""
 
 import glob
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from smlmlp_dask.movies.stack import Stack
 
 
 def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
-    """Open the channels again from which a store of backgrounds was computed.
+    """Open again the channels that a store of backgrounds was computed from.
 
-    What the store says of itself comes from `read_attributes`. A channel is its raw stack, or in
-    words why there is none: the movie is gone, is not what it was, or cannot be opened. One movie
-    that is gone leaves the others as they are.
+    `attributes` are those of `read_attributes`. Each channel is its raw stack, or a text that says
+    why there is none: the movie is gone, has changed, or cannot be opened. The other channels are
+    still opened.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
         for stack in stacks
     ]
     if len(opened) != len(plans):
-        raise ValueError(f"it has {len(plans)} channels and sources of {len(opened)}")
+        raise ValueError(f"it has {len(plans)} channels, and its sources have {len(opened)}")
     return [
         _changed(source)
         if isinstance(stack, Stack) and stack.shape != tuple(plan["shape"])
@@ -53,7 +53,7 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
 def _opened(source: str, part: Selection, count: int) -> Sequence[Stack | str]:
     """Return the channels of one source, or why there are none."""
     try:
-        # A description of headerless movies is refused where there is none.
+        # Only headerless movies take a shape and a dtype.
         if open_recording(source, part.raw).format != HEADERLESS:
             part = replace(part, raw=None)
         stacks = open_stacks(source, selection=part)
@@ -63,7 +63,7 @@ def _opened(source: str, part: Selection, count: int) -> Sequence[Stack | str]:
 
 
 def _changes(sources: Sequence[str], inputs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say for each source why it is not what was read; nothing where it is."""
+    """Return for each source why it is not what was read; an empty text if it is unchanged."""
     recorded = {identity["path"]: identity for identity in inputs}
     present: list[dict[str, Any] | str] = []
     for source in sources:
@@ -98,7 +98,7 @@ def _is_pattern(source: str) -> bool:
 
 
 def _matcher(source: str) -> Callable[[str], bool]:
-    """Return what tells whether a recorded path, which is gone, may be of this source."""
+    """Return a function that says whether a lost path may have belonged to this source."""
     fixed = Path(source)
     if not _is_pattern(source):
         return {str(part) for part in (fixed.resolve(), *fixed.resolve().parents)}.__contains__

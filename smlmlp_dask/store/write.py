@@ -26,11 +26,11 @@ from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import lies_in
 
-from .checking import Findings, Known, check, known, recorded_blocks
+from .checking import Findings, StoreMetadata, check, read_metadata, recorded_blocks
 from .chunk_files import ChunkFiles, chunk_path
 from .codecs import Storage
 from .durable import PARTIAL, sync_files, sync_folder, syncing
-from .journal import Journal, still_there
+from .journal import Journal, without_lost_blocks
 from .lock import sole_writer
 from .metadata import (
     COPY,
@@ -58,7 +58,7 @@ class StoreWriter:
     done : mapping
         (channel, number of the block) → checksums, for every block that is done already.
     add : callable
-        ``add(channel, number, checksums)`` notes that a block is done.
+        ``add(channel, number, checksums)`` records that a block is done.
     """
 
     targets: list[ChunkFiles]
@@ -92,8 +92,8 @@ def check_destination(path: Path, inputs: Sequence[Path], *, may_exist: bool = F
             )
     if os.path.lexists(path) and not may_exist:
         raise FileExistsError(
-            f"the destination {path} exists: choose another path, or go on with an interrupted "
-            "run by resume=True (--resume)"
+            f"the destination {path} exists: choose another path, or resume an interrupted run "
+            "with resume=True (--resume)"
         )
 
 
@@ -147,7 +147,7 @@ def writing(
         If it cannot be written.
     """
     records = path / RECORDS
-    begun: list[Path] | None = None
+    new_parents: list[Path] | None = None  # None unless this run began the store
     filled = False
     with ExitStack() as held:
         try:
@@ -156,9 +156,10 @@ def writing(
                     _check_same_job(path, attributes)
                     records.mkdir(exist_ok=True)  # for the lock, if the folder was lost
                 else:
-                    begun = _create(path, plans, {**attributes, "versions": versions()}, storage)
+                    recorded = {**attributes, "versions": versions()}
+                    new_parents = _create(path, plans, recorded, storage)
                 held.enter_context(sole_writer(records))
-            store = known(path)
+            store = read_metadata(path)
             findings = (found or check(path, store, plans)) if store.finished else None
             if findings is not None and not findings.problems:
                 yield StoreWriter([], _all_blocks(plans), lambda *_: None)
@@ -176,14 +177,14 @@ def writing(
         except BlockingIOError:
             raise
         except BaseException:
-            if begun is not None and not (filled or Journal.read(records / "journal").done):
+            if new_parents is not None and not (filled or Journal.read(records / "journal").done):
                 _remove_begun(path, len(plans))  # while we still hold the lock
-                _remove_empty(begun)
+                _remove_empty(new_parents)
             raise
     sync_folder(records)
 
 
-def _mend_metadata(path: Path, store: Known, findings: Findings | None) -> None:
+def _mend_metadata(path: Path, store: StoreMetadata, findings: Findings | None) -> None:
     """Write damaged metadata anew, and make a finished store that is damaged unfinished.
 
     Its journal then lists the whole blocks, and the rest is filled as after any interruption.
@@ -202,7 +203,7 @@ def _mend_metadata(path: Path, store: Known, findings: Findings | None) -> None:
 def _uninterrupted() -> Iterator[None]:
     """Hold back Ctrl-C and SIGTERM while Zarr writes from its own thread.
 
-    Otherwise that thread would go on writing while we remove the store.
+    Otherwise that thread would still write while we remove the store.
     """
     held: list[int] = []
     previous = {}
@@ -222,24 +223,25 @@ def _uninterrupted() -> Iterator[None]:
 def _filling(
     path: Path, plans: Sequence[BlockPlan], storage: Storage, elsewhere: bool
 ) -> Iterator[StoreWriter]:
+    """Yield a writer of the blocks that the journal lacks; record each block that is added."""
     arrays = [channel_array(path, i) for i in range(len(plans))]
     _remove_partials(path, arrays)
     targets = [
         ChunkFiles(array, plan.chunks, storage, synced=elsewhere)
         for array, plan in zip(arrays, plans, strict=True)
     ]
-    journal = still_there(Journal.read(path / RECORDS / "journal"), plans, arrays)
-    due = recorded_blocks(path, plans)  # not empty if the store was finished before the damage
+    journal = without_lost_blocks(Journal.read(path / RECORDS / "journal"), plans, arrays)
+    recorded = recorded_blocks(path, plans)  # empty unless the store was finished before
     with journal.appending() as lines:
 
         def sync(files: Sequence[Path]) -> None:
             sync_files(files, path)
             lines.sync()
 
-        with syncing(sync) as take:
+        with syncing(sync) as sync_later:
 
             def add(channel: int, number: int, checksums: Sequence[int]) -> None:
-                if due.get((channel, number), checksums) != checksums:
+                if recorded.get((channel, number), checksums) != checksums:
                     raise SourceReadError(
                         f"{arrays[channel]}: block {number} does not come out as it was recorded "
                         "before it was damaged: restore the movie as it was, or write to another "
@@ -249,7 +251,7 @@ def _filling(
                 if not elsewhere:
                     block = plans[channel].nth_block(number)
                     places = plans[channel].chunks_of(block)
-                    take(chunk_path(arrays[channel], place) for place in places)
+                    sync_later(chunk_path(arrays[channel], place) for place in places)
 
             yield StoreWriter(targets, journal.done, add)
         lines.sync()
@@ -266,7 +268,7 @@ def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
 
 
 def _remove_draft(draft: Path) -> None:
-    """Remove a store that nobody else knows; Zarr's own threads may go on writing for a moment."""
+    """Remove an unpublished store; retry, since Zarr's threads may still write for a moment."""
     for _ in range(20):
         shutil.rmtree(draft, ignore_errors=True)
         sleep(0.02)
@@ -275,7 +277,7 @@ def _remove_draft(draft: Path) -> None:
 
 
 def _remove_begun(path: Path, n_channels: int) -> None:
-    """Remove a store that we began and that holds no block; files of others stay."""
+    """Remove a store that we began and that holds no block; leave other people's files."""
     for i in range(n_channels):
         array = channel_array(path, i)
         shutil.rmtree(array / "c", ignore_errors=True)
@@ -307,12 +309,12 @@ def _remove_partials(path: Path, arrays: Sequence[Path]) -> None:
     found = [folder.glob(f"*{PARTIAL}") for folder in folders]
     found += [array.joinpath("c").rglob(f"*{PARTIAL}") for array in (path / RECORDS, *arrays)]
     for partial in chain.from_iterable(found):
-        if _PARTIAL_NAME.fullmatch(partial.name):  # leave files of others alone
+        if _PARTIAL_NAME.fullmatch(partial.name):  # leave other people's files
             partial.unlink(missing_ok=True)
 
 
 def _check_same_job(path: Path, attributes: Mapping[str, Any]) -> None:
-    differing = differences(known(path).attributes, attributes)
+    differing = differences(read_metadata(path).attributes, attributes)
     if differing:
         raise ValueError(
             f"{path} was begun differently: {'; '.join(differing)}: run it as it was begun, or "

@@ -426,7 +426,7 @@ def test_verbose_says_what_is_done(folder):
         f"channel 0: {folder / 'movie.tif'}, (11, 20, 24) uint16; 1 blocks of (11, 20, 24), up to",
         "tasks at a time",
         "engine fused",
-        "out.zarr: 0 of 1 blocks are there",
+        "out.zarr: 0 of 1 blocks are done",
         "out.zarr: finished",
     ):
         assert part in said

@@ -103,7 +103,7 @@ def wait_for(condition, process=None):
 
 def go_on(said, kept):
     """Run the command that a message gives, without its cluster."""
-    match = re.fullmatch(rf"Error: .*\b{kept} of (\d+) blocks are kept; to go on: (.*)\n", said)
+    match = re.fullmatch(rf"Error: .*\b{kept} of (\d+) blocks are kept; to resume: (.*)\n", said)
     assert match, said
     words = shlex.split(match[2])
     for option in ("--scheduler", "--scheduler-file", "--workers"):
@@ -234,7 +234,7 @@ def test_contradictions_are_refused(given, named):
         (["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], ".*contradict each other.*"),
         (["--cores", "2"], "--cores describes SLURM jobs: add --slurm, or leave it out"),
         (["--job-memory", "2GB"], "--job-memory describes SLURM jobs: .*"),
-        (["--slurm", "--jobs", "4:2"], ".*'4:2' is neither a number of jobs like 4 nor .*"),
+        (["--slurm", "--jobs", "4:2"], ".*'4:2' is neither a number of SLURM jobs like 4 nor .*"),
         (["--workers", "0"], ".*--workers.*0 is not in the range.*"),
         (["--workers", "2", "--memory-limit", "lots"], "--memory-limit is 'lots': pass bytes.*"),
         (["--scheduler", "tcp://127.0.0.1:1"], "the Dask scheduler tcp://127.0.0.1:1 .*3 s: .*"),
@@ -509,7 +509,7 @@ def answers(client, replies):
 
 def test_another_version_of_a_package_is_named(movie, tmp_path, two_workers):
     address = answers(two_workers, {("version", "zarr"): "1.0"})
-    with pytest.raises(RuntimeError, match=rf"worker {address} has zarr 1\.0, and here it is 3"):
+    with pytest.raises(RuntimeError, match=rf"worker {address} has zarr 1\.0, this machine has 3"):
         run_spatial_mean(movie, tmp_path / "out.zarr")
     assert list(tmp_path.iterdir()) == []
 

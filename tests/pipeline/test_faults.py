@@ -119,7 +119,7 @@ def wait_for(process, condition):
 
 def go_on(said, kept):
     """Run the command that a message gives, as a shell finds it."""
-    match = re.fullmatch(rf"Error: .*\b{kept} of (\d+) blocks are kept; to go on: (.*)\n", said)
+    match = re.fullmatch(rf"Error: .*\b{kept} of (\d+) blocks are kept; to resume: (.*)\n", said)
     assert match, said
     path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
     command, *arguments = shlex.split(match[2])

@@ -333,7 +333,7 @@ def test_a_plan_without_measurement_has_no_time(movie, capsys):
     ("command", "message"),
     [
         ("run --shape 5,6,7 -o o.zarr", "--shape describes a movie without pixels"),
-        ("run --dry-run --shape 5,6,7 m.zarr", "in place of SOURCES, and there is m.zarr"),
+        ("run --dry-run --shape 5,6,7 m.zarr", "instead of SOURCES, and m.zarr is given"),
         ("run --dry-run --shape 5,6", "'5,6' is not frames,height,width"),
         ("run --dry-run --shape 5,6,0", "shape=(5, 6, 0)"),
         ("run --dry-run --shape 5,6,7 --chunks 0,6,7", "chunks=(0, 6, 7)"),
@@ -344,10 +344,10 @@ def test_a_plan_without_measurement_has_no_time(movie, capsys):
         ("run --dry-run --shape 5,6,7 --for-workers 0", "--for-workers"),
         ("run --dry-run --shape 5,6,7 --frames 0:2", "--frames"),
         ("run --dry-run --shape 5,6,7 --cuda", "cuda"),
-        ("run m.zarr -o o.zarr --for-workers 3", "--for-workers is for plans"),
+        ("run m.zarr -o o.zarr --for-workers 3", "--for-workers is only for plans"),
         ("run --dry-run m.zarr -o file/o.zarr", "file"),
-        ("run --dry-run --shape 5,6,7 --workers 2", "give --for-workers N in place of --workers"),
-        ("run --dry-run --shape 5,6,7 --slurm", "give --for-workers N in place of --slurm"),
+        ("run --dry-run --shape 5,6,7 --workers 2", "give --for-workers N instead of --workers"),
+        ("run --dry-run --shape 5,6,7 --slurm", "give --for-workers N instead of --slurm"),
     ],
 )
 def test_what_the_command_refuses(movie, command, message, monkeypatch):
