@@ -21,6 +21,9 @@ _BLOSC: dict[Codec, tuple[Literal["lz4", "zstd"], int, int]] = {
 }
 """Compressor, level and bytes of Blosc's internal blocks for each codec based on Blosc.
 
+Add a name rather than change what one stands for: stores record only the name, and a resumed store
+must get the bytes of an undisturbed run.
+
 Measured on float32 backgrounds of camera counts: LZ4 writes as fast with byte shuffle as with bit
 shuffle, packs tighter, and reads twice as fast. Zstandard packs 9 % tighter and writes at half the
 speed. Its level 3 with Blosc's default small blocks packs no tighter and halves the speed again.

@@ -11,6 +11,7 @@ import sys
 import termios
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from click.testing import CliRunner
 from smlmlp_dask import noise_correction, open_backgrounds
 from smlmlp_dask.cli import documents, smlmlp
 from smlmlp_dask.execution import progress
+from smlmlp_dask.filters.spatial_mean import Engine
 from smlmlp_dask.pipeline import run
+from smlmlp_dask.store.codecs import Codec
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 
@@ -462,7 +465,8 @@ def test_completion_scripts(shell):
     [
         ("smlmlp-dask ", {"demo", "info", "run", "verify", "report"}),
         ("smlmlp-dask run --me", {"--memory-limit"}),
-        ("smlmlp-dask run movie.tif --codec ", {"fast", "small", "none"}),
+        ("smlmlp-dask run movie.tif --codec ", set(get_args(Codec))),
+        ("smlmlp-dask run movie.tif --engine ", set(get_args(Engine))),
         ("smlmlp-dask verify --", {"--deep", "--sample", "--json", "--verbose", "--help"}),
     ],
 )

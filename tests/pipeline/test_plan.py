@@ -4,6 +4,7 @@ import os
 import tracemalloc
 from math import prod
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from smlmlp_dask.pipeline import measure
 from smlmlp_dask.pipeline.measure import Rates
 from smlmlp_dask.pipeline.plan import JobPlan
 from smlmlp_dask.store.chunk_files import chunk_path
+from smlmlp_dask.store.codecs import Codec
 
 SHAPE, CHUNKS = (96, 120, 136), (16, 120, 136)
 RNG = np.random.default_rng(3)
@@ -158,8 +160,8 @@ def test_time_and_size_follow_from_the_rates():
     assert plan_with(slow).seconds == pytest.approx(plan.stored_bytes / 1e7)
 
 
-@pytest.mark.parametrize("codec", ["fast", "small", "none"])
-def test_the_size_of_a_movie_is_foreseen(movie, tmp_path, codec):
+@pytest.mark.parametrize("codec", get_args(Codec))
+def test_the_predicted_size_of_a_movie_is_right(movie, tmp_path, codec):
     plan = plan_spatial_mean(
         movie, 5.0, measured=True, codec=codec, destination=tmp_path / "new" / "o.zarr"
     )

@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path, is_whole, stored_checksum
-from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.codecs import Codec, Storage
 
 CHUNKS = (2, 3, 5)
 BOX = (slice(2, 4), slice(3, 6), slice(0, 5))
-CODECS = ["fast", "small", "none"]
+CODECS = get_args(Codec)
 
 
 def chunks_of(shape):
