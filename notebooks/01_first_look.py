@@ -21,9 +21,9 @@
 # To find them, we first estimate that glow, the *background*. Here it is a local mean around each
 # pixel of each frame, with weights that fall off as a Gaussian.
 #
-# You choose one number, the **radius** of the mean: wide against a molecule's spot, narrow against
-# the unevenness of the glow. This notebook opens a movie, looks at single frames, checks one of
-# them by hand, and lets you choose a radius by eye.
+# You choose one number, the **radius** of the mean: wide compared with a molecule's spot, narrow
+# compared with the unevenness of the glow. This notebook opens a movie, looks at single frames,
+# checks one of them by hand, and lets you choose a radius by eye.
 
 # %%
 import tempfile

@@ -64,8 +64,8 @@ print(f"{open_channels(movie_path)[0].nbytes / 1e6:.0f} MB of pixels; allowed: {
 # %% [markdown]
 # ## Plan
 #
-# The plan says what will happen, and refuses a memory limit that the job cannot keep. The memory
-# is that of everything together: Python, its libraries, and the blocks at work.
+# The plan says what will happen, and refuses a memory limit that the job cannot keep. The limit
+# covers everything together: Python, its libraries, and the blocks being processed.
 
 # %%
 plan = plan_spatial_mean(movie_path, 7.0, memory_limit=MEMORY_LIMIT)
@@ -97,7 +97,7 @@ job.kill()
 print("killed" if job.wait() else "finished before it could be killed")
 
 # %% [markdown]
-# The store is not a result yet, and nobody can take it for one:
+# The store is not a result yet, and cannot be mistaken for one:
 
 # %%
 try:
@@ -114,10 +114,10 @@ shown = subprocess.run(
 print(shown.stdout.splitlines()[0])
 
 # %% [markdown]
-# ## Go on
+# ## Resume
 #
-# The same call with `resume=True` keeps the finished blocks and computes the others. It refuses if
-# the movie or a setting has changed in between.
+# The same call with `resume=True` keeps the finished blocks and computes the others. If the movie
+# or a setting has changed in between, it raises an error.
 
 # %%
 start = time.perf_counter()

@@ -142,7 +142,7 @@ else:
 #     run_spatial_mean("/shared/movie.zarr", "/shared/background.zarr", 7.0, resume=True)
 # ```
 #
-# `resume=True` costs nothing the first time, and resumes a job that the queue has ended. Here is the
+# `resume=True` costs nothing the first time; later it resumes a job that the queue has ended. Here is the
 # pattern with a client that needs no other computer:
 
 # %%

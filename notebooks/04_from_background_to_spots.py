@@ -17,8 +17,8 @@
 # %% [markdown]
 # # From background to spots
 #
-# A background is a means to an end: finding molecules. The next step of the analysis computes by how
-# much every pixel stands out of the noise, and takes the local maxima that stand out enough:
+# A background is a means to an end: finding molecules. The next step of the analysis computes how
+# far every pixel stands out from the noise, and takes the local maxima that stand out enough:
 #
 # 1. signal = raw − background,
 # 2. noise, from the background and the camera's gain,
@@ -221,8 +221,8 @@ for radius, found, false in zip(RADII, found_reference, false_reference, strict=
 # **See:** left, small radii lose molecules, since their own light goes into the background. Right,
 # with the reference's correction (dashed) false detections have a valley. On its left, noise passes
 # for molecules, because the SNR is too large. On its right, the slopes of an uneven background do.
-# With the two-dimensional norm the left side is gone, and fewer molecules are found: it makes the
-# stricter threshold. The default radius, 7 px, is a compromise; the table shows its cost in this
+# With the two-dimensional norm the left side is gone, and fewer molecules are found: the threshold
+# is stricter. The default radius, 7 px, is a compromise; the table shows its cost in this
 # movie.
 #
 # This notebook does not show three things: molecules within two or three pixels of each other count

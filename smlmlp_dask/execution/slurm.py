@@ -131,4 +131,4 @@ def _try_to_submit(script: str) -> None:
     )
     if tried.returncode:
         said = " ".join(tried.stderr.split()) or f"exit code {tried.returncode}"
-        raise RuntimeError(f"SLURM refuses the job: {said}; see sinfo for what it has")
+        raise RuntimeError(f"SLURM refuses the job script: {said}; sinfo shows what it has")

@@ -91,7 +91,7 @@ def correlate_on_device(
     frame_bytes = height * width * pixel_bytes
     with device.working_on(chunk):
         step = max(1, device.free_bytes() // frame_bytes)
-        with _telling_what_fits((min(step, frames), height, width), frame_bytes):
+        with _naming_a_size_that_fits((min(step, frames), height, width), frame_bytes):
             if 0 < frames <= step:
                 background = _correlate_part(chunk, kernels)
                 return device.to_host(background) if to_host else background
@@ -136,7 +136,7 @@ def _device_graph(
 
 
 @contextmanager
-def _telling_what_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterator[None]:
+def _naming_a_size_that_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterator[None]:
     """Turn a device's out-of-memory error into one that names a block size that fits."""
     try:
         yield

@@ -176,7 +176,7 @@ def _cupy() -> "ModuleType":
 
 @cache
 def _streams(device: int) -> "LifoQueue[cupy.cuda.Stream]":
-    """Return the streams of a device; each block takes one while it is there.
+    """Return the streams of a device; each block uses one while it is on the device.
 
     Last in, first out: a single thread always gets the same stream, and so its memory.
     """

@@ -176,7 +176,7 @@ def metadata_problems(path: Path, store: StoreMetadata) -> list[str]:
     problems = []
     if not store.copied and "metadata_copy" in store.attributes:
         problems.append(
-            f"{COPY} (copy of the metadata): damaged or missing; verify --repair makes it anew"
+            f"{COPY} (copy of the metadata): damaged or missing; verify --repair restores it"
         )
     return problems + [
         f"{file} (metadata): {'not as it was written' if (path / file).exists() else 'missing'}; "
@@ -224,7 +224,7 @@ def glance(path: Path) -> list[str]:
     return problems
 
 
-_RECORDS_PROBLEM = f"{RECORDS} (checksums): damaged or missing; verify --repair writes them anew"
+_RECORDS_PROBLEM = f"{RECORDS} (checksums): damaged or missing; verify --repair restores them"
 
 
 def _chunk_problem(path: Path, file: Path) -> str:

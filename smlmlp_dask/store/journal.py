@@ -70,7 +70,7 @@ class Journal:
         return journal
 
     def write(self) -> None:
-        """Write the journal anew, without torn lines; it is on the disk when this returns."""
+        """Rewrite the journal without torn lines; it is on the disk when this returns."""
         boot = this_boot()
         lines = [] if boot is None else [f"{_BOOT_LINE}{boot}\n"]
         lines += map(_line, self.done.items())
@@ -78,7 +78,7 @@ class Journal:
 
     @contextmanager
     def appending(self) -> Iterator["JournalWriter"]:
-        """Write the journal anew, and open it to add blocks."""
+        """Rewrite the journal, and open it to add blocks."""
         self.write()
         with self.path.open("a") as file:
             yield JournalWriter(self, file)

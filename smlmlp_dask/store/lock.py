@@ -39,7 +39,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def this_owner() -> str:
-    """Return the name by which a store knows this process while it writes."""
+    """Return the name of this process in the lock of a store."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -47,7 +47,7 @@ def check_owner(folder: Path, owner: str) -> None:
     """Refuse to write unless `owner` holds the store.
 
     A worker of a cluster may see another folder under the same path, or belong to a run that was
-    killed and whose store was begun anew.
+    killed and whose store another run began again.
 
     Raises
     ------

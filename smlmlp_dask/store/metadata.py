@@ -135,7 +135,7 @@ def _holds(document: Any, part: Any) -> bool:
 
 
 def restore_metadata(path: Path, copy: Mapping[str, str]) -> None:
-    """Write damaged metadata files anew from the copy, and the copy's file if it is damaged.
+    """Restore damaged metadata files from the copy, and the copy's file if it is damaged.
 
     A restored root group says that the store is unfinished.
     """

@@ -65,7 +65,7 @@ class Cluster(NamedTuple):
     client: Client
 
     def scheduler_bytes(self) -> int | None:
-        """Return what the scheduler's process holds at most so far; None where it is not told."""
+        """Return what the scheduler's process holds at most so far; None if it is unknown."""
         status = Path(f"/proc/{self.scheduler.pid}/status")
         if not status.exists():
             return None
@@ -149,11 +149,11 @@ def tasks(folder: Path, count: int) -> Iterator[Task]:
 
 
 def job_seconds(count: int, work: Sleep) -> float:
-    """Time a job of so many blocks on the active cluster; every block must be told once."""
-    told = bytearray(count)
+    """Time a job of so many blocks on the active cluster; every block must be reported once."""
+    reported = bytearray(count)
 
     def note(task: Task, result: list[int]) -> None:
-        told[task.block.number] += 1
+        reported[task.block.number] += 1
         if result != [task.block.number]:
             raise RuntimeError(f"block {task.block.number} gave {result}")
 
@@ -161,8 +161,8 @@ def job_seconds(count: int, work: Sleep) -> float:
         start = time.perf_counter()
         run_tasks(work, tasks(Path(folder), count), note, count=count)
         seconds = time.perf_counter() - start
-    if told != bytes([1]) * count:
-        sys.exit(f"{told.count(0)} of {count} blocks were not told")
+    if reported != bytes([1]) * count:
+        sys.exit(f"{reported.count(0)} of {count} blocks were not reported once")
     return seconds
 
 

@@ -90,7 +90,7 @@ Stamps: TypeAlias = dict[Path, tuple[int, int]]
 
 
 def start(movie: Path, out: Path) -> subprocess.Popen[bytes]:
-    """Begin a job, or go on with one."""
+    """Begin a job, or resume one."""
     command = [sys.executable, "-m", "smlmlp_dask", "run", movie, "-o", out, "--resume"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

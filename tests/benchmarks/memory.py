@@ -62,7 +62,7 @@ class Case:
     name: str
     make: Callable[[Path], Path]
     options: dict[str, Any] = field(default_factory=dict)
-    begun: bool = False  # a run without limit is killed first, to be gone on with
+    begun: bool = False  # a run without limit is killed first, and then resumed
 
 
 # Movies
@@ -161,7 +161,7 @@ def begin(source: Path, out: Path) -> None:
         time.sleep(0.01)
     running.kill()
     if running.wait() == 0:
-        sys.exit("the job to be gone on with ended before it could be killed")
+        sys.exit("the job ended before it could be killed")
 
 
 def run(source: Path, out: Path, options: dict[str, Any]) -> dict[str, Any]:

@@ -411,7 +411,7 @@ def test_closed_streams_do_not_stop_a_job(folder):
         ("plot out.zarr", 0),
     ],
 )
-def test_what_is_done_is_done_though_nobody_reads_of_it(folder, line, code):
+def test_the_job_succeeds_though_nobody_reads_its_output(folder, line, code):
     call("run", "movie.tif", "-o", "out.zarr")
     shutil.copytree("out.zarr", "damaged.zarr")
     Path("damaged.zarr/channel_0/0/c/0/0/0").unlink()

@@ -165,7 +165,7 @@ def spoil(chunk):
 
 
 @pytest.mark.parametrize(("harm", "state"), [(spoil, "damaged"), (Path.unlink, "missing")])
-def test_damage_is_told_first(folder, harm, state):
+def test_damage_comes_first(folder, harm, state):
     two_channels()
     harmed(1, harm)
     shown = page()
@@ -188,7 +188,7 @@ def test_damage_that_needs_a_movie_that_is_gone(folder):
     assert "both need the movies as they were" in page().text
 
 
-def test_much_damage_is_told_in_short_first(folder):
+def test_much_damage_is_summarized_first(folder):
     zarr.create_array("m.zarr", shape=(30, 8, 9), chunks=(1, 8, 9), dtype="u2", fill_value=7)
     run_spatial_mean("m.zarr", "out.zarr", bboxes=[[(0, 0, 4, 4)] * 30])
     for chunk in Path("out.zarr").glob("channel_*/0/c/0/0/0"):
@@ -210,7 +210,7 @@ def test_what_was_not_checked_is_not_called_finished(folder):
     assert "Not verified." in shown.text
 
 
-def test_damage_that_is_met_is_told_though_nothing_was_checked(folder):
+def test_damage_that_drawing_meets_is_shown_though_nothing_was_checked(folder):
     two_channels()
     harmed(0, spoil)
     top = page("--no-verify").text.split(" Written ")[0]

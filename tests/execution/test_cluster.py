@@ -177,7 +177,7 @@ def meanwhile(action):
 # ---- the order of choice -----------------------------------------------------------------------
 
 
-def test_threads_where_nothing_is_said():
+def test_threads_are_the_default():
     with connected():
         assert active_client() is None
 
@@ -244,7 +244,7 @@ def test_contradictions_are_refused(given, named):
         (["--scheduler-file", "none.json"], "the scheduler file none.json does not exist: .*"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(movie, tmp_path, arguments, said):
+def test_wrong_options_give_an_error_of_one_line(movie, tmp_path, arguments, said):
     code, line = finish(start("run", movie, "-o", tmp_path / "out.zarr", *arguments))
     assert code == 2
     assert re.fullmatch(rf"Error: {said}\n", line), line
@@ -333,7 +333,7 @@ def test_a_client_that_is_killed(movie, whole, tmp_path):
     assert contents(out) == whole
 
 
-def test_too_few_open_files_are_told(movie, tmp_path):
+def test_too_few_open_files_are_an_error(movie, tmp_path):
     command = [*(sys.executable, "-m", "smlmlp_dask", "run", movie), "-o", tmp_path / "out.zarr"]
     limited = f"ulimit -n 32; exec {shlex.join(map(str, command))} --workers 2"
     done = subprocess.run(

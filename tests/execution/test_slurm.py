@@ -43,7 +43,7 @@ def extra():
     pytest.importorskip("dask_jobqueue", reason="the extra slurm is not installed")
 
 
-def test_a_job_that_is_cancelled_costs_only_its_blocks(movie, whole, tmp_path):
+def test_a_cancelled_slurm_job_costs_only_its_blocks(movie, whole, tmp_path):
     out = tmp_path / "out.zarr"
     arguments = ("run", movie, "-o", out, *JOBS, "--job-memory", "1500MB", "--jobs", "1:2")
     process = start(*arguments, config=SLURM_CONFIG)
@@ -55,7 +55,7 @@ def test_a_job_that_is_cancelled_costs_only_its_blocks(movie, whole, tmp_path):
     wait_for(lambda: queue() == [])
 
 
-def test_ctrl_c_leaves_no_job(movie, tmp_path):
+def test_ctrl_c_leaves_no_slurm_job(movie, tmp_path):
     out = tmp_path / "out.zarr"
     arguments = ("run", movie, "-o", out, *JOBS, "--job-memory", "1500MB")
     process = start(*arguments, config=SLURM_CONFIG)
@@ -70,11 +70,11 @@ def test_ctrl_c_leaves_no_job(movie, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--queue", "nowhere"], r"SLURM refuses the job: .*[Ii]nvalid partition.*"),
-        (["--cores", "4000"], r"SLURM refuses the job: .*"),
+        (["--queue", "nowhere"], r"SLURM refuses the job script: .*[Ii]nvalid partition.*"),
+        (["--cores", "4000"], r"SLURM refuses the job script: .*"),
     ],
 )
-def test_what_slurm_refuses_is_said_in_one_line(movie, tmp_path, options, said):
+def test_what_slurm_refuses_is_an_error_of_one_line(movie, tmp_path, options, said):
     arguments = ("run", movie, "-o", tmp_path / "out.zarr", *JOBS, "--job-memory", "1GB", *options)
     code, line = finish(start(*arguments, config=SLURM_CONFIG))
     assert code == 2
@@ -82,7 +82,7 @@ def test_what_slurm_refuses_is_said_in_one_line(movie, tmp_path, options, said):
     assert queue() == []
 
 
-def test_the_size_of_a_job_must_be_said():
+def test_the_size_of_a_slurm_job_is_required():
     asked = pytest.raises(ValueError, match=r"pass --cores and --job-memory")
     with asked, connected(Place(slurm=SlurmJobs(cores=1))):
         pass

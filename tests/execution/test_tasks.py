@@ -27,7 +27,7 @@ def scheduler(request):
 
 
 @pytest.mark.usefixtures("scheduler")
-def test_every_task_is_told_once(monkeypatch):
+def test_every_task_is_reported_once(monkeypatch):
     monkeypatch.setattr(tasks, "REGION_TASKS", 4)
     done = []
     tasks.run_tasks(double, iter(range(40)), lambda *pair: done.append(pair))
@@ -86,7 +86,7 @@ def test_a_group_is_named_on_one_line():
     assert str(tasks._Group(tuple(range(64)))) == "64 blocks from 0 to 63"
 
 
-def test_more_arguments_than_were_said_are_single():
+def test_arguments_beyond_the_count_are_single():
     groups = tasks._groups(iter(range(100)), 0, 64)
     assert [group.arguments for group in groups] == [(i,) for i in range(100)]
 
@@ -99,14 +99,14 @@ def groups_of_four():
 
 
 @pytest.mark.usefixtures("groups_of_four")
-def test_every_argument_of_a_group_is_told_once():
+def test_every_argument_of_a_group_is_reported_once():
     done = []
     tasks.run_tasks(double, iter(range(200)), lambda *pair: done.append(pair), count=200)
     assert sorted(done) == [(i, 2 * i) for i in range(200)]
 
 
 @pytest.mark.usefixtures("groups_of_four")
-def test_what_a_group_did_before_an_error_is_told():
+def test_results_of_a_group_before_an_error_are_reported():
     done = []
     with pytest.raises(OSError, match="three"):
         tasks.run_tasks(fail_at_three, iter(range(200)), lambda *pair: done.append(pair), count=200)

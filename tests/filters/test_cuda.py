@@ -345,7 +345,7 @@ def test_blocks_are_on_the_device_side_by_side(device, monkeypatch):
     dask_image._device_graph.cache_clear()
 
 
-def test_no_more_blocks_are_there_than_planned(device):
+def test_no_more_blocks_are_on_the_device_than_planned(device):
     stack = da.from_array(np.ones((40, 64, 64), np.uint16), chunks=(1, -1, -1))
     target = np.empty(stack.shape, np.float32)
     with dask.config.set(scheduler="threads", num_workers=8):
@@ -398,7 +398,7 @@ def test_short_memory_cuts_blocks_into_parts():
     assert_close(target, on_cpu(MOVIE), 60_000)
 
 
-def test_memory_that_others_take_is_told_with_the_block_size(device, monkeypatch):
+def test_memory_that_others_take_gives_an_error_with_the_block_size(device, monkeypatch):
     monkeypatch.setattr(device, "memory_bytes", 12 * 20 * 24 * 10)
     monkeypatch.setattr(backend, "free_bytes", lambda: 12 * 20 * 24 * 18)
     [background], _, _ = bkgd_spatial_mean([MOVIE], [PAIR], cuda=True)
@@ -518,7 +518,7 @@ def test_the_benchmark_runs(device, capsys):
     assert [len(line.split()[-2:]) for line in table[1:]] == [2] * 8
 
 
-def test_the_benchmark_says_where_there_is_no_device(monkeypatch, capsys):
+def test_the_benchmark_says_that_there_is_no_device(monkeypatch, capsys):
     with duck.installed():
         monkeypatch.setattr(duck.CUPY.cuda.runtime, "getDeviceCount", lambda: 0)
         benchmark.main([])

@@ -32,7 +32,7 @@ def fail(*_):
     raise RuntimeError("cudaErrorInsufficientDriver: no\ndriver")
 
 
-def test_a_device_is_told_with_cupys_version(cupy):
+def test_the_version_of_cupy_is_returned(cupy):
     assert device.require_device() == "13.6.0"
 
 

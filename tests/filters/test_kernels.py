@@ -81,7 +81,7 @@ def test_noise_correction_is_the_product_of_the_norms(sigma_y, sigma_x):
     assert factor == pytest.approx(norm(sigma_y) * norm(sigma_x), rel=1e-5, abs=1e-6)
 
 
-def test_noise_correction_foretells_what_the_separable_residual_does_to_noise():
+def test_noise_correction_predicts_what_the_separable_residual_does_to_noise():
     rng = np.random.default_rng(3)
     noise = rng.standard_normal((400, 400))
     residual = residual_kernel(gaussian_kernel(2.0)).astype(float)

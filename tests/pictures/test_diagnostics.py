@@ -69,7 +69,7 @@ def test_a_stuck_pixel_is_not_saturation(bright):
     ],
     ids=["constant", "few-levels", "nan", "inf"],
 )
-def test_where_nothing_can_be_told_nothing_is_said(frames):
+def test_without_evidence_no_saturation_is_reported(frames):
     assert saturation(frames) is None
 
 
@@ -127,7 +127,7 @@ def test_noise_has_no_spots(seed):
     assert spot_sigma_pix(pairs(events_per_frame=0.0, seed=seed)) is None
 
 
-def test_what_never_blinks_tells_nothing():
+def test_a_movie_that_never_blinks_gives_no_spot_size():
     still = pairs()
     still[:, 1] = still[:, 0]
     assert spot_sigma_pix(still) is None
@@ -136,11 +136,11 @@ def test_what_never_blinks_tells_nothing():
 @pytest.mark.parametrize(
     "shape", [(0, 2, 50, 50), (3, 2, 7, 50), (3, 2, 50, 1)], ids=["no-pair", "flat", "thin"]
 )
-def test_too_little_to_tell(shape):
+def test_too_few_pixels_give_no_spot_size(shape):
     assert spot_sigma_pix(np.ones(shape)) is None
 
 
-def test_frames_with_nan_tell_nothing():
+def test_frames_with_nan_give_no_spot_size():
     shown = pairs().astype("f4")
     shown[0, 0, 3, 3] = np.nan
     assert spot_sigma_pix(shown) is None

@@ -129,7 +129,7 @@ def test_where_there_is_nothing_to_draw_it_has_a_dash(result, tmp_path, harm, mo
         (lambda file: file.write_bytes(b"nonsense"), "is damaged: repair it by smlmlp-dask ver"),
     ],
 )
-def test_damage_is_said_in_the_table(result, harm, reason):
+def test_the_table_shows_damage(result, harm, reason):
     harm(result.path / "channel_0/0/c/0/0/0")
     html = result._repr_html_()
     first, second = cells(html)[1:]
@@ -248,7 +248,7 @@ def test_errors_stand_under_the_slider(browse, monkeypatch):
     assert picture.value != shown
 
 
-def test_a_movie_that_cannot_be_read_is_said(result, browse, monkeypatch):
+def test_a_movie_that_cannot_be_read_is_named(result, browse, monkeypatch):
     original = Stack.read
 
     def fail(self):

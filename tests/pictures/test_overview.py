@@ -184,7 +184,7 @@ def test_floating_movies_with_nan(tmp_path):
 # ---- movies that are not as they were ----------------------------------------------------------
 
 
-def test_a_movie_that_has_gone_is_said_and_the_others_are_drawn(movies, tmp_path):
+def test_a_missing_movie_is_named_and_the_others_are_drawn(movies, tmp_path):
     folder = tmp_path / "movies"
     shutil.copytree(movies[0][0].parent, folder)
     sources = [folder / path.name for path in movies[0]]
@@ -206,7 +206,7 @@ def test_a_movie_that_changed_is_not_shown(single, tmp_path):
     assert "has changed since" in words(plot_result(single))
 
 
-def test_a_movie_that_cannot_be_read_is_said(single, monkeypatch):
+def test_a_movie_that_cannot_be_read_is_named(single, monkeypatch):
     def fail(self):
         if "movie.tif" in self.movie.path:
             raise OSError("the disk is on fire")

@@ -86,7 +86,7 @@ def test_as_many_blocks_as_frames():
         {"bboxes": [[(5, 7, 70, 90)]], "workers": 3, "memory_limit": "1GB"},
     ],
 )
-def test_a_described_movie_is_planned_as_if_it_were_there(movie, which):
+def test_a_described_movie_is_planned_like_a_real_one(movie, which):
     described = plan_spatial_mean(DescribedMovie(SHAPE, ">u2", CHUNKS), 5.0, **which)
     assert described == plan_spatial_mean(movie, 5.0, **which)
 

@@ -54,7 +54,7 @@ def test_power_is_lost(job, disk, aim, rest, flag):
     assert judge_end(job, out) == []
 
 
-def test_power_is_lost_again_while_the_run_goes_on(job, disk):
+def test_power_is_lost_again_during_the_resumed_run(job, disk):
     out = disk.folder / "b.zarr"
     for aim in ("half", "finishing"):
         loss = lose_power(disk, job, out, Moment(aim, 0.0, "journal flushed"))

@@ -79,7 +79,7 @@ def synced(monkeypatch):
     return events
 
 
-def test_all_is_on_the_disk_before_finished_is_said(movie, tmp_path, synced, monkeypatch):
+def test_all_is_on_the_disk_before_finished_is_set(movie, tmp_path, synced, monkeypatch):
     out = tmp_path / "new/out.zarr"
     said = []
     set_finished = store_writing.set_finished
@@ -142,7 +142,7 @@ def _created_without_sync(monkeypatch):
     return call
 
 
-def test_a_file_system_that_cannot_sync_is_told_once(movie, tmp_path, monkeypatch, caplog):
+def test_a_file_system_that_cannot_sync_is_reported_once(movie, tmp_path, monkeypatch, caplog):
     def refuse(descriptor):
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -254,7 +254,7 @@ def test_what_was_read_before_a_change_is_not_kept(movie, tmp_path, monkeypatch)
     assert contents(out) == whole
 
 
-# ---- what is finished and gone on with -----------------------------------------------------------
+# ---- resumed and finished stores -----------------------------------------------------------------
 
 
 def test_metadata_of_an_unfinished_store_are_restored(movie, tmp_path, monkeypatch):

@@ -193,7 +193,7 @@ def test_going_on_with_a_finished_store_does_nothing(store):
     assert {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()} == before
 
 
-def test_going_on_with_nothing_begins(tmp_path):
+def test_resume_without_a_store_starts_one(tmp_path):
     fill(tmp_path / "out.zarr", resume=True)
     assert open_backgrounds(tmp_path / "out.zarr")
 
