@@ -209,7 +209,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         }
         corrections = [np.float32(factor) for factor in attributes["noise_corrections"]]
         if any(len(entries) != n_channels for entries in info.values()):
-            raise ValueError(f"not all of {', '.join(info)} are of {n_channels} channels")
+            raise ValueError(f"not all of {', '.join(info)} have {n_channels} channels")
     info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
     stacks = [Stack.of(movie, range(movie.shape[0])) for movie in movies]
     return SpatialMeanResult(stacks, corrections, info, path)

@@ -47,7 +47,7 @@ for command in STORE_COMMANDS:
     "-o",
     "--output",
     type=LocalPath(),
-    help="Store to write, such as background.zarr; must not exist.",
+    help="Store to write, such as background.zarr; must not exist (but see --resume).",
 )
 @grouped(movies=Movies, how=Filtering, where=Where, plan=Planned)
 @click.option(

@@ -186,9 +186,9 @@ def log_to_stderr(*, verbose: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("smlmlp_dask").setLevel(logging.INFO if verbose else logging.NOTSET)
     if not verbose:
-        from smlmlp_dask.execution.connect import quieten_distributed
+        from smlmlp_dask.execution.connect import silence_distributed
 
-        quieten_distributed()
+        silence_distributed()
 
 
 class _Stderr(logging.Handler):

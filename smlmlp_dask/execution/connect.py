@@ -14,7 +14,7 @@ from dask.utils import parse_timedelta
 
 from .local import local_processes
 from .slurm import SlurmJobs, submit_jobs
-from .workers import active_client, leaves_it_to_dask, wait_for_workers
+from .workers import active_client, scheduler_left_to_dask, wait_for_workers
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Place:
             raise ValueError(f"{' and '.join(given)} contradict each other: give only one of them")
 
 
-def quieten_distributed() -> None:
+def silence_distributed() -> None:
     """Silence the logs of `distributed`, here and in processes that it starts.
 
     Our errors say the same in one line. Call this before `distributed` is imported.
@@ -105,7 +105,7 @@ def _start(
     if place.scheduler is not None:
         return _client_of(place.scheduler, "--scheduler", stack)
     configured = dask.config.get("scheduler-address", None)
-    if configured and leaves_it_to_dask():
+    if configured and scheduler_left_to_dask():
         return _client_of(str(configured), "Dask's scheduler-address", stack)
     return None
 

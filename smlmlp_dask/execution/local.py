@@ -46,7 +46,7 @@ def local_processes(
     )
     workers.sync(_leave_interrupts_to_us)
     workers.scale(count)
-    replace_the_lost(workers, stack)
+    replace_lost_workers(workers, stack)
     client = stack.enter_context(Client(workers))
     wait_for_workers(client, tell, count)
     each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
@@ -66,7 +66,7 @@ async def _leave_interrupts_to_us() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def replace_the_lost(workers: Any, stack: ExitStack) -> None:
+def replace_lost_workers(workers: Any, stack: ExitStack) -> None:
     """Replace workers that do not come back, such as those whose SLURM job reached its walltime.
 
     Dask starts new ones only when `scale` is called again (dask-jobqueue#611 and #122). This can

@@ -15,7 +15,7 @@ FILES_CHECKED = 100
 
 
 @contextmanager
-def seen_by_workers(
+def checking_workers(
     sources: Sequence[Path], destination: Path, versions: Mapping[str, str]
 ) -> Iterator[None]:
     """Check that every worker of the active client can take part in the job in the ``with`` block.
@@ -75,7 +75,7 @@ def _check_workers(
                     f"worker {worker} has {package} {found}, this machine has {expected}: install "
                     "the same version in both places"
                 )
-    for worker, problem in client.run(_not_seen, read, above, on_error="return").items():
+    for worker, problem in client.run(_unusable, read, above, on_error="return").items():
         if isinstance(problem, str):
             raise OSError(f"worker {worker} {problem}")
         if isinstance(problem, ImportError | AttributeError):
@@ -85,7 +85,7 @@ def _check_workers(
             )
 
 
-def _not_seen(read: list[tuple[Path, int | None]], above: Path) -> str | None:
+def _unusable(read: list[tuple[Path, int | None]], above: Path) -> str | None:
     """Say which file or folder of a job this worker cannot use; None if it can use all."""
     remedy = "use a folder that all machines share, under the same path"
     host = socket.gethostname()

@@ -12,7 +12,7 @@ from typing import Any
 
 import dask.config
 
-from .local import SCHEDULER_LOG, replace_the_lost
+from .local import SCHEDULER_LOG, replace_lost_workers
 from .workers import FOREVER_SECONDS
 
 
@@ -101,7 +101,7 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         scheduler_options={"dashboard_address": ":0", **configured},
     )
     stack.enter_context(jobs)
-    _try_to_submit(jobs.job_script())
+    _check_job_script(jobs.job_script())
     least, most = slurm.jobs
     if dask.config.get("distributed.scheduler.no-workers-timeout", None) is None:
         forever = {"distributed.scheduler.no-workers-timeout": f"{FOREVER_SECONDS:g}s"}
@@ -112,7 +112,7 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         # We submit few tasks at a time. With Dask's default target of 5 s for them, it would start
         # few workers.
         jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
-    replace_the_lost(jobs, stack)
+    replace_lost_workers(jobs, stack)
     tell(
         f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted; squeue --me "
         "shows whether they wait"
@@ -120,7 +120,7 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
     return stack.enter_context(Client(jobs))
 
 
-def _try_to_submit(script: str) -> None:
+def _check_job_script(script: str) -> None:
     """Let SLURM check the job script before we submit any job."""
     tried = subprocess.run(
         ["sbatch", "--test-only"],

@@ -42,7 +42,7 @@ USABLE = 0.75
 
 def active_client() -> Any:
     """Return the `distributed.Client` that Dask would use, or None."""
-    if "distributed.client" not in sys.modules or not leaves_it_to_dask():  # then there is none
+    if "distributed.client" not in sys.modules or not scheduler_left_to_dask():
         return None
     from distributed import default_client
 
@@ -52,7 +52,7 @@ def active_client() -> Any:
         return None
 
 
-def leaves_it_to_dask() -> bool:
+def scheduler_left_to_dask() -> bool:
     """Say whether the user left the scheduler to Dask: ``dask.config.set`` names no other."""
     return dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed")
 
@@ -222,7 +222,7 @@ def no_workers_seconds() -> float:
 def wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -> None:
     """Wait until a scheduler has `count` workers."""
     limit = no_workers_seconds()
-    began, told = monotonic(), False
+    began, announced = monotonic(), False
     while len(client.scheduler_info(n_workers=count)["workers"]) < count:
         waited = monotonic() - began
         where = f"the scheduler {client.scheduler.address}"
@@ -234,8 +234,8 @@ def wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -
                 f"{limit:g} s: start some with dask worker {client.scheduler.address}, or raise "
                 "distributed.scheduler.no-workers-timeout in Dask's configuration"
             )
-        if waited > PATIENCE_SECONDS and not told:
+        if waited > PATIENCE_SECONDS and not announced:
             bound = f"for {limit:g} s at most" if limit < FOREVER_SECONDS else "Ctrl-C gives up"
             tell(f"waiting for a worker of {where}, {bound}")
-            told = True
+            announced = True
         sleep(0.1)

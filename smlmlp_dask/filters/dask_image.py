@@ -152,8 +152,8 @@ def _naming_a_size_that_fits(shape: tuple[int, int, int], frame_bytes: int) -> I
         )
         raise RuntimeError(
             f"the GPU ran out of memory on a block of {' x '.join(map(str, shape))} pixels, which "
-            f"takes {format_bytes(shape[0] * frame_bytes)} there, and up to "
-            f"{device.BLOCKS_AT_ONCE} blocks are there at a time ({one_line(error)}): {remedy}, "
+            f"takes {format_bytes(shape[0] * frame_bytes)} of its memory, with up to "
+            f"{device.BLOCKS_AT_ONCE} blocks at a time ({one_line(error)}): {remedy}, "
             "or end what else uses the GPU"
         ) from error
 

@@ -194,8 +194,8 @@ def _remedy() -> str:
     otherwise = "or leave cuda=False (no --cuda)"
     if version is None:
         return (
-            "there is no NVIDIA driver; where there is one, install the extra for the CUDA version "
-            "it supports, cuda12 (cupy-cuda12x) or cuda13 (cupy-cuda13x), " + otherwise
+            "there is no NVIDIA driver; on a machine with one, install the extra for the CUDA "
+            "version it supports, cuda12 (cupy-cuda12x) or cuda13 (cupy-cuda13x), " + otherwise
         )
     has = f"the NVIDIA driver supports CUDA {version[0]}.{version[1]}"
     if version[0] < 12:

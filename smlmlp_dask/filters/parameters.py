@@ -215,6 +215,6 @@ def _radius(value: Any) -> float:
 def _pair(entries: list[Any]) -> Pair:
     if len(entries) != 2 or any(isinstance(entry, list) for entry in entries):
         raise ValueError(
-            f"channels_mean_radii_pix holds {shown(entries)} in place of a pair: {RADII_FORMS}"
+            f"channels_mean_radii_pix holds {shown(entries)} instead of a pair: {RADII_FORMS}"
         )
     return _radius(entries[0]), _radius(entries[1])

@@ -68,7 +68,7 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
             )
         return array
     if isinstance(array, zarr.Array):
-        _check_there(array, name)
+        _check_exists(array, name)
         return _lazy_zarr(array)
     return view_stack(array)
 
@@ -79,7 +79,7 @@ def as_stacks(channels: Any) -> list[da.Array]:
     Raises
     ------
     ValueError
-        If a single array is passed in place of the sequence, or the sequence is empty.
+        If a single array is passed instead of the sequence, or the sequence is empty.
     TypeError
         If `channels` is not a sequence.
     """
@@ -155,7 +155,7 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
         if not writeable:
             raise ValueError(f"bkgds[{i}] is read-only: pass an array that can be written")
         if isinstance(target, zarr.Array):
-            _check_there(target, f"bkgds[{i}]")
+            _check_exists(target, f"bkgds[{i}]")
         for j, channel in enumerate(channels):
             if _overlap(target, channel):
                 raise ValueError(
@@ -242,7 +242,7 @@ def _place(array: "zarr.Array[Any]") -> Path | str:
     return str(array.store_path)
 
 
-def _check_there(array: "zarr.Array[Any]", name: str) -> None:
+def _check_exists(array: "zarr.Array[Any]", name: str) -> None:
     """Refuse an array whose folder is gone: Zarr would read fill values, or write a new one."""
     place = _place(array)
     if isinstance(place, str) or isinstance(array.store, ZipStore):

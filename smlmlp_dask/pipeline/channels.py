@@ -85,8 +85,8 @@ def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> li
         raise ValueError(
             f"channel {channels.index(largest)} is stored in units of "
             f"{' x '.join(map(str, largest.source.movie.unit))} pixels; "
-            f"{_too_much(largest.plan, workers, workers.threads)}, use fewer workers, or rechunk "
-            "the movie"
+            f"{_memory_needed(largest.plan, workers, workers.threads)}, use fewer workers, or "
+            "rechunk the movie"
         )
     log.info("%d tasks at a time, %s", workers.threads, format_bytes(workers.memory_bytes))
     return channels
@@ -108,13 +108,13 @@ def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
     if held < least:
         raise ValueError(
             f"the store was begun in blocks of {' x '.join(map(str, plan.block))} pixels; "
-            f"{_too_much(plan, workers, least)}, or use fewer workers"
+            f"{_memory_needed(plan, workers, least)}, or use fewer workers"
         )
     log.info("%d of %d tasks at a time: the memory holds no more", held, workers.threads)
     return held
 
 
-def _too_much(plan: blocks.BlockPlan, workers: Workers, tasks: int) -> str:
+def _memory_needed(plan: blocks.BlockPlan, workers: Workers, tasks: int) -> str:
     """Say what memory a block takes, and the smallest limit for `tasks` blocks at a time."""
     parts = " + ".join(f"{format_bytes(size)} {name}" for name, size in plan.held.items())
     libraries = format_bytes(workers.processes * BASE_BYTES)

@@ -163,7 +163,7 @@ def _run(
     run: list[Task] = []
     begun, cores_begun = perf_counter(), process_time()
 
-    def keep_on() -> list[tuple[Task, float]]:
+    def run_until_time_is_up() -> list[tuple[Task, float]]:
         timed: list[tuple[Task, float]] = []
         while not timed or perf_counter() < begun + seconds:
             with taking:
@@ -177,7 +177,7 @@ def _run(
     with ThreadPoolExecutor(side_by_side) as pool:
         timed = [
             entry
-            for entries in list(pool.map(lambda _: keep_on(), range(side_by_side)))
+            for entries in list(pool.map(lambda _: run_until_time_is_up(), range(side_by_side)))
             for entry in entries
         ]
     # of the process: a library may decode and encode in threads of its own

@@ -9,7 +9,7 @@ from typing import Any
 
 from smlmlp_dask.blocks import interleave
 from smlmlp_dask.execution.connect import connected
-from smlmlp_dask.execution.preflight import seen_by_workers
+from smlmlp_dask.execution.preflight import checking_workers
 from smlmlp_dask.execution.progress import Amount, progress_bar
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
@@ -198,7 +198,7 @@ def run_job(
         *(attributes[key] for key in ("engine", "engine_version", "codec")),
     )
     with (
-        seen_by_workers(job.roots, destination, package_versions()),
+        checking_workers(job.roots, destination, package_versions()),
         writing(
             destination,
             plans,

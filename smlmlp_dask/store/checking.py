@@ -92,11 +92,11 @@ def read_metadata(path: Path) -> StoreMetadata:
         finished = not (path / RECORDS / "journal").exists()
         return StoreMetadata(copied_attributes(copy), finished, copy, copied=True)
     attributes = read_attributes(path, copy)
-    made = _made_anew(attributes) if copy is None and "metadata_copy" in attributes else copy
+    made = _rebuilt(attributes) if copy is None and "metadata_copy" in attributes else copy
     return StoreMetadata(attributes, attributes.get("finished") is True, made, copy is not None)
 
 
-def _made_anew(attributes: Mapping[str, Any]) -> dict[str, str] | None:
+def _rebuilt(attributes: Mapping[str, Any]) -> dict[str, str] | None:
     """Return the metadata files that the installed Zarr writes for these attributes.
 
     None if another version of Zarr wrote the store: its JSON may look different.

@@ -115,7 +115,7 @@ def damaged_metadata(path: Path, copy: Mapping[str, str]) -> list[str]:
     return [
         file
         for file, text in copy.items()
-        if (now := _as_it_is(path / file)) != text and not _adds_to(now, text)
+        if (now := _present_text(path / file)) != text and not _adds_to(now, text)
     ]
 
 
@@ -172,7 +172,7 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode()  # not read_text, which would translate newlines
 
 
-def _as_it_is(path: Path) -> str | None:
+def _present_text(path: Path) -> str | None:
     try:
         return _unclaimed(_text(path))
     except (OSError, ValueError):

@@ -243,9 +243,8 @@ def _filling(
             def add(channel: int, number: int, checksums: Sequence[int]) -> None:
                 if recorded.get((channel, number), checksums) != checksums:
                     raise SourceReadError(
-                        f"{arrays[channel]}: block {number} does not come out as it was recorded "
-                        "before it was damaged: restore the movie as it was, or write to another "
-                        "destination"
+                        f"{arrays[channel]}: block {number}, computed again, differs from its "
+                        "record: restore the movie as it was, or write to another destination"
                     )
                 lines.add(channel, number, checksums)
                 if not elsewhere:

@@ -403,7 +403,7 @@ def test_memory_that_others_take_gives_an_error_with_the_block_size(device, monk
     monkeypatch.setattr(backend, "free_bytes", lambda: 12 * 20 * 24 * 18)
     [background], _, _ = bkgd_spatial_mean([MOVIE], [PAIR], cuda=True)
     message = (
-        r"the GPU ran out of memory on a block of 12 x 20 x 24 pixels, which takes .* there.*"
+        r"the GPU ran out of memory on a block of 12 x 20 x 24 pixels, which takes .* memory.*"
         r"at most 6 x 20 x 24 pixels \(stack.rechunk\(\{0: 6\}\); for a job a smaller memory_limit"
     )
     with pytest.raises(RuntimeError, match=message) as caught:
