@@ -57,7 +57,3 @@ def test_golden(path, how, engine):
         error = np.abs(bkgds[i].compute() - golden[f"bkgd_{i}"]).max()
         limit = reference.tolerance(*info["channels_mean_radii_pix"][i])
         assert error <= limit * np.abs(channel).max()
-
-
-def test_there_are_cases():
-    assert len(CASES) == 5

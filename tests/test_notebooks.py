@@ -10,7 +10,6 @@ TEXTS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
 
 
 def test_every_notebook_has_its_text():
-    assert len(NOTEBOOKS) >= 4
     assert [path.stem for path in NOTEBOOKS] == [path.stem for path in TEXTS]
 
 
@@ -26,7 +25,6 @@ def test_notebook_and_text_are_in_step(path):
 def test_notebooks_hold_no_outputs(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert code
     assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
     assert set(notebook["metadata"]) <= {"jupytext", "kernelspec"}
     assert not any(cell["metadata"] for cell in notebook["cells"])

@@ -41,13 +41,10 @@ def test_conda_and_pip_ask_for_the_same():
     assert conda == expected
 
 
-def test_every_requirement_has_a_floor_and_a_reason():
+def test_every_requirement_has_a_floor():
     for requirement in map(Requirement, PROJECT["dependencies"]):
         operators = [specifier.operator for specifier in requirement.specifier]
         assert operators == [">="], requirement
-    lines = (ROOT / "pyproject.toml").read_text().split("dependencies = [\n")[1].split("]\n")[0]
-    for line in lines.splitlines():
-        assert re.fullmatch(r' +"[^"]+", +# .{10,}', line), line
 
 
 def test_import_loads_nothing_heavy():

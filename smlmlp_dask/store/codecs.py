@@ -89,7 +89,9 @@ class Storage:
         encoded: bytes = Blosc(name, level, Blosc.SHUFFLE, block_bytes).encode(pixels)
         return encoded
 
-    def rounded(self, background: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def rounded(
+        self, background: np.ndarray[Any, Any], *, pixels_at_a_time: int = ROUNDED_PIXELS
+    ) -> np.ndarray[Any, Any]:
         """Return the background, its mantissa rounded in place to nearest, ties to even."""
         if self.keep_bits in (None, MANTISSA_BITS):
             return background
@@ -99,7 +101,7 @@ class Storage:
             background,
             ("external_loop", "buffered", "zerosize_ok"),
             ("readwrite",),
-            buffersize=ROUNDED_PIXELS,
+            buffersize=pixels_at_a_time,
         ) as parts:
             for part in parts:
                 pixels: Any = part

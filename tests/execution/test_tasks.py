@@ -27,25 +27,24 @@ def scheduler(request):
 
 
 @pytest.mark.usefixtures("scheduler")
-def test_every_task_is_reported_once(monkeypatch):
-    monkeypatch.setattr(tasks, "REGION_TASKS", 4)
+def test_every_task_is_reported_once():
     done = []
-    tasks.run_tasks(double, iter(range(40)), lambda *pair: done.append(pair))
+    tasks.run_tasks(double, iter(range(40)), lambda *pair: done.append(pair), region_tasks=4)
     assert sorted(done) == [(i, 2 * i) for i in range(40)]
 
 
 @pytest.mark.usefixtures("scheduler")
-def test_the_first_error_ends_the_job(monkeypatch):
-    monkeypatch.setattr(tasks, "REGION_TASKS", 2)
+def test_the_first_error_ends_the_job():
     done = []
     with pytest.raises(OSError, match="three"):
-        tasks.run_tasks(fail_at_three, iter(range(2000)), lambda *pair: done.append(pair))
+        tasks.run_tasks(
+            fail_at_three, iter(range(2000)), lambda *pair: done.append(pair), region_tasks=2
+        )
     assert len(done) < 1000
     assert 3 not in dict(done)
 
 
-def test_arguments_are_taken_as_needed(monkeypatch):
-    monkeypatch.setattr(tasks, "REGION_TASKS", 4)
+def test_arguments_are_taken_as_needed():
     taken = []
 
     def arguments():
@@ -57,7 +56,7 @@ def test_arguments_are_taken_as_needed(monkeypatch):
         raise ValueError(argument)
 
     with dask.config.set(scheduler="synchronous"), pytest.raises(ValueError, match=r"\d"):
-        tasks.run_tasks(fail, arguments(), double)
+        tasks.run_tasks(fail, arguments(), double, region_tasks=4)
     assert len(taken) == 4
 
 
@@ -109,7 +108,9 @@ def test_every_argument_of_a_group_is_reported_once():
 def test_results_of_a_group_before_an_error_are_reported():
     done = []
     with pytest.raises(OSError, match="three"):
-        tasks.run_tasks(fail_at_three, iter(range(200)), lambda *pair: done.append(pair), count=200)
+        tasks.run_tasks(
+            fail_at_three, iter(range(2000)), lambda *pair: done.append(pair), count=2000
+        )
     assert {0, 1, 2} <= set(dict(done))
     assert 3 not in dict(done)
-    assert len(done) < 200
+    assert len(done) < 1000

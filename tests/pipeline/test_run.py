@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import ClassVar, get_args
 
 import dask
-import dask.array as da
 import numpy as np
 import pytest
 import tifffile
 import zarr
 from dask.distributed import Client
-from scipy.ndimage import correlate1d
 from zarr.abc.codec import BytesBytesCodec
 from zarr.registry import register_codec
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
     blocks,
-    gaussian_kernel,
     noise_correction,
     open_backgrounds,
     plan_spatial_mean,
@@ -30,7 +27,6 @@ from smlmlp_dask import (
 from smlmlp_dask.execution import workers
 from smlmlp_dask.pipeline import run
 from smlmlp_dask.store.codecs import Codec, Storage
-from tests import reference
 from tests.memory import needs_proc
 
 ROOT = Path(__file__).parents[2]
@@ -38,16 +34,10 @@ RNG = np.random.default_rng(5)
 MOVIE = RNG.poisson(200, (23, 40, 36)).astype(np.uint16)
 
 
-def by_hand(stack, ry, rx):
-    """Correlate with SciPy, as one would to check a result."""
-    result = stack.astype(np.float32)
-    result = correlate1d(result, gaussian_kernel(ry / 2), 1, mode="nearest")
-    return correlate1d(result, gaussian_kernel(rx / 2), 2, mode="nearest")
-
-
-def assert_agrees(bkgd, stack, ry=7.0, rx=7.0):
-    limit = reference.tolerance(ry, rx) * np.abs(stack).max()
-    assert np.abs(bkgd - by_hand(stack, ry, rx)).max() <= limit
+def assert_is_background(bkgd, stack, radii=7.0, **options):
+    """A job gives the bits of the lazy call, whose accuracy is tested elsewhere."""
+    [expected], _, _ = bkgd_spatial_mean([stack], radii, **options)
+    assert bkgd.compute().tobytes() == expected.compute().tobytes()
 
 
 @pytest.fixture
@@ -62,10 +52,9 @@ def test_from_path_to_path(tif, tmp_path):
     assert result.path == tmp_path / "out.zarr"
     (bkgd,) = result.bkgds
     assert (bkgd.shape, bkgd.dtype) == (MOVIE.shape, np.float32)
-    assert_agrees(bkgd.compute(), MOVIE, 6.0, 10.0)
+    assert_is_background(bkgd, MOVIE, (6.0, 10.0))
     assert result.noise_corrections == [noise_correction(3.0, 5.0)]
-    expected, _, info = bkgd_spatial_mean([MOVIE], (6.0, 10.0))
-    assert bkgd.compute().tobytes() == expected[0].compute().tobytes()
+    _, _, info = bkgd_spatial_mean([MOVIE], (6.0, 10.0))
     assert result.info.keys() == info.keys()
     assert result.info["spatial_mean_sigmas"] == info["spatial_mean_sigmas"]
     for axis in "yx":
@@ -108,7 +97,7 @@ def test_channels_from_boxes_flips_and_sources(tif, tmp_path):
     for bkgd, stack, radii in zip(
         result.bkgds, expected, result.info["channels_mean_radii_pix"], strict=True
     ):
-        assert_agrees(bkgd.compute(), stack, *radii)
+        assert_is_background(bkgd, stack, radii)
     assert noise == [1.0, 2.0, 3.0]
     assert result.noise_corrections[1] == np.float32(2) * noise_correction(2.5, 3.5)
 
@@ -134,8 +123,7 @@ def test_every_layout_gives_the_same_bits(layout, memory, frames, tmp_path, monk
     stored = zarr.create_array(tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", **layout)
     stored[:] = MOVIE
     result = run_spatial_mean(tmp_path / "m.zarr", tmp_path / "out.zarr", frames=frames)
-    expected = bkgd_spatial_mean([MOVIE[frames or slice(None)]])[0][0].compute()
-    assert result.bkgds[0].compute().tobytes() == expected.tobytes()
+    assert_is_background(result.bkgds[0], MOVIE[frames or slice(None)])
 
 
 @dataclass(frozen=True)
@@ -209,17 +197,6 @@ def test_rounding_leaves_nan_and_infinity_alone():
     values[0] = np.uint32(0x7FFFFFFF).view(np.float32)  # all mantissa bits set
     rounded = Storage("none", 5).rounded(values)
     np.testing.assert_array_equal(rounded, values)
-
-
-@pytest.mark.parametrize("keep_bits", [0, 24, 1.5, "12", True])
-def test_wrong_keep_bits(keep_bits):
-    with pytest.raises(ValueError, match="keep_bits is .*: pass 1 to 23 mantissa bits"):
-        Storage.checked("fast", keep_bits)
-
-
-def test_wrong_codec():
-    with pytest.raises(ValueError, match="codec is 'gzip': pass one of fast, small, "):
-        Storage.checked("gzip", None)
 
 
 # ---- the plan ----------------------------------------------------------------------------------
@@ -302,7 +279,7 @@ print(peak_bytes(), plan_spatial_mean(sys.argv[1]).projected_bytes)
 @pytest.mark.parametrize("parallel", [False, True, 2])
 def test_engines_and_threads(tif, tmp_path, engine, parallel):
     result = run_spatial_mean(tif, tmp_path / "o.zarr", engine=engine, parallel=parallel)
-    assert_agrees(result.bkgds[0].compute(), MOVIE)
+    assert_is_background(result.bkgds[0], MOVIE, engine=engine)
 
 
 @pytest.mark.parametrize("processes", [False, True])
@@ -311,8 +288,7 @@ def test_under_a_client(tif, tmp_path, processes):
         n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
     ):
         result = run_spatial_mean(tif, tmp_path / "o.zarr", parallel=True)
-        computed = result.bkgds[0].compute()
-    assert computed.tobytes() == bkgd_spatial_mean([MOVIE])[0][0].compute().tobytes()
+        assert_is_background(result.bkgds[0], MOVIE)
 
 
 def test_the_bar_counts_every_pixel(tif, tmp_path, monkeypatch, capsys):
@@ -348,35 +324,6 @@ def test_no_frames_give_an_empty_store(tmp_path):
     assert open_backgrounds(tmp_path / "o.zarr").noise_corrections == result.noise_corrections
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"channels_mean_radii_pix": 0}, ValueError, "holds 0"),
-        ({"channels_mean_radii_pix": [(7, 7), (7, 7)]}, ValueError, "2 pairs for 1 channel:"),
-        ({"noise_corrections": [1.0, 1.0]}, ValueError, "2 entries for 1 channel:"),
-        ({"noise_corrections": [-1.0]}, ValueError, r"noise_corrections\[0\] is -1.0"),
-        ({"engine": "scipy"}, ValueError, "engine is 'scipy'"),
-        ({"parallel": -2}, ValueError, "parallel is -2"),
-        ({"frames": slice(50, 60)}, ValueError, "23 frames"),
-        ({"bboxes": [[(0, 0, 99, 9)]]}, ValueError, r"box \(0, 0, 99, 9\)"),
-        ({"flips": [None, None]}, ValueError, "flips"),
-        ({"sources": []}, ValueError, "no source given"),
-        ({"sources": "gone.tif"}, FileNotFoundError, "gone.tif does not exist"),
-        ({"destination": "movie.tif"}, ValueError, "is the input"),
-        ({"destination": "movie.tif/o.zarr"}, ValueError, "lies inside it"),
-        ({"destination": "there"}, FileExistsError, "there exists"),
-    ],
-)
-def test_wrong_arguments_write_nothing(tif, tmp_path, monkeypatch, change, error, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "there").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    options = {"sources": tif, "destination": "o.zarr", **change}
-    with pytest.raises(error, match=message):
-        run_spatial_mean(options.pop("sources"), options.pop("destination"), **options)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 def test_a_corrupt_chunk_is_named_and_nothing_is_left(tmp_path):
     stored = zarr.create_array(
         tmp_path / "m.zarr", shape=MOVIE.shape, chunks=(4, 40, 36), dtype="u2"
@@ -386,11 +333,6 @@ def test_a_corrupt_chunk_is_named_and_nothing_is_left(tmp_path):
     with pytest.raises(OSError, match=r"m\.zarr.*c/2/0/0.*frames 8"):
         run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
     assert not (tmp_path / "o.zarr").exists()
-
-
-def test_the_result_is_lazy(tif, tmp_path):
-    (bkgd,) = run_spatial_mean(tif, tmp_path / "o.zarr").bkgds
-    assert isinstance(bkgd, da.Array)
 
 
 @pytest.mark.parametrize(
@@ -414,4 +356,4 @@ def test_real_movies(real_data, tmp_path, name, options, read):
     stack = read(real_data / name)
     (bkgd,) = result.bkgds
     assert bkgd.shape == stack.shape
-    assert_agrees(bkgd.compute(), stack)
+    assert_is_background(bkgd, stack)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import time
 
 import dask
 import numpy as np
@@ -91,11 +90,8 @@ def test_survives_pickling():
 
 
 def test_ten_million_frames_build_without_computing():
-    begin = time.perf_counter()
     with dask.config.set(scheduler=no_scheduler):
         movie, background, molecules = simulate_movie(10**7)
-    # About 0.1 s; the bound leaves room for a busy machine.
-    assert time.perf_counter() - begin < 2
     assert movie.shape == background.shape == (10**7, 256, 256)
     for stack in (movie, background):
         assert len(stack.dask.layers) == 1
