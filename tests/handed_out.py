@@ -4,12 +4,12 @@ Values are those that were written to the sources; backgrounds come from the slo
 `reference.py`. So a stack that is taken for another one shows.
 """
 
+import pickle
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 from unittest import mock
 
-import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -247,7 +247,7 @@ TRIPLES = {
 
 
 def _through_pickle(*collections):
-    return cloudpickle.loads(cloudpickle.dumps(collections))
+    return pickle.loads(pickle.dumps(collections))
 
 
 #: What happens to the operands, then to the expression, before it is computed.

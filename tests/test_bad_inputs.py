@@ -267,7 +267,7 @@ LINES = [
     *[(f"run bad.zarr {OUT}", f"has dtype {dtype}", array_of((2, 3, 4), dtype))
       for dtype in ("complex64", "bool", "datetime64[s]")],
     (f"run bad.zarr {OUT}", "has dtype <U3", array_of((2, 3, 4), "<U3", zarr_format=2)),
-    (f"run movie.zarr {OUT}", "c/1/0/0", corrupt_chunk),
+    (f"run movie.zarr {OUT}", "/movie.zarr: chunk c/1/0/0 (frames 4-7) cannot", corrupt_chunk),
     *[(f"run bad.zarr {OUT}", f"names {path!r}", ome(path))
       for path in ("..", "../movie.zarr", "/etc", "a/../../movie.zarr", "..\\movie.zarr", "gone")],
     (f"run bad.zarr {OUT}", "damaged Zarr metadata", ome(7)),

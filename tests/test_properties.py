@@ -182,17 +182,25 @@ FRAMES, HEIGHT, WIDTH = 9, 14, 12
 MOVIE = np.random.default_rng(3).poisson(120, (FRAMES, HEIGHT, WIDTH)).astype(np.uint16)
 
 
-def write(folder):
-    """The same movie in every kind of file."""
-    options = {"photometric": "minisblack"}
-    tifffile.imwrite(folder / "movie.tif", MOVIE, byteorder=">", **options)
-    tifffile.imwrite(folder / "tiles.tif", MOVIE, tile=(16, 16), compression="zlib", **options)
-    MOVIE.astype(">u2").tofile(folder / "movie.raw")
-    zarr.create_array(folder / "movie.zarr", data=MOVIE, chunks=(4, 5, 12))
-    (folder / "frames").mkdir()
+GRAY = {"photometric": "minisblack"}
+
+
+def write_frames(path):
+    path.mkdir()
     for index, frame in enumerate(MOVIE):
-        tifffile.imwrite(folder / "frames" / f"{index}.tif", frame, **options)
-    return [folder / name for name in ("movie.tif", "tiles.tif", "movie.zarr", "frames")]
+        tifffile.imwrite(path / f"{index}.tif", frame, **GRAY)
+
+
+SOURCES = {
+    "movie.tif": lambda path: tifffile.imwrite(path, MOVIE, byteorder=">", **GRAY),
+    "tiles.tif": lambda path: tifffile.imwrite(
+        path, MOVIE, tile=(16, 16), compression="zlib", **GRAY
+    ),
+    "movie.zarr": lambda path: zarr.create_array(path, data=MOVIE, chunks=(4, 5, 12)),
+    "movie.raw": lambda path: MOVIE.astype(">u2").tofile(path),
+    "frames": write_frames,
+}
+"""The same movie in every kind of file."""
 
 
 bounds = st.one_of(st.none(), st.integers(-FRAMES - 2, FRAMES + 2), st.sampled_from([HUGE, -HUGE]))
@@ -240,8 +248,9 @@ def test_paths_in_store_or_refusal_out(tmp_path_factory, data):
 
 
 def _job(data, folder):
-    source = data.draw(st.sampled_from([*write(folder), "raw"]))
-    raw = source == "raw"
+    name = data.draw(st.sampled_from([*SOURCES]))
+    source, raw = folder / name, name == "movie.raw"
+    SOURCES[name](source)
     bboxes = data.draw(boxes)
     flips = data.draw(
         st.one_of(
@@ -268,7 +277,6 @@ def _job(data, folder):
     }
     before = tree(folder)
     out = folder / "new" / "out.zarr"
-    source = folder / "movie.raw" if raw else source
     result, error = attempt(lambda: run_spatial_mean(source, out, **options))
     if error:
         assert str(error).isprintable()

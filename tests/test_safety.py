@@ -2,9 +2,10 @@
 
 import json
 import pickle
+import socket
 import subprocess
 import sys
-import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -41,13 +42,14 @@ def pixels(*sources):
     return channel.compute()
 
 
-def pixels_or_refusal(name):
+def pixels_or_refusal(name, *, but="\n"):
     """Return the pixels, or None where the file is refused: either is safe."""
     try:
         return pixels(name)
     except (ValueError, SourceReadError) as error:
         message = str(error)
     assert name in message
+    assert but not in message
     assert message.isprintable()
     return None
 
@@ -359,7 +361,6 @@ def test_xml_entities_do_not_grow(folder, place):
         "print(peak_bytes())"
     )
     root = Path(__file__).parents[1]
-    began = time.perf_counter()
     ran = subprocess.run(
         [sys.executable, "-c", limited, root],
         capture_output=True,
@@ -367,40 +368,46 @@ def test_xml_entities_do_not_grow(folder, place):
         timeout=60,
         check=True,
     )
-    assert time.perf_counter() - began < 30
     assert int(ran.stdout) < 2**30
 
 
-@pytest.mark.parametrize("system", ["file://{secret}", "{secret}", "http://127.0.0.1:9/x"])
+@pytest.mark.parametrize("system", ["file://{secret}", "{secret}", "http://127.0.0.1:{port}/x"])
 def test_external_xml_entities_are_not_fetched(folder, system):
     secret = folder.parent / "secret/password.txt"
-    secret.write_text("5")
-    doctype = f'<!DOCTYPE OME [<!ENTITY x SYSTEM "{system.format(secret=secret)}">]>'
-    xml = ome_xml("a", "&x;", doctype)  # were it fetched, the count would be right
-    tifffile.imwrite("a.ome.tif", MOVIE, metadata=None, description=xml)
-    try:
-        shape = open_channels("a.ome.tif")[0].shape
-    except ValueError as error:
-        assert "5 frames" not in str(error)  # noqa: PT017
-    else:
-        assert shape == MOVIE.shape  # its pages were counted instead
+    secret.write_text("3")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        system = system.format(secret=secret, port=server.getsockname()[1])
+        doctype = f'<!DOCTYPE OME [<!ENTITY x SYSTEM "{system}">]>'
+        xml = ome_xml("a", "&x;", doctype)
+        tifffile.imwrite("a.ome.tif", MOVIE, metadata=None, description=xml)
+        result = pixels_or_refusal("a.ome.tif", but="3 frames")
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
+    if result is not None:
+        np.testing.assert_array_equal(result, MOVIE)  # its pages were counted instead
 
 
-def test_a_compressed_bomb_is_refused(folder):
+def test_a_compressed_bomb_does_not_unfold(folder):
     """A strip of a few bytes that would unpack to far more than the page it claims to be."""
     tifffile.imwrite("a.tif", MOVIE, photometric="minisblack", compression="zlib", metadata=None)
     with tifffile.TiffFile("a.tif") as tif:
-        strip = tif.pages[0].dataoffsets[0]
-    bomb = zlib.compress(bytes(2**28), 9)
-    content = bytearray(Path("a.tif").read_bytes())
-    end = len(content)
-    content += bomb
-    at = content.find(strip.to_bytes(4, "little"))
-    content[at : at + 4] = end.to_bytes(4, "little")
-    Path("a.tif").write_bytes(content)
-    result = pixels_or_refusal("a.tif")
+        tags = tif.pages[0].tags
+        places = [tags[name].valueoffset for name in ("StripOffsets", "StripByteCounts")]
+    content, bomb = bytearray(Path("a.tif").read_bytes()), zlib.compress(bytes(2**27))
+    for place, value in zip(places, (len(content), len(bomb)), strict=True):
+        content[place : place + 4] = value.to_bytes(4, "little")
+    Path("a.tif").write_bytes(content + bomb)
+    with tifffile.TiffFile("a.tif") as tif:
+        assert tif.pages[0].databytecounts == (len(bomb),)
+    tracemalloc.start()
+    try:
+        result = pixels_or_refusal("a.tif")
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
     if result is not None:
-        assert result.shape == MOVIE.shape
+        np.testing.assert_array_equal(result[1:], MOVIE[1:])
 
 
 # ---- names in messages ---------------------------------------------------------------------------

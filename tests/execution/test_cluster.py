@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from collections import Counter
@@ -33,13 +32,12 @@ from smlmlp_dask.execution.slurm import SlurmJobs
 from smlmlp_dask.execution.workers import active_client, active_workers
 from smlmlp_dask.pipeline import run as pipeline
 from smlmlp_dask.pipeline.verify import verify_backgrounds
-from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import progress
+from tests.processes import SLOW_SECONDS, finish, go_on, journal, start, wait_for
 from tests.stored import contents
 
 pytestmark = pytest.mark.slow
 
-SLOW_SECONDS = 60
 CHUNK, N_BLOCKS = 16, 40
 
 
@@ -62,62 +60,9 @@ def whole(movie, tmp_path_factory):
     return contents(run_spatial_mean(movie, tmp_path_factory.mktemp("whole") / "out.zarr").path)
 
 
-def journal(out):
-    return Journal.read(out / "records/journal").done
-
-
 def local(count, **options):
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", **options}
     return LocalCluster(n_workers=count, host="tcp://127.0.0.1", **options)
-
-
-def start(*arguments, config=None, **options):
-    """Start the command line in a process group of its own, as a terminal does."""
-    environment = {**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
-    environment |= {f"DASK_{name.upper()}": value for name, value in (config or {}).items()}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
-    return subprocess.Popen(
-        [sys.executable, "-m", "smlmlp_dask", *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        start_new_session=True,
-        **options,
-    )
-
-
-def finish(process):
-    _, said = process.communicate(timeout=SLOW_SECONDS)
-    return process.returncode, said
-
-
-def wait_for(condition, process=None):
-    until = time.monotonic() + SLOW_SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        assert process is None or process.poll() is None, finish(process)
-        time.sleep(0.005)
-
-
-def go_on(said, kept):
-    """Run the command that a message gives, without its cluster."""
-    match = re.fullmatch(rf"Error: .*\b{kept} of (\d+) blocks are kept; to resume: (.*)\n", said)
-    assert match, said
-    words = shlex.split(match[2])
-    for option in ("--scheduler", "--scheduler-file", "--workers"):
-        if option in words:
-            del words[words.index(option) : words.index(option) + 2]
-    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
-    ended = subprocess.run(
-        [shutil.which(words[0], path=path), *words[1:]],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=SLOW_SECONDS,
-    )
-    return ended.returncode, ended.stderr
 
 
 @contextmanager
@@ -279,32 +224,6 @@ def test_processes_of_this_machine(movie, whole, tmp_path):
     assert "1.40 GiB each" in said
     assert re.search(r"100%: 40/40 blocks after \S+, [\d,]+ Mpx/s, 2 workers", said), said
     assert contents(out) == whole
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(movie, whole, tmp_path, number):
-    out = tmp_path / "out.zarr"
-    process = start("run", movie, "-o", out, "--workers", "2")
-    wait_for(lambda: len(journal(out)) >= 3, process)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # which a terminal sends to the workers, too
-    else:
-        process.send_signal(number)
-    code, said = finish(process)
-    assert code == 128 + number
-    assert said.startswith(f"Error: interrupted by {number.name}; ")
-    wait_for(lambda: living(process.pid) == [])
-    assert go_on(said, len(journal(out))) == (0, "")
-    assert contents(out) == whole
-
-
-def living(group):
-    """Return the processes of a group that are no zombies."""
-    found = subprocess.run(
-        ["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True
-    )
-    lines = (line.split(maxsplit=2) for line in found.stdout.splitlines())
-    return [args for pgid, stat, *args in lines if int(pgid) == group and stat[0] != "Z"]
 
 
 def test_a_scheduler_that_is_killed(movie, whole, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.execution.slurm import SlurmJobs
-from tests.execution.test_cluster import finish, journal, movie, start, wait_for, whole
+from tests.execution.test_cluster import movie, whole
+from tests.processes import finish, journal, start, wait_for
 from tests.stored import contents
 
 __all__ = ["movie", "whole"]  # fixtures

@@ -48,6 +48,12 @@ def result(movies, tmp_path_factory):
     return run_spatial_mean(movies[0], path, [(7, 7), (7, 12), (2, 2)], **RAW)
 
 
+@pytest.fixture(scope="module")
+def figure(result):
+    """The frame in the middle, as it is drawn by default."""
+    return plot_result(result)
+
+
 @pytest.fixture
 def single(movies, tmp_path):
     """One channel, on a movie that may be harmed."""
@@ -69,8 +75,8 @@ def parts(figure):
     return [place.subfigs for place in figure.subfigs]
 
 
-def test_it_shows_the_frame_in_the_middle(result, movies):
-    for i, (above, frames, _) in enumerate(parts(plot_result(result))):
+def test_it_shows_the_frame_in_the_middle(figure, result, movies):
+    for i, (above, frames, _) in enumerate(parts(figure)):
         middle = N_FRAMES // 2
         assert words(above).startswith(f"Channel {i}, frame {middle} of {N_FRAMES}")
         raw = movies[1][i][middle]
@@ -86,8 +92,8 @@ def test_it_shows_the_frame_that_was_asked_for(result, movies):
         np.testing.assert_array_equal(frames.axes[0].images[0].get_array(), movies[1][i][29])
 
 
-def test_it_shows_kernels_and_levels(result):
-    for i, (_, _, curves) in enumerate(parts(plot_result(result))):
+def test_it_shows_kernels_and_levels(figure, result):
+    for i, (_, _, curves) in enumerate(parts(figure)):
         kernel_axes, residual_axes, level_axes = curves.axes
         for axis, patch in zip("yx", residual_axes.patches, strict=False):
             full = result.info[f"spatial_mean_kernels_{axis}"][i]
@@ -103,8 +109,8 @@ def test_it_shows_kernels_and_levels(result):
         assert level_axes.lines[1].get_xdata()[0] == N_FRAMES // 2
 
 
-def test_it_warns_where_it_should_and_only_there(result):
-    good, clipped, narrow = [words(above) for above, _, _ in parts(plot_result(result))]
+def test_it_warns_where_it_should_and_only_there(figure):
+    good, clipped, narrow = [words(above) for above, _, _ in parts(figure)]
     assert good == f"Channel 0, frame {N_FRAMES // 2} of {N_FRAMES}"
     assert "Saturated" in clipped
     assert "the largest count, 400;" in clipped

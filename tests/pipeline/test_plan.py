@@ -17,7 +17,7 @@ from smlmlp_dask import DescribedMovie, blocks, plan_spatial_mean, run_spatial_m
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.cli.tables import print_plan
 from smlmlp_dask.execution.workers import BASE_BYTES
-from smlmlp_dask.pipeline import measure
+from smlmlp_dask.pipeline import block, measure
 from smlmlp_dask.pipeline.measure import Rates
 from smlmlp_dask.pipeline.plan import JobPlan
 from smlmlp_dask.store.chunk_files import chunk_path
@@ -200,12 +200,15 @@ def run_blocks(monkeypatch):
 
 
 def test_two_channels_of_described_tiles(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        blocks.plan_blocks, "__kwdefaults__", {"slab_bytes": 9000, "block_bytes": 12_000}
+    )
     tasks = run_blocks(monkeypatch)
-    monkeypatch.setattr(measure, "SECONDS", 2.0)
-    movie = DescribedMovie((500, 640, 1300), "uint16", (100, 64, 64))
-    boxes = [(0, 0, 650, 640), (650, 10, 1300, 640)]
+    monkeypatch.setattr(measure, "SECONDS", 0.4)
+    movie = DescribedMovie((50, 64, 130), "uint16", (10, 8, 8))
+    boxes = [(0, 0, 65, 64), (65, 10, 130, 64)]
     plan = plan_spatial_mean(
-        movie, bboxes=[boxes], flips=[None, (False, True)], workers=1, memory_limit="340MB",
+        movie, bboxes=[boxes], flips=[None, (False, True)], workers=1,
         measured=True, destination=tmp_path / "o.zarr",
     )  # fmt: skip
     assert all(channel.block[1] < channel.shape[1] for channel in plan.channels)
@@ -255,7 +258,8 @@ def test_what_was_measured_is_what_a_run_computes(movie, monkeypatch, tmp_path):
     assert all(compared)
 
 
-def test_a_damaged_movie_leaves_nothing_behind(movie, tmp_path):
+def test_a_damaged_movie_leaves_nothing_behind(movie, tmp_path, monkeypatch):
+    monkeypatch.setattr(block, "RETRY_AFTER_SECONDS", ())
     for chunk in files_in(movie / "c"):
         chunk.write_bytes(b"nothing that decodes")
     before = files_in(tmp_path)

@@ -137,6 +137,17 @@ def test_metadata_that_can_still_be_read(whole, tmp_path, change):
     assert check_resume(whole, copy, harms) == []
 
 
+def test_chunks_in_each_others_place_are_damage(whole, tmp_path):
+    """Each agrees with the checksum that it ends with, but not with the records."""
+    copy = whole.copy(tmp_path, [], None)
+    swapped = {CHUNK: whole.bytes["channel_0/0/c/1/0/0"], "channel_0/0/c/1/0/0": whole.bytes[CHUNK]}
+    for name, data in swapped.items():
+        (copy / name).write_bytes(data)
+    harms = [(name, "overwrite") for name in swapped]
+    assert check_verify(whole, copy, harms) == []
+    assert check_repair(whole, copy, harms) == []
+
+
 def test_what_is_whole_is_not_repaired(whole, tmp_path):
     copy = whole.copy(tmp_path, [], None)
     before = {name: (copy / name).stat().st_mtime_ns for name in whole.bytes}

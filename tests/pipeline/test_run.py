@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -253,10 +254,11 @@ def test_what_cannot_fit_is_refused(tmp_path):
 
 @needs_proc
 def test_peak_memory_stays_under_the_plan(tmp_path):
+    """Of a movie that is larger than the plan, as is its background; most of it takes no disk."""
     stored = zarr.create_array(
-        tmp_path / "m.zarr", shape=(192, 512, 512), chunks=(32, 512, 512), dtype="u2"
+        tmp_path / "m.zarr", shape=(1024, 512, 512), chunks=(32, 512, 512), dtype="u2"
     )
-    stored[:] = np.broadcast_to(RNG.poisson(100, (512, 512)), stored.shape)
+    stored[:64] = np.broadcast_to(RNG.poisson(100, (512, 512)), (64, 512, 512))
     code = """
 import sys
 from smlmlp_dask import plan_spatial_mean, run_spatial_mean
@@ -267,12 +269,13 @@ print(peak_bytes(), plan_spatial_mean(sys.argv[1]).projected_bytes)
 """
     shown = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "m.zarr", tmp_path / "o.zarr", ROOT],
+        env={**os.environ, "DASK_NUM_WORKERS": "2"},
         capture_output=True,
         text=True,
         check=True,
     )
     peak, projected = map(int, shown.stdout.split())
-    assert peak <= projected + 250e6
+    assert peak <= projected < stored.nbytes
 
 
 @pytest.mark.parametrize("engine", ["fused", "dask-image"])
@@ -322,17 +325,6 @@ def test_no_frames_give_an_empty_store(tmp_path):
     result = run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
     assert result.bkgds[0].compute().shape == (0, 4, 5)
     assert open_backgrounds(tmp_path / "o.zarr").noise_corrections == result.noise_corrections
-
-
-def test_a_corrupt_chunk_is_named_and_nothing_is_left(tmp_path):
-    stored = zarr.create_array(
-        tmp_path / "m.zarr", shape=MOVIE.shape, chunks=(4, 40, 36), dtype="u2"
-    )
-    stored[:] = MOVIE
-    (tmp_path / "m.zarr/c/2/0/0").write_bytes(b"garbage")
-    with pytest.raises(OSError, match=r"m\.zarr.*c/2/0/0.*frames 8"):
-        run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
-    assert not (tmp_path / "o.zarr").exists()
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from scipy import ndimage
 
 from smlmlp_dask.filters.compiled import engine, loops
 from smlmlp_dask.filters.compiled.engine import correlate_frames
-from smlmlp_dask.filters.kernels import fold, gaussian_kernel, without_zero_ends
-from tests import reference, strategies
+from smlmlp_dask.filters.kernels import gaussian_kernel, without_zero_ends
+from tests import strategies
 
 ROOT = Path(__file__).parents[3]
 COUNTS = np.random.default_rng(7).integers(90, 4000, (3, 70, 300), dtype=np.uint16)
@@ -49,14 +49,6 @@ def exact(frames, kernel_y, kernel_x):
     return result
 
 
-def repeated_edges(kernel, length):
-    """Return the matrix that correlates an axis of `length`: every tap reads a pixel of it."""
-    pixels, offsets = np.arange(length)[:, None], np.arange(kernel.size) - kernel.size // 2
-    matrix = np.zeros((length, length))
-    np.add.at(matrix, (pixels, np.clip(pixels + offsets, 0, length - 1)), kernel)
-    return matrix
-
-
 def assert_same_bits(actual, expected):
     __tracebackhide__ = True
     assert actual.dtype == expected.dtype == np.float32
@@ -72,17 +64,6 @@ def run_loop(loop, frames, kernel_y, kernel_x, *, streamed=False):
 
 
 # Accuracy
-
-
-@settings(max_examples=40, deadline=None)
-@given(frames=strategies.stacks(), radii=strategies.radius_pairs)
-def test_any_stack_agrees_with_the_slow_reference(frames, radii):
-    actual = correlate_frames(frames, *kernels(*radii))
-    expected = reference.background(frames, *(radius / 2 for radius in radii))
-    assert actual.dtype == np.float32
-    assert actual.flags.c_contiguous
-    limit = reference.tolerance(*radii) * np.abs(frames.astype(np.float64)).max(initial=0)
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=limit)
 
 
 @pytest.mark.parametrize(
@@ -114,39 +95,6 @@ def test_long_kernels_stay_accurate(shape, radii):
             assert error <= limit * np.abs(stack).max(), (radius, name)
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 1), (1, 1, 40), (1, 40, 1), (3, 2, 17), (1, 5, 65)])
-@pytest.mark.parametrize("radius", [0.01, 1, 7, 300, 10_000])
-def test_kernels_longer_than_an_axis_see_the_edge_pixel_repeated(shape, radius):
-    stack = np.random.default_rng(1).integers(0, 1000, shape, dtype=np.uint16)
-    kernel = gaussian_kernel(radius / 2)
-    columns, rows = (repeated_edges(kernel, length) for length in shape[1:])
-    expected = columns @ stack.astype(np.float64) @ rows.T
-    limit = 1e-6 if radius <= 20 else 4e-6
-    actual = correlate_frames(stack, kernel, kernel)
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=limit * 1000)
-
-
-@pytest.mark.parametrize("radius", [0.01, 1, 7, 20])
-def test_a_constant_stays_itself(radius):
-    stack = np.full((2, 37, 53), 117, np.uint16)
-    kernel = gaussian_kernel(radius / 2)
-    np.testing.assert_allclose(correlate_frames(stack, kernel, kernel), 117, rtol=1e-6)
-
-
-@pytest.mark.parametrize("radii", [(1, 1), (7, 7), (3, 12), (60, 40)])
-def test_an_impulse_gives_the_kernels(radii):
-    kernel_y, kernel_x = (without_zero_ends(kernel) for kernel in kernels(*radii))
-    stack = np.zeros((1, kernel_y.size + 4, kernel_x.size + 7), np.uint8)
-    stack[0, kernel_y.size // 2 + 2, kernel_x.size // 2 + 3] = 1
-    expected = np.zeros(stack.shape, np.float32)
-    expected[0, 2:-2, 3:-4] = kernel_y[:, None] * kernel_x
-    np.testing.assert_array_equal(correlate_frames(stack, kernel_y, kernel_x), expected)
-
-
-def test_no_frames_give_no_frames():
-    assert correlate_frames(COUNTS[:0], *kernels(7, 7)).shape == (0, 70, 300)
-
-
 # The same bits
 
 
@@ -160,7 +108,8 @@ def test_compiled_code_has_the_bits_of_its_definition(frames, radii):
     assert_same_bits(correlate_frames(frames, *kernels(*radii)), defined)
 
 
-SHORT_RADII = st.sampled_from([0.3, 1, 2, 3, 4, 5, 6])
+# of every reach that a short kernel may have
+SHORT_RADII = st.integers(0, loops.SHORT).map(lambda reach: 2 * (reach + 0.5) / 2.5758)
 
 
 @settings(max_examples=30, deadline=None)
@@ -180,12 +129,6 @@ def test_rows_and_tiles_have_the_same_bits(frames, radii):
             assert_same_bits(actual, expected)
 
 
-def test_all_short_kernels_take_the_loop_for_them():
-    halos = {halo(gaussian_kernel(radius / 2)) for radius in (0.3, 1, 2, 3, 4, 5, 6)}
-    assert halos <= set(range(loops.SHORT + 1))
-    assert loops.SHORT in halos
-
-
 @pytest.mark.parametrize("radius", [1, 7])
 @pytest.mark.parametrize("width", [64, 65, 66, 68, 127, 130])
 @pytest.mark.parametrize("offset", [0, 1, 2, 3, 4])
@@ -194,7 +137,8 @@ def test_a_target_may_begin_anywhere(radius, width, offset):
     expected = correlate_frames(frames, *kernels(radius, radius))
     around = np.full(frames.size + 8, 77, np.float32)
     out = around[offset : offset + frames.size].reshape(frames.shape)
-    assert_same_bits(correlate_frames(frames, *kernels(radius, radius), out=out), expected)
+    assert correlate_frames(frames, *kernels(radius, radius), out=out) is out
+    assert_same_bits(out, expected)
     assert (around[:offset] == 77).all()
     assert (around[offset + frames.size :] == 77).all()
 
@@ -284,33 +228,6 @@ def test_long_doubles_too_large_for_float32_are_infinite():
     stack = np.full((1, 4, 16), np.longdouble(3e38) * 10)
     one = np.ones(1, np.float32)
     np.testing.assert_array_equal(correlate_frames(stack, one, one), np.inf)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("radii", [(1, 1), (7, 3), (12, 40)])
-@pytest.mark.parametrize("place", [(35, 150), (0, 0), (69, 299), (33, 15)])
-def test_bad_pixels_stay_in_their_neighbourhood(bad, radii, place):
-    kernel_y, kernel_x = kernels(*radii)
-    stack = COUNTS[:2].astype(np.float32)
-    clean = correlate_frames(stack, kernel_y, kernel_x)
-    stack[0][place] = bad
-    actual = correlate_frames(stack, kernel_y, kernel_x)
-    y, x = place
-    touched = np.zeros(stack.shape, bool)
-    touched[
-        0,
-        max(y - halo(kernel_y), 0) : y + halo(kernel_y) + 1,
-        max(x - halo(kernel_x), 0) : x + halo(kernel_x) + 1,
-    ] = True
-    np.testing.assert_array_equal(np.isfinite(actual), ~touched)
-    np.testing.assert_array_equal(actual[touched], np.float32(bad))
-    assert_same_bits(actual[~touched], clean[~touched])
-
-
-def test_out_is_filled_and_returned():
-    out = np.full(COUNTS.shape, np.nan, np.float32)
-    assert correlate_frames(COUNTS, *kernels(7, 7), out=out) is out
-    assert_same_bits(out, correlate_frames(COUNTS, *kernels(7, 7)))
 
 
 def test_byte_swapped_stacks_are_not_copied_whole():
@@ -473,6 +390,7 @@ def test_without_a_cache_folder_each_process_compiles(first_process, tmp_path, b
     assert not list(tmp_path.rglob("*.nbc"))
 
 
+@pytest.mark.slow
 def test_unusual_homes_do_not_matter(first_process):
     result = finish(start("/proc/nowhere", HOME="/proc/nonexistent", XDG_CACHE_HOME="/proc/none"))
     assert result["digest"] == first_process[1]["digest"]
@@ -524,12 +442,6 @@ assert fused._compiled("uint8", in_rows=False).__code__ is passes.filter_in_tile
 """
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
-
-
-def test_taps_follow_the_shared_fold():
-    kernel = gaussian_kernel(30)
-    folded = fold(without_zero_ends(kernel), 9)
-    np.testing.assert_array_equal(engine._taps(kernel, 9), folded[folded.size // 2 :])
 
 
 # ---- up to the end of float32's range ------------------------------------------------------------
