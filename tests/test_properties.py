@@ -2,11 +2,13 @@
 
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import dask
 import dask.array as da
 import numpy as np
+import pytest
 import tifffile
 import zarr
 from hypothesis import event, given, settings
@@ -237,6 +239,7 @@ def tree(folder):
     return sorted((path, path.lstat().st_mtime_ns) for path in folder.rglob("*"))
 
 
+@pytest.mark.filterwarnings("ignore:.* has 9 frames, fewer than frames=")  # verify says it again
 @settings(max_examples=150)
 @given(data=st.data())
 def test_paths_in_store_or_refusal_out(tmp_path_factory, data):
@@ -277,11 +280,17 @@ def _job(data, folder):
     }
     before = tree(folder)
     out = folder / "new" / "out.zarr"
-    result, error = attempt(lambda: run_spatial_mean(source, out, **options))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result, error = attempt(lambda: run_spatial_mean(source, out, **options))
     if error:
         assert str(error).isprintable()
         assert tree(folder) == before
         return
+    wanted = options["frames"] and options["frames"].stop
+    too_many = wanted is not None and wanted > FRAMES
+    shorter = ["has 9 frames, fewer than" in str(warning.message) for warning in told]
+    assert shorter == [True] * too_many
     stacks = by_hand(bboxes, flips, options["frames"])
     radii_pix, engine = options["channels_mean_radii_pix"], options["engine"]
     expected, factors, _ = bkgd_spatial_mean(stacks, radii_pix, engine=engine)
