@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
 from multiprocessing import get_context
+from threading import Barrier
 
 import dask
 import dask.array as da
@@ -94,6 +95,16 @@ def test_same_bits_in_parallel(engine, parallel):
     many = background(lazy, engine=engine, parallel=parallel)
     assert many.chunks == one.chunks
     assert many.compute().tobytes() == one.compute().tobytes()
+
+
+def test_parallel_splits_a_block_over_threads(monkeypatch):
+    """They meet in the compiled loop, which they can only if they are three."""
+    meeting = Barrier(3, timeout=30)
+    monkeypatch.setattr(
+        "smlmlp_dask.filters.compiled.engine._compiled", lambda *_, **__: lambda *_: meeting.wait()
+    )
+    lazy = background(counts((3, 9, 8)), engine="fused", parallel=3)
+    assert lazy.compute(scheduler="synchronous").shape == (3, 9, 8)
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +235,9 @@ def test_tiled_stacks_come_out_as_whole_frames():
     assert background(lazy).chunks == ((3, 3, 1), (20,), (24,))
 
 
-def test_arrays_in_memory_are_not_copied():
-    stack = counts()
+@pytest.mark.parametrize("make", [np.copy, lambda a: zarr.create_array({}, data=a)])
+def test_pixels_are_read_when_they_are_needed(make):
+    stack = make(counts())
     lazy = background(stack)
     stack[:] = 7
     assert np.allclose(lazy.compute(), 7)

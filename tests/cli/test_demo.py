@@ -1,4 +1,3 @@
-import matplotlib.image
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -22,9 +21,6 @@ def test_the_estimate_is_near_the_known_background(tmp_path):
         assert abs(check.bias) < 0.02 * check.known
         assert check.rms < 0.05 * check.known
     assert [bkgd.shape[1:] for bkgd in bkgds] == [(256, 256), (192, 320)]
-    picture = matplotlib.image.imread(report.picture)
-    assert picture.shape[0] > 400
-    assert picture.std() > 0.05
 
 
 def test_its_picture_is_that_of_any_result(tmp_path):

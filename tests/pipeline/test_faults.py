@@ -401,14 +401,14 @@ def test_another_version_of_the_engine_is_refused(raw, begun, monkeypatch):
 
 # ---- damage ------------------------------------------------------------------------------------
 
-LONG_UNIT = 67  # a prime, and more frames of 256 x 256 than a block has: each is a chunk of its own
+LONG_UNIT = 17  # a prime, and more frames of 512 x 512 than a block has: each is a chunk of its own
 
 
 @pytest.fixture(scope="module")
 def many_chunks(tmp_path_factory):
-    """A store of 134 chunk files."""
+    """A store of 34 chunk files."""
     folder = tmp_path_factory.mktemp("chunks")
-    source = write_movie(folder / "movie.zarr", frames_of_a_camera(2 * LONG_UNIT, 256), LONG_UNIT)
+    source = write_movie(folder / "movie.zarr", frames_of_a_camera(2 * LONG_UNIT, 512), LONG_UNIT)
     out = run_spatial_mean(source, folder / "out.zarr").path
     assert len(list(out.glob("channel_0/0/c/*/0/0"))) == 2 * LONG_UNIT
     return out
@@ -437,11 +437,11 @@ def forge(out, frame):
 def test_a_deep_look_finds_a_forgery(damaged):
     out, _ = damaged
     assert verify_backgrounds(out, sample=2).problems == []
-    forge(out, 100)
+    forge(out, 20)
     assert verify_backgrounds(out).problems == []
     report = verify_backgrounds(out, sample=2)
     assert report.problems == [
-        "channel_0, frames 67-133: not what the source gives; run it again to another destination"
+        "channel_0, frames 17-33: not what the source gives; run it again to another destination"
     ]
     ended = subprocess.run(
         [sys.executable, "-m", "smlmlp_dask", "verify", str(out), "--deep", "--sample", "2"],
@@ -453,7 +453,7 @@ def test_a_deep_look_finds_a_forgery(damaged):
     assert ended.returncode == 1
     assert ended.stdout.splitlines() == [
         *report.problems,
-        "134 chunks checked, 2 blocks computed again: 1 problems",
+        "34 chunks checked, 2 blocks computed again: 1 problems",
     ]
 
 

@@ -180,9 +180,7 @@ def test_a_described_movie_is_simulated(dtype, tmp_path):
     movie = DescribedMovie((10**6, 128, 160), dtype, (25, 128, 160))
     plan = plan_spatial_mean(movie, measured=True, destination=tmp_path / "o.zarr", codec="none")
     assert plan.rates.simulated
-    assert plan.rates.blocks >= 1
     assert plan.stored_bytes == pytest.approx(plan.output_bytes, rel=0.01)
-    assert plan.seconds > 0
     assert not list(tmp_path.iterdir())
 
 

@@ -146,7 +146,8 @@ def test_plain_zarr_and_dask_read_it(store):
     assert array.dtype == np.float32
     assert array.metadata.dimension_names == ("t", "y", "x")
     lazy = da.from_zarr(str(store), component="channel_0/0")
-    np.testing.assert_array_equal(lazy.compute(), array[:])
+    np.testing.assert_array_equal(lazy.compute(), PIXELS)
+    np.testing.assert_array_equal(array[:], PIXELS)
 
 
 def test_a_chunk_of_one_value_is_written_too(tmp_path):
