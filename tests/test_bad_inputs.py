@@ -7,7 +7,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -518,10 +517,9 @@ CALLS = [
     (lambda: verify_backgrounds("movie.zarr"), ValueError, "not a store of backgrounds"),
     # arrays: more of what bkgd_spatial_mean refuses is in test_background.py
     *[(filtering(np.zeros(shape)), ValueError, f"channels[0] has shape {shape}")
-      for shape in [(), (3,), (3, 4), (1, 2, 3, 4), (1, 1, 1, 3, 4), (2, 0, 4), (2, 3, 0)]],
+      for shape in [(), (3,), (1, 1, 1, 3, 4)]],
     *[(filtering(MOVIE, np.zeros((2, 3, 4), dtype)), TypeError, "channels[1] has dtype")
       for dtype in ("O", "U3", "S3", "m8[s]", "V4")],
-    (filtering(da.zeros((2, 3, 4), dtype="c8")), TypeError, "channels[0] has dtype complex64"),
     (filtering(np.float64(7)), TypeError, "channels[0] is a float64"),
     (filtering(Unfriendly()), TypeError, "channels[0] is a Unfriendly"),
     (filtering(channels_mean_radii_pix=nested(99)), ValueError, "instead of a pair"),
@@ -529,15 +527,10 @@ CALLS = [
     (filtering(channels_mean_radii_pix=[HUGE, 6]), ValueError, str(HUGE)),
     (filtering(channels_mean_radii_pix=Unfriendly()), ValueError, "line break"),
     (filtering(noise_corrections=[Unfriendly()]), ValueError, "line break"),
-    (filtering(noise_corrections=[-0.1]), ValueError, "noise_corrections[0] is -0.1"),
     (filtering(noise_corrections=[[1.0]]), ValueError, "noise_corrections[0] is [1.0]"),
     (filtering(parallel=-HUGE), ValueError, str(HUGE)),
-    (filtering(parallel=np.nan), ValueError, "parallel is nan"),
-    (filtering(engine="Fused"), ValueError, "engine is 'Fused'"),
     (filtering(engine=["fused"]), ValueError, "engine is ['fused']"),
     (filtering(cuda=True), RuntimeError, "CuPy"),
-    (filtering(bkgds=[np.zeros((11, 20, 24), "f8")]), ValueError, "dtype float64"),
-    (filtering(bkgds=[np.zeros((10, 20, 24), "f4")]), ValueError, "10 frames for a channel of 11"),
     (filtering(bkgds=[b"buffer"]), TypeError, "bkgds[0] is a bytes"),
     (filtering(bkgds="f"), TypeError, "bkgds[0] is a str"),
     *[(lambda sigma=sigma: gaussian_kernel(sigma), ValueError, f"{sigma:g}")

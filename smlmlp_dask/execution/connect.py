@@ -144,7 +144,8 @@ def _client_of(address: str, origin: str, stack: ExitStack) -> Any:
 
     name = f"the Dask scheduler {address} (of {origin})"
     try:
-        return stack.enter_context(Client(address))
+        with _leaving_no_client():
+            return stack.enter_context(Client(address))
     except TypeError as error:  # a TLS address, but no certificate is configured
         raise RuntimeError(f"{name} wants TLS: {_TLS_REMEDY}") from error
     except (OSError, CommClosedError) as error:
@@ -162,6 +163,17 @@ def _client_of(address: str, origin: str, stack: ExitStack) -> Any:
             f"{address!r} (of {origin}) is not the address of a Dask scheduler ({error}): pass "
             "one like tcp://HOST:8786 or tls://HOST:8786"
         ) from error
+
+
+@contextmanager
+def _leaving_no_client() -> Iterator[None]:
+    """Close the client that a failed attempt leaves behind: Dask would use it from then on."""
+    try:
+        yield
+    except Exception:
+        if (left := active_client()) is not None:
+            left.close()
+        raise
 
 
 _TLS_REMEDY = (

@@ -21,11 +21,13 @@ import dask
 import numpy as np
 import pytest
 import zarr
+from click.testing import CliRunner
 from dask.distributed import Client, LocalCluster
 from distributed.utils import nbytes
 
 from smlmlp_dask import bkgd_spatial_mean, open_channels, run_spatial_mean
 from smlmlp_dask import blocks as chunks
+from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.execution import preflight, window
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.execution.slurm import SlurmJobs
@@ -58,6 +60,11 @@ def movie(tmp_path_factory):
 def whole(movie, tmp_path_factory):
     """The files of a store that threads of this process wrote."""
     return contents(run_spatial_mean(movie, tmp_path_factory.mktemp("whole") / "out.zarr").path)
+
+
+def call(*arguments):
+    """Run the command line in this process."""
+    return CliRunner().invoke(smlmlp, [*map(str, arguments)])
 
 
 def local(count, **options):
@@ -182,7 +189,7 @@ def test_contradictions_are_refused(given, named):
         (["--slurm", "--jobs", "4:2"], ".*'4:2' is neither a number of SLURM jobs like 4 nor .*"),
         (["--workers", "0"], ".*--workers.*0 is not in the range.*"),
         (["--workers", "2", "--memory-limit", "lots"], "--memory-limit is 'lots': pass bytes.*"),
-        (["--scheduler", "tcp://127.0.0.1:1"], "the Dask scheduler tcp://127.0.0.1:1 .*3 s: .*"),
+        (["--scheduler", "tcp://127.0.0.1:1"], "the Dask scheduler tcp://127.0.0.1:1 .*1 s: .*"),
         (["--scheduler", "no address"], "'no address' .* is not the address of a Dask .*"),
         (["--scheduler", "tls://127.0.0.1:1"], ".* wants TLS: name its certificates in Dask's .*"),
         (["--scheduler-file", "/dev/null"], "/dev/null is not the file of a Dask scheduler: .*"),
@@ -190,17 +197,22 @@ def test_contradictions_are_refused(given, named):
     ],
 )
 def test_wrong_options_give_an_error_of_one_line(movie, tmp_path, arguments, said):
-    code, line = finish(start("run", movie, "-o", tmp_path / "out.zarr", *arguments))
-    assert code == 2
-    assert re.fullmatch(rf"Error: {said}\n", line), line
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        ended = call("run", movie, "-o", tmp_path / "out.zarr", *arguments)
+    assert ended.exit_code == 2
+    assert re.fullmatch(rf"Error: {said}\n", ended.stderr), ended.stderr
     assert list(tmp_path.iterdir()) == []
+    assert active_client() is None  # the next job of this process must not meet it
 
 
 def test_the_configured_scheduler_is_named_where_it_does_not_answer(movie, tmp_path):
-    config = {"scheduler_address": "tcp://127.0.0.1:1"}
-    code, line = finish(start("run", movie, "-o", tmp_path / "out.zarr", config=config))
-    assert code == 2
-    assert re.fullmatch(r"Error: .*tcp://127\.0\.0\.1:1 \(of Dask's scheduler-address\).*\n", line)
+    address = "tcp://127.0.0.1:1"
+    config = {"scheduler-address": address, "distributed.comm.timeouts.connect": "1s"}
+    with dask.config.set(config):
+        ended = call("run", movie, "-o", tmp_path / "out.zarr")
+    assert ended.exit_code == 2
+    expected = rf"Error: .*{address} \(of Dask's scheduler-address\).*\n"
+    assert re.fullmatch(expected, ended.stderr), ended.stderr
 
 
 def test_without_jobqueue_or_slurm(monkeypatch):
