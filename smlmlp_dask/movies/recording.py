@@ -10,7 +10,7 @@ from .stack import Movie
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Position:
-    """One place of the sample, scene or image of a file: frames of one size, in channels.
+    """One place of the sample, scene or image of a file: channels of one shape.
 
     Attributes
     ----------

@@ -162,11 +162,12 @@ class Selection:
         stacks = []
         for position in self._positions(recording):
             z = self._slice(recording, position)
-            for number in self._channels(recording, position):
-                movie = position.movie(number, z)
-                taken = _selected(movie, frames or slice(None), position, salvage=self.salvage)
+            numbers = self._channels(recording, position)
+            movies = [position.movie(number, z) for number in numbers]
+            taken = _selected(movies[0], frames or slice(None), position, salvage=self.salvage)
+            whole = (0, 0, *movies[0].shape[:0:-1])
+            for number, movie in zip(numbers, movies, strict=True):
                 acquisition = position.channels[number].every(abs(taken.step))
-                whole = (0, 0, *movie.shape[:0:-1])
                 stacks += [_channel(movie, taken, box, acquisition) for box in boxes or (whole,)]
         return stacks
 
@@ -278,7 +279,7 @@ def _selected(movie: Movie, frames: slice, position: Position, *, salvage: bool)
         some = f"take frames=slice(0, {whole}) (--frames 0:{whole}), or " if whole else ""
         raise ValueError(
             f"{movie.path} is cut short: {position.cut_short}; copy the file again, {some}"
-            f"take what there is by salvage=True (--salvage)"
+            "take what there is by salvage=True (--salvage)"
         )
     if salvage and promised > whole:
         warnings.warn(
