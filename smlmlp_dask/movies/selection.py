@@ -165,8 +165,8 @@ class Selection:
             numbers = self._channels(recording, position)
             movies = [position.movie(number, z) for number in numbers]
             taken = _selected(movies[0], frames or slice(None), position, salvage=self.salvage)
-            whole = (0, 0, *movies[0].shape[:0:-1])
             for number, movie in zip(numbers, movies, strict=True):
+                whole = (0, 0, *movie.shape[:0:-1])
                 acquisition = position.channels[number].every(abs(taken.step))
                 stacks += [_channel(movie, taken, box, acquisition) for box in boxes or (whole,)]
         return stacks
