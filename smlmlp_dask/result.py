@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .movies.formats.zarrs import open_stored
+from .movies.formats.zarr_movie import open_stored
 from .movies.stack import Stack
 from .paths import absolute_path
 from .store.metadata import channel_array

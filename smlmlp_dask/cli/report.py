@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from smlmlp_dask import __version__
 from smlmlp_dask.filters.kernels import gaussian_kernel, without_zero_ends
 from smlmlp_dask.messages import one_line, printable
-from smlmlp_dask.movies.formats.zarrs import repair_command
+from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import local_path, refuse_inside
 from smlmlp_dask.pictures.overview import draw_samples, warnings_of

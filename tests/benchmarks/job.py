@@ -39,7 +39,7 @@ from peers import PACKAGES, PEERS
 from zarr.codecs import BloscCodec
 
 from smlmlp_dask import plan_spatial_mean, run_spatial_mean
-from smlmlp_dask.movies.formats.zarrs import bulk_codecs
+from smlmlp_dask.movies.formats.zarr_movie import bulk_codecs
 from smlmlp_dask.result import open_backgrounds
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import tifffile
 import zarr
 
 from smlmlp_dask import open_backgrounds, run_spatial_mean
-from smlmlp_dask.movies.formats.zarrs import open_stored
+from smlmlp_dask.movies.formats.zarr_movie import open_stored
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.pictures import frames as plots
 from smlmlp_dask.pictures import notebook

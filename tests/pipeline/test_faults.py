@@ -22,8 +22,8 @@ import zarr
 from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.filters import spatial_mean
-from smlmlp_dask.movies.formats import zarrs
-from smlmlp_dask.movies.formats.zarrs import ZarrMovie
+from smlmlp_dask.movies.formats import zarr_movie
+from smlmlp_dask.movies.formats.zarr_movie import ZarrMovie
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.pipeline import block
 from smlmlp_dask.pipeline.verify import verify_backgrounds
@@ -259,14 +259,14 @@ def test_no_room_for_anything(movie, whole, tmp_path, monkeypatch, module, name,
 
 
 def test_a_chunk_that_fails_three_times(movie, whole, tmp_path, monkeypatch, caplog):
-    read, failures = zarrs.ZarrMovie.read, iter(range(3))
+    read, failures = zarr_movie.ZarrMovie.read, iter(range(3))
 
     def fail_at_first(self, frames, rows, columns):
         if frames[0] == 2 * CHUNK and next(failures, None) is not None:
             raise SourceReadError(f"{self.path}: no answer")
         return read(self, frames, rows, columns)
 
-    monkeypatch.setattr(zarrs.ZarrMovie, "read", fail_at_first)
+    monkeypatch.setattr(zarr_movie.ZarrMovie, "read", fail_at_first)
     with caplog.at_level(logging.WARNING, "smlmlp_dask"):
         run_spatial_mean(movie, tmp_path / "out.zarr")
     assert [record.message.split("; ")[1] for record in caplog.records] == [

@@ -1,17 +1,24 @@
-"""Zarr arrays and groups as folders, and their files."""
+"""Zarr arrays and groups as folders, on disk or in a zip, and their files."""
 
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:  # it imports zarr, and fingerprints of sources do without
+    from .zarr_zips import ZipNode
+
+Node: TypeAlias = "Path | ZipNode"
+"""A folder that may be an array or group."""
 
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 # Names of metadata and chunks: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
 _FILES = re.compile(r"zarr\.json|\.zarray|\.zgroup|\.zattrs|\.zmetadata|c|(c\.)?\d+(\.\d+)*")
 
 
-def is_node(folder: Path) -> bool:
+def is_node(folder: Node) -> bool:
     """Say whether a folder is a Zarr array or group."""
     return any((folder / name).is_file() for name in _ZARR_METADATA)
 
@@ -36,7 +43,7 @@ def _leads_back(link: Path, store: Path) -> bool:
     return link.resolve() in {folder.resolve() for folder in above}
 
 
-def is_array(node: Path) -> bool:
+def is_array(node: Node) -> bool:
     """Say whether a folder is a Zarr array; with damaged metadata, opening it fails later."""
     document = node / "zarr.json"
     if not document.is_file():
@@ -53,12 +60,26 @@ def store_of(path: Path) -> Path | None:
     return stores[-1] if stores else None
 
 
-def arrays_in(folder: Path) -> Iterator[Path]:
+def arrays_in(folder: Node) -> Iterator[Node]:
     """Find the arrays below a group, even in groups without metadata."""
-    for child in sorted(folder.iterdir()):
-        if not child.is_dir():
-            continue
+    for child in _folders(folder):
         if is_array(child):
             yield child
         elif not child.is_symlink():
             yield from arrays_in(child)
+
+
+def groups_in(folder: Node) -> Iterator[Node]:
+    """Find the outermost groups below a folder."""
+    for child in _folders(folder):
+        if is_node(child):
+            if not is_array(child):
+                yield child
+        elif not child.is_symlink():
+            yield from groups_in(child)
+
+
+def _folders(folder: Node) -> list[Node]:
+    return sorted(
+        (child for child in folder.iterdir() if child.is_dir()), key=lambda child: child.name
+    )

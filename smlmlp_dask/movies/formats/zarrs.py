@@ -1,278 +1,271 @@
-"""Movies in Zarr arrays and OME-Zarr images."""
+"""Movies in Zarr: arrays, OME-Zarr images and collections of them, as folders or in a zip."""
 
-import os
-import shlex
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from itertools import product
-from math import prod
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any, cast
+from xml.etree import ElementTree
 
-import numpy as np
 import zarr
-import zarr.core.codec_pipeline
-from numpy.typing import NDArray
-from zarr.buffer.cpu import NDBuffer
-from zarr.storage import LocalStore
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.recording import Recording
-from smlmlp_dask.movies.stack import SourceReadError, as_rising, named, within
-from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
+from smlmlp_dask.movies.acquisition import UNKNOWN
+from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import Movie
 
-from .zarr_nodes import arrays_in, is_array, is_node
+from .ome_zarr import (
+    Image,
+    attributes_of,
+    image_around,
+    images_of,
+    is_name_inside,
+    lies_inside,
+)
+from .zarr_movie import ZarrMovie, open_array, parsing
+from .zarr_nodes import Node, arrays_in, groups_in, is_array, is_node
+from .zarr_zips import SUFFIXES, ZipNode, ZippedStore
 
-FUSED_PIPELINE = "FusedCodecPipeline"
-"""Codec pipeline of zarr 3.4 and later: it decodes chunks without a coroutine for each."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ZarrMovie:
-    """A movie in a Zarr array."""
-
-    path: str
-    array: zarr.Array[Any]
-    axes: tuple[int, int, int]  # of frame, y, x; all others are 1 long
-    store: str = ""  # the store of backgrounds that it belongs to: a missing chunk is an error then
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Frames, rows and columns."""
-        return self._along(self.array.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Native byte order."""
-        dtype = np.dtype(self.array.dtype)
-        return dtype if dtype.isnative else dtype.newbyteorder("=")
-
-    @property
-    def unit(self) -> tuple[int, int, int]:
-        """Shape of a chunk. A shard's chunks are decoded one by one, too."""
-        return self._along(self.array.chunks)
-
-    def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is decoded whole
-        """Return how chunks are decoded, and the memory for it: encoded bytes, copies of codecs.
-
-        Shards and filters take one more copy of each chunk.
-        """
-        decoding = Decoding.stored(self.unit, self.dtype.itemsize * prod(self.unit))
-        if self.array.shards or self.array.filters:
-            each = decoding.unit_bytes * 3 // 2
-            decoding = Decoding(self.unit, each, at_a_time(each))
-        return decoding
-
-    def _along(self, lengths: Sequence[int]) -> tuple[int, int, int]:
-        frame, y, x = (int(lengths[axis]) for axis in self.axes)
-        return (frame, y, x)
-
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
-        """Return itself: it holds no list of places."""
-        return self
-
-    def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
-        """Return a box of the frames with these numbers, in their order.
-
-        Raises
-        ------
-        SourceReadError
-            If a chunk cannot be decoded.
-        """
-        _, height, width = self.shape
-        rising = frames if frames.step > 0 else frames[::-1]
-        try:
-            pixels = self._read(rising, range(height)[rows], range(width)[columns])
-        except Exception as error:
-            raise SourceReadError(self._diagnosis(frames, rows, columns, error)) from error
-        return pixels if frames.step > 0 else pixels[::-1]
-
-    def _read(self, *box: range) -> NDArray[Any]:
-        """Read a few units at a time: Zarr keeps everything it decodes for one selection."""
-        shape = [len(part) for part in box]
-        if 0 in shape:
-            return np.empty(shape, self.dtype)
-        whole = [slice(part[0], part[-1] + 1) for part in box]
-        groups = list(in_groups(whole, self.unit, self.decoding(whole=False).together))
-        if len(groups) == 1:  # Zarr's own array, which saves the job a tenth of its time
-            pixels = np.asarray(self.array[self._selection(box)]).astype(self.dtype, copy=False)
-        else:
-            pixels = np.empty(shape, self.dtype)
-            for group in groups:
-                self._read_into(pixels, box, group)
-        if self.store:
-            self._refuse_missing(whole)
-        return pixels
-
-    def _read_into(self, out: NDArray[Any], box: Sequence[range], group: Sequence[slice]) -> None:
-        parts = [within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)]
-        if not all(parts):  # no selected frame lies in this group
-            return
-        places = (
-            slice(axis.index(part[0]), axis.index(part[-1]) + 1)
-            for axis, part in zip(box, parts, strict=True)
-        )
-        target = NDBuffer.from_numpy_array(out[tuple(places)])
-        self.array.get_basic_selection(self._selection(parts), out=target)
-
-    def _selection(self, parts: Sequence[range]) -> tuple[int | slice, ...]:
-        selection: list[int | slice] = [0] * self.array.ndim
-        for axis, part in zip(self.axes, parts, strict=True):
-            selection[axis] = as_rising(part)
-        return tuple(selection)
-
-    def _refuse_missing(self, box: Sequence[slice]) -> None:
-        for place in product(*touched(box, self._along(self.array.chunks))):
-            key = self.array.metadata.encode_chunk_key(place)
-            if not Path(self.path, key).is_file():
-                raise FileNotFoundError(f"chunk {key} is missing")
-
-    def _diagnosis(self, frames: range, rows: slice, columns: slice, error: Exception) -> str:
-        """Read the box again, chunk by chunk, to find and name the one that fails."""
-        stored = self._along(self.array.shards or self.array.chunks)  # pixels of one file
-        box = (slice(min(frames), max(frames) + 1), rows, columns)
-        what, reason = named(frames), error
-        for place in product(*touched(box, stored)):
-            chunk = [
-                slice(at * unit, min((at + 1) * unit, length))
-                for at, unit, length in zip(place, stored, self.shape, strict=True)
-            ]
-            parts = [range(part.start, part.stop) for part in chunk]
-            try:
-                self._read(*parts)
-            except Exception as failure:
-                coordinates = [0] * self.array.ndim
-                for axis, at in zip(self.axes, place, strict=True):
-                    coordinates[axis] = at
-                key = self.array.metadata.encode_chunk_key(tuple(coordinates))
-                what = f"chunk {key} ({named(range(chunk[0].start, chunk[0].stop))})"
-                reason = failure
-                break
-        if self.store:
-            return self._diagnosis_of_store(what, reason, found=reason is not error)
-        return (
-            f"{self.path}: {what} cannot be read: {one_line(reason)}; restore the file from a "
-            "copy, or leave these frames out with frames="
-        )
-
-    def _diagnosis_of_store(self, what: str, reason: Exception, *, found: bool) -> str:
-        if not Path(self.path).is_dir():
-            return f"{self.path} is gone: check that the disk that holds it is mounted"
-        missing = isinstance(reason, FileNotFoundError)
-        if not found or (isinstance(reason, OSError) and not missing):
-            # The bytes may be undamaged.
-            return (
-                f"{what} of {self.path} cannot be read: {one_line(reason)}; check the disk, and "
-                "try again"
-            )
-        state = "missing" if missing else "damaged"
-        return f"{what} of {self.path} is {state}: repair it by {repair_command(self.store)}"
-
-
-def repair_command(store: str | os.PathLike[str]) -> str:
-    """Return the command that repairs a store of backgrounds, ready to be typed."""
-    return f"smlmlp-dask verify --repair {shlex.quote(os.fspath(store))}"
-
-
-def open_stored(path: Path, store: Path) -> ZarrMovie:
-    """Open an array (frame, y, x) of a store of backgrounds; a missing chunk is an error."""
-    return ZarrMovie(path=str(path), array=_zarr_array(path), axes=(0, 1, 2), store=str(store))
+OURS = "smlmlp_dask"
+"""Attribute of the root of our own stores."""
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a folder is a Zarr array or group."""
-    return path.is_dir() and is_node(path)
+    """Say whether a folder is a Zarr array or group, or a file ends as a zip does."""
+    if path.is_dir():
+        return is_node(path)
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def open(path: Path, inside: str = "") -> Recording:
-    """Read the metadata of an array or an image."""
-    return Recording.of(open_zarr(path / inside), "Zarr")
+    """Read the metadata of arrays and images."""
+    top = path if path.is_dir() else ZipNode(ZippedStore(path), PurePosixPath())
+    root = top if isinstance(top, Path) else _root_in_zip(top, inside)
+    node = root / inside.strip("/")
+    if not is_node(node):
+        raise FileNotFoundError(f"{node} is no array or group of {root}: {arrays_hint(root)}")
+    store, notes = _store_of_ours(node)
+    if is_array(node):
+        image = image_around(node)
+        positions = [_position(node, image.names if image else None, image)]
+    else:
+        positions = _positions(node)
+    if isinstance(store, Path):
+        positions = [_all_there(position, store) for position in positions]
+    return Recording(path=str(node), format="Zarr", positions=tuple(positions), notes=notes)
 
 
-def open_zarr(path: Path) -> ZarrMovie:
-    """Open an array, an OME-Zarr image, or a group with exactly one 3-D array."""
-    if is_array(path):
-        array = _zarr_array(path)
-        names = _axes_in_image(path) or _dimension_names(array)
-        return ZarrMovie(path=str(path), array=array, axes=_axes(path, array.shape, names))
-    image = _ome_image(path)
-    if image is not None:
-        dataset, names = image
-        array = _zarr_array(path / dataset)
-        return ZarrMovie(
-            path=str(path / dataset), array=array, axes=_axes(path, array.shape, names)
-        )
-    arrays = [(found, _zarr_array(found)) for found in arrays_in(path)]
-    movies = [(found, array) for found, array in arrays if array.ndim == 3]
-    if len(movies) != 1:
+def _root_in_zip(top: ZipNode, inside: str) -> ZipNode:
+    """Return the Zarr root in a zip: often a folder was zipped, rather than what is in it."""
+    try:
+        roots = [top] if is_node(top) else list(_outermost(top))
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
         raise ValueError(
-            f"{path} is a Zarr group with {len(movies)} arrays of shape (frame, y, x), not one: "
-            f"{arrays_hint(path)}"
+            f"{top} cannot be read as a zip: {one_line(error)}; copy it again"
+        ) from error
+    if not roots:
+        raise ValueError(
+            f"{top} is a zip without a Zarr array or group: unpack it, and pass the movie in it"
         )
-    found, array = movies[0]
-    axes = _axes(found, array.shape, _axes_in_image(found) or _dimension_names(array))
-    return ZarrMovie(path=str(found), array=array, axes=axes)
+    if inside and is_node(top / inside.strip("/")):
+        return top
+    if len(roots) > 1:
+        names = [str(root.place) for root in roots]
+        more = ", ..." if len(names) > 8 else ""
+        raise ValueError(
+            f"{top} holds {len(names)} Zarr stores ({', '.join(names[:8])}{more}): choose one, "
+            f"as in {roots[0]}"
+        )
+    return roots[0]
 
 
-def arrays_hint(store: Path) -> str:
+def _outermost(folder: ZipNode) -> Iterator[ZipNode]:
+    for child in sorted(folder.iterdir(), key=str):
+        if is_node(child):
+            yield child
+        elif not child.is_file():
+            yield from _outermost(child)
+
+
+def arrays_hint(store: Node) -> str:
     """Return the part of an error message that lists the arrays of a store."""
     if is_array(store):
         return f"pass {store}, which is one array"
-    shapes = {found: _zarr_array(found).shape for found in arrays_in(store)}
+    shapes = {found: open_array(found).shape for found in arrays_in(store)}
     if not shapes:
         return f"{store} has no arrays; pass another path"
-    listed = [f"{found.relative_to(store).as_posix()} {shape}" for found, shape in shapes.items()]
+    listed = [f"{_within(found, store)} {shape}" for found, shape in shapes.items()]
     more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
     return f"pass one array, such as {next(iter(shapes))}; it has {', '.join(listed[:10])}{more}"
 
 
-@contextmanager
-def _parsing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OSError) and not isinstance(error, ValueError):
-            raise
-        if isinstance(error, NotImplementedError):  # chunks of different sizes, in zarr 3.4
+def _within(node: Any, group: Any) -> str:
+    return str(node.relative_to(group).as_posix())
+
+
+def _store_of_ours(node: Node) -> tuple[Node | None, tuple[str, ...]]:
+    """Return the store of ours around a node, and what to know of it; refuse an unfinished one."""
+    for group in (node, *node.parents):
+        if not is_node(group) or is_array(group):
+            continue
+        try:
+            own = attributes_of(group).get(OURS)
+        except Exception:  # what is damaged here is said where it matters
+            continue
+        if not isinstance(own, dict) or "finished" not in own:
+            continue
+        if own["finished"] is not True:
             raise ValueError(
-                f"{path} cannot be read: {one_line(error)} Copy it to an array with one chunk shape"
-            ) from error
-        # zarr fails on damaged metadata with KeyError, TypeError, its own NodeNotFoundError ...
+                f"{group} is an unfinished store: finish it by the command that wrote it, with "
+                "--resume"
+            )
+        # Who names an array knows what it is.
+        if "noise_corrections" in own and not is_array(node):
+            return group, ("it holds backgrounds, not the frames of a camera",)
+        return group, ()
+    return None, ()
+
+
+def _all_there(position: Position, store: Path) -> Position:
+    """Take missing chunks for errors: a finished store has them all."""
+
+    def movie(channel: int, z: int) -> Movie:
+        return replace(cast("ZarrMovie", position.movie(channel, z)), store=str(store))
+
+    return replace(position, movie=movie)
+
+
+# What a group holds
+
+
+def _positions(group: Node) -> list[Position]:
+    images = images_of(group)
+    with parsing(group):
+        attributes = attributes_of(group)
+        own = attributes.get(OURS)
+        listed: list[tuple[str, str]] = []  # name and path
+        if images:
+            pass
+        elif "plate" in attributes:
+            wells = [well["path"] for well in attributes["plate"]["wells"]]
+            fields = [(well, path) for well in wells for path in _fields(_member(group, well))]
+            listed = [(f"{well}/{path}", f"{well}/{path}") for well, path in fields]
+        elif "bioformats2raw.layout" in attributes:
+            listed = _series(group)
+        elif "well" in attributes:
+            listed = [(path, path) for path in _fields(group)]
+    if images and isinstance(own, dict):
+        return [_channels_of_ours(group, images)]
+    if images:
+        several = len(images) > 1
+        return [_in_image(group, image, image.dataset if several else "") for image in images]
+    if listed:
+        return [_member_image(group, name, path) for name, path in listed]
+    return _unlisted(group)
+
+
+def _channels_of_ours(root: Node, images: Sequence[Image]) -> Position:
+    """Return the channels that a store of ours lists in its root, each in a group of its own."""
+    channels = []
+    for image in images:
+        group = root / image.dataset.rpartition("/")[0]
+        own = images_of(group) if is_node(group) else []
+        channels.append(
+            _in_image(group, own[0], image.name) if own else _in_image(root, image, image.name)
+        )
+    acquired = [
+        replace(channel.channels[0], channel=channel.channels[0].channel or image.name or None)
+        for channel, image in zip(channels, images, strict=True)
+    ]
+    return Position(
+        movie=lambda channel, z: channels[channel].movie(0, z), channels=tuple(acquired)
+    )
+
+
+def _fields(well: Node) -> list[str]:
+    return [image["path"] for image in attributes_of(well)["well"]["images"]]
+
+
+def _series(root: Node) -> list[tuple[str, str]]:
+    """Return names and paths of the images that Bio-Formats wrote, in their order."""
+    ome = root / "OME"
+    paths = attributes_of(ome).get("series") if is_node(ome) else None
+    if not paths:  # then they are numbered
+        paths = []
+        while is_node(root / str(len(paths))):
+            paths.append(str(len(paths)))
+    names = _names_in_xml(ome / "METADATA.ome.xml")
+    if len(names) != len(paths):  # nothing tells which is which
+        names = [""] * len(paths)
+    return list(zip(names, paths, strict=True))
+
+
+def _names_in_xml(document: Node) -> list[str]:
+    try:
+        xml = ElementTree.fromstring(document.read_bytes())
+    except (OSError, KeyError, zipfile.BadZipFile, ElementTree.ParseError, ValueError):
+        return []
+    return [image.get("Name", "") for image in xml if image.tag.endswith("}Image")]
+
+
+def _member(group: Node, path: str) -> Node:
+    if not is_name_inside(path) or not lies_inside(group / path, group):
+        raise ValueError(f"it lists {path!r}, which lies outside")
+    member = group / path
+    if not is_node(member):
+        raise ValueError(f"it lists {path!r}, which is not there")
+    return member
+
+
+def _member_image(group: Node, name: str, path: str) -> Position:
+    with parsing(group):
+        member = _member(group, path)
+    images = images_of(member)
+    if not images:
+        raise ValueError(f"{group} lists {path!r} as an image, which it is not: pass one array")
+    return _in_image(member, images[0], name or images[0].name or path)
+
+
+def _unlisted(group: Node) -> list[Position]:
+    """Return the images below a group; or its one array, which needs no description."""
+    images = list(_images_below(group))
+    within = [f"{_within(found, group)}/" for found, _ in images]
+    arrays = {
+        found: open_array(found)
+        for found in arrays_in(group)
+        if not _within(found, group).startswith(tuple(within))
+    }
+    movies = [found for found, array in arrays.items() if _is_movie(array)]
+    if images and not movies:
+        return [_in_image(found, image, _within(found, group)) for found, image in images]
+    if images or len(movies) != 1:
+        beside = f" beside {len(images)} OME-Zarr images" if images else ""
         raise ValueError(
-            f"{path} has damaged Zarr metadata: {one_line(error)}; restore it from a copy"
-        ) from error
+            f"{group} is a Zarr group with {len(movies)} arrays of shape (frame, y, x){beside}, "
+            f"not one: {arrays_hint(group)}"
+        )
+    image = image_around(movies[0])
+    return [_position(movies[0], image.names if image else None, image)]
 
 
-def _zarr_array(path: Path) -> zarr.Array[Any]:
-    with _parsing(path), bulk_codecs():
-        array = zarr.open_array(LocalStore(path, read_only=True), mode="r")
-        units = array.chunks + (array.shards or ())
-        if max(array.shape + units, default=0) > sys.maxsize or 0 in units:
-            raise ValueError(f"shape {array.shape} in chunks of {array.chunks}")
-        return array
+def _images_below(group: Node) -> Iterator[tuple[Node, Image]]:
+    for child in groups_in(group):
+        images = images_of(child)
+        yield from ((child, image) for image in images)
+        if not images:
+            yield from _images_below(child)
 
 
-def _ome_image(group: Path) -> tuple[str, list[str]] | None:
-    """Return path and axes of the full resolution if a group is an OME-Zarr image, else None.
+def _is_movie(array: zarr.Array[Any]) -> bool:
+    return array.ndim == 3 or (array.ndim > 3 and set(_dimension_names(array) or "?") <= _AXES)
 
-    It looks only at these two fields: a validator would refuse movies that we can read.
-    """
-    with _parsing(group):
-        multiscales = _multiscales(group)
-        if multiscales is None:
-            return None
-        names = _axis_names(multiscales[0])
-        dataset = multiscales[0]["datasets"][0]["path"]
-        parts = PurePosixPath(dataset).parts
-    if (
-        not parts
-        or parts[0] == "/"
-        or ".." in parts
-        or "\\" in dataset
-        or not _lies_inside(group / dataset, group)
-    ):
+
+# An image or array, and its axes
+
+
+def _in_image(group: Node, image: Image, name: str = "") -> Position:
+    dataset = image.dataset
+    if not is_name_inside(dataset) or not lies_inside(group / dataset, group):
         raise ValueError(
             f"{group} names {dataset!r} as its full-resolution array, which lies outside: pass "
             "the array's own path if you trust it"
@@ -282,48 +275,34 @@ def _ome_image(group: Path) -> tuple[str, list[str]] | None:
             f"{group} names {dataset!r} as its full-resolution array, which is no Zarr array: "
             f"{arrays_hint(group)}"
         )
-    return dataset, names
+    return _position(group / dataset, image.names, image, name or image.name)
 
 
-def _axes_in_image(path: Path) -> list[str] | None:
-    """Return the axes of the OME-Zarr image that lists an array at any resolution, or None."""
-    path = path.resolve()
-    for group in filter(is_node, path.parents):
-        try:
-            for multiscale in _multiscales(group) or ():
-                for dataset in multiscale["datasets"]:
-                    if (group / dataset["path"]).resolve() == path:
-                        return _axis_names(multiscale)
-        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
-            continue  # damaged metadata above do not matter for an array that can be read
-    return None
+def _position(
+    node: Node, names: Sequence[str] | None, image: Image | None, name: str = ""
+) -> Position:
+    array = open_array(node)
+    layout = _layout(node, array.shape, names or _dimension_names(array))
+    count = 1 if layout.channel is None else array.shape[layout.channel]
+    acquired = image.acquisitions(count) if image else (UNKNOWN,) * count
+    if not layout.is_timed:
+        acquired = tuple(replace(known, frame_interval_s=None) for known in acquired)
+
+    def movie(channel: int, z: int) -> ZarrMovie:
+        at = [0] * array.ndim
+        for axis, place in ((layout.channel, channel), (layout.slice, z)):
+            if axis is not None:
+                at[axis] = place
+        return ZarrMovie(path=str(node), array=array, axes=layout.axes, at=tuple(at))
+
+    depth = 1 if layout.slice is None else array.shape[layout.slice]
+    return Position(name=name, movie=movie, channels=acquired, depth=depth)
 
 
-def _multiscales(group: Path) -> Any:
-    """Return the multiscales metadata of an OME-Zarr image; None for another group."""
-    store = LocalStore(group, read_only=True)
-    attributes = zarr.open_group(store, mode="r", use_consolidated=False).attrs.asdict()
-    image: Any = attributes.get("ome", attributes)
-    return image.get("multiscales")
-
-
-def _axis_names(multiscale: Any) -> list[str]:
-    axes = multiscale.get("axes", list("tczyx"))  # the fixed axes of OME-Zarr 0.1 and 0.2
-    names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
-    return [str(name).lower() for name in names]
-
-
-def _lies_inside(path: Path, folder: Path) -> bool:
-    """Say whether a path stays in a folder when all links are followed."""
-    try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (ValueError, OSError, RuntimeError):  # a null byte, a name too long, a loop of links
-        return False
-
-
-_AXES = ("t", "c", "z", "y", "x")
+_AXES = frozenset("tczyx")
 # Other names of the axes, as other programs write them.
 _CALLED = dict.fromkeys(("time", "frame", "frames"), "t")
+_CALLED |= dict.fromkeys(("channel", "channels"), "c")
 _CALLED |= dict.fromkeys(("row", "rows", "height"), "y")
 _CALLED |= dict.fromkeys(("col", "cols", "column", "columns", "width"), "x")
 
@@ -333,47 +312,62 @@ def _dimension_names(array: zarr.Array[Any]) -> list[str] | None:
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     if not isinstance(names, Sequence) or isinstance(names, str) or not any(names):
         return None
-    called = [_CALLED.get(str(name).lower(), str(name).lower()) for name in names]
+    called = _plain(map(str, names))
     if array.ndim != 3:
         return called
     # Take unknown names, such as dim_0, in the order t, y, x.
     return [name if name in _AXES else due for name, due in zip(called, "tyx", strict=True)]
 
 
-def _axes(path: Path, shape: tuple[int, ...], names: Sequence[str] | None) -> tuple[int, int, int]:
-    """Return which axes are frame, y and x; all others are 1 long."""
+def _plain(names: Iterable[str]) -> list[str]:
+    return [_CALLED.get(name.lower(), name.lower()) for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Which axes of an array are which."""
+
+    axes: tuple[int, int, int]  # frame, y, x
+    channel: int | None = None
+    slice: int | None = None
+    is_timed: bool = True  # whether frames follow in time
+
+
+def _layout(node: Node, shape: tuple[int, ...], names: Sequence[str] | None) -> _Layout:
     ndim = len(shape)
     if names is None:
         names = ("t", "y", "x") if ndim == 3 else ("unnamed",)
     called = "".join(names) if all(len(name) == 1 for name in names) else ", ".join(names)
+    names = _plain(names)
     leading = range(ndim - 2)
     long = [axis for axis in leading if shape[axis] != 1]
-    twice = len(set(names)) < len(names)
+    known = set(names) <= _AXES
     if (
-        list(names[-2:]) != ["y", "x"]
+        names[-2:] != ["y", "x"]
         or len(names) != ndim
-        or twice
+        or len(set(names)) < len(names)
         or not leading
-        or len(long) > 1
+        or (len(long) > 1 and not known)
     ):
-        remedy = "each channel or slice as a movie of its own"
-        raise ValueError(
-            f"{path} has shape {shape} (axes {called}), not (frame, y, x): save "
-            f"{'it with its axes in that order' if ndim == 3 else remedy}"
-        )
-    if long:
-        return (long[0], ndim - 2, ndim - 1)
-    return (names.index("t") if "t" in names else ndim - 3, ndim - 2, ndim - 1)
-
-
-def bulk_codecs() -> AbstractContextManager[Any]:
-    """Let arrays opened in the ``with`` block use zarr's faster codec pipeline, if it has one.
-
-    On 2 cores, it read tiled chunks 1.3 times as fast. Arrays keep the pipeline they were opened
-    with, so the setting may end with the block.
-    """
-    if not hasattr(zarr.core.codec_pipeline, FUSED_PIPELINE):
-        return nullcontext()
-    chosen = {"codec_pipeline.path": f"zarr.core.codec_pipeline.{FUSED_PIPELINE}"}
-    setting: AbstractContextManager[Any] = zarr.config.set(chosen)
-    return setting
+        remedy = "save it with its axes in that order"
+        if ndim > 3:
+            remedy = (
+                "name its axes, of t, c, z, y, x, in its dimension_names, with y and x last, or "
+                "save each channel or slice as a movie of its own"
+            )
+        raise ValueError(f"{node} has shape {shape} (axes {called}), not (frame, y, x): {remedy}")
+    if not known:
+        return _Layout(axes=((long or [ndim - 3])[0], ndim - 2, ndim - 1))
+    at = {name: axis for axis, name in enumerate(names)}
+    if 0 in (shape[at[name]] for name in "cz" if name in at and len(long) > 1):
+        raise ValueError(f"{node} has shape {shape}, without pixels: pass a movie")
+    # Programs call the axis of a movie z, too; without t and z, c is all there is.
+    frame = next(name for name in "tzc" if name in at)
+    if frame == "t" and "z" in at and shape[at["t"]] == 1:
+        frame = "z"
+    return _Layout(
+        axes=(at[frame], ndim - 2, ndim - 1),
+        channel=at["c"] if "c" in at and frame != "c" else None,
+        slice=at["z"] if "z" in at and frame != "z" else None,
+        is_timed=frame == "t",
+    )

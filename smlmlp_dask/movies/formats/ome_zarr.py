@@ -1,0 +1,202 @@
+"""What the metadata of OME-Zarr images say: axes, channels, pixel size, frame interval."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import PurePosixPath
+from typing import Any
+
+import zarr
+
+from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
+
+from .zarr_movie import parsing, place_of
+from .zarr_nodes import Node, is_node
+
+_UM = {
+    "angstrom": 1e-4, "picometer": 1e-6, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3,
+    "centimeter": 1e4, "meter": 1e6, "pm": 1e-6, "nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0,
+    "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6,
+}  # fmt: skip
+_SECONDS = {
+    "nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0,
+    "hour": 3600.0, "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0,
+    "min": 60.0, "h": 3600.0,
+}  # fmt: skip
+_COLOUR = re.compile(r"#?([0-9A-Fa-f]{6})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image of a group: its array of full resolution, and what is said of it.
+
+    Attributes
+    ----------
+    dataset : str
+        Path of the array in the group.
+    names : list of str
+        Names of its axes, in lower case.
+    name : str
+        As the group calls it.
+    multiscale, omero : Any
+        These parts of the metadata, as they are.
+    """
+
+    dataset: str
+    names: list[str]
+    name: str
+    multiscale: Any
+    omero: Any
+
+    def acquisitions(self, count: int) -> tuple[Acquisition, ...]:
+        """Return what is said of each of so many channels; nothing where it makes no sense."""
+        try:
+            lengths = _lengths(self.multiscale, self.dataset, self.names)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            lengths = UNKNOWN
+        try:
+            channels = self.omero["channels"]
+            shown = [(channel.get("label"), channel.get("color")) for channel in channels]
+        except (LookupError, TypeError, AttributeError):
+            shown = []
+        if len(shown) != count:  # nothing tells which is which
+            shown = [(None, None)] * count
+        return tuple(
+            Acquisition(
+                channel=label.strip() or None if isinstance(label, str) else None,
+                colour=_colour(colour),
+                pixel_size_um=lengths.pixel_size_um,
+                frame_interval_s=lengths.frame_interval_s,
+            )
+            for label, colour in shown
+        )
+
+
+def attributes_of(group: Node) -> dict[str, Any]:
+    """Return the OME metadata of a group, and all other attributes beside them.
+
+    OME-Zarr 0.5 has them in the attribute ``ome``, earlier ones beside the others.
+    """
+    opened = zarr.open_group(**place_of(group), mode="r", use_consolidated=False)
+    attributes: dict[str, Any] = opened.attrs.asdict()
+    inner = attributes.get("ome", {})
+    return {**attributes, **inner} if isinstance(inner, Mapping) else attributes
+
+
+def images_of(group: Node) -> list[Image]:
+    """Return the images of a group, none if it is no OME-Zarr image.
+
+    It looks only at what it needs: a validator would refuse movies that we can read. Several
+    multiscales of one array are one image.
+    """
+    with parsing(group):
+        attributes = attributes_of(group)
+        images: dict[str, Image] = {}
+        for multiscale in attributes.get("multiscales") or ():
+            dataset = multiscale["datasets"][0]["path"]
+            image = Image(
+                dataset=dataset,
+                names=_axis_names(multiscale),
+                name=str(multiscale.get("name") or ""),
+                multiscale=multiscale,
+                omero=attributes.get("omero"),
+            )
+            images.setdefault(str(PurePosixPath(dataset)), image)
+    return list(images.values())
+
+
+def image_around(array: Node) -> Image | None:
+    """Return the OME-Zarr image that lists an array at any resolution, or None."""
+    array = array.resolve()
+    for group in filter(is_node, array.parents):
+        try:
+            attributes = attributes_of(group)
+            for multiscale in attributes.get("multiscales") or ():
+                for dataset in multiscale["datasets"]:
+                    if (group / dataset["path"]).resolve() == array:
+                        return Image(
+                            dataset=dataset["path"],
+                            names=_axis_names(multiscale),
+                            name="",
+                            multiscale=multiscale,
+                            omero=attributes.get("omero"),
+                        )
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+            continue  # damaged metadata above do not matter for an array that can be read
+    return None
+
+
+def lies_inside(node: Node, group: Node) -> bool:
+    """Say whether a path stays in a folder when all links are followed."""
+    try:
+        node.resolve().relative_to(group.resolve())  # type: ignore[arg-type]
+    except (ValueError, OSError, RuntimeError):  # a null byte, a name too long, a loop of links
+        return False
+    return True
+
+
+def is_name_inside(name: Any) -> bool:
+    """Say whether a path in metadata leads down from its group."""
+    if not isinstance(name, str):
+        return False
+    parts = PurePosixPath(name).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\\" not in name
+
+
+def _axis_names(multiscale: Any) -> list[str]:
+    axes = multiscale.get("axes", list("tczyx"))  # the fixed axes of OME-Zarr 0.1 and 0.2
+    names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
+    return [str(name).lower() for name in names]
+
+
+def _colour(value: Any) -> str | None:
+    match = _COLOUR.fullmatch(value) if isinstance(value, str) else None
+    return match[1].upper() if match else None
+
+
+def _lengths(multiscale: Any, dataset: str, names: Sequence[str]) -> Acquisition:
+    """Return pixel size and frame interval of one resolution."""
+    entry = next(entry for entry in multiscale["datasets"] if entry["path"] == dataset)
+    scale = [
+        own * whole
+        for own, whole in zip(_scale(entry, names), _scale(multiscale, names), strict=True)
+    ]
+    lengths = {
+        axis["name"].lower(): (axis.get("unit"), length)
+        for axis, length in zip(multiscale["axes"], scale, strict=True)
+    }
+    pixel = tuple(_length(*lengths[name]) for name in ("y", "x"))
+    unit, interval = lengths.get("t", (None, 0.0))
+    return Acquisition(
+        pixel_size_um=None if None in pixel else pixel,  # type: ignore[arg-type]
+        frame_interval_s=_positive(interval * _SECONDS.get(_unit(unit), 0.0)),
+    )
+
+
+def _scale(described: Any, names: Sequence[str]) -> list[float]:
+    """Return the product of all scales; an error if something else but a shift is done."""
+    product = [1.0] * len(names)
+    for transformation in described.get("coordinateTransformations") or ():
+        if transformation["type"] == "scale":
+            steps = zip(product, transformation["scale"], strict=True)
+            product = [before * float(by) for before, by in steps]
+        elif transformation["type"] not in ("identity", "translation"):
+            raise ValueError(transformation["type"])
+    return product
+
+
+def _length(unit: Any, length: float) -> float | None:
+    if unit is None:  # most programs mean micrometres; 1 is what they write if they do not know
+        return None if length == 1 else _positive(length)
+    return _positive(length * _UM.get(_unit(unit), 0.0))
+
+
+def _unit(unit: Any) -> str:
+    name = str(unit).strip()
+    longer = name.lower().replace("metre", "meter").removesuffix("s")
+    return longer if len(longer) > 3 else name
+
+
+def _positive(length: float) -> float | None:
+    return length if isfinite(length) and length > 0 else None
