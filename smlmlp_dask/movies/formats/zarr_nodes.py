@@ -5,12 +5,11 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:  # it imports zarr, and fingerprints of sources do without
-    from .zarr_zips import ZipNode
+from .zarr_zips import ZipNode
 
-Node: TypeAlias = "Path | ZipNode"
+Node: TypeAlias = Path | ZipNode
 """A folder that may be an array or group."""
 
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")

@@ -73,7 +73,8 @@ class ZippedStore(Store):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ZippedStore) and self.path == other.path
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "entries"}
@@ -88,17 +89,29 @@ class ZippedStore(Store):
         return _entries(self.path, status.st_size, status.st_mtime_ns)
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes of a file in the zip; only whole files are checked by their checksum."""
+        """Return bytes of a file in the zip; only whole files are checked by their checksum.
+
+        Raises
+        ------
+        ValueError
+            If the zip is damaged there, or cannot be read by us.
+        """
         entry = self.entries[key]
-        stop = entry.size if stop is None else min(stop, entry.size)
         if entry.is_encrypted or entry.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             how = "is encrypted" if entry.is_encrypted else f"has compression {entry.method}"
-            raise zipfile.BadZipFile(f"{key} {how}: zip it without compression")
+            raise ValueError(f"{key} {how}: zip it again without")
+        stop = entry.size if stop is None else min(stop, entry.size)
+        try:
+            return self._read(entry, start, stop)
+        except (zipfile.BadZipFile, zlib.error, struct.error) as error:
+            raise ValueError(f"{key} is damaged in the zip: {error}") from error
+
+    def _read(self, entry: _Entry, start: int, stop: int) -> bytes:
         with Path(self.path).open("rb") as file:
             file.seek(entry.header)
             signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-            if signature != zipfile.stringFileHeader:  # type: ignore[attr-defined]
-                raise zipfile.BadZipFile(f"{key} is not where the zip's list says")
+            if signature != b"PK\x03\x04":
+                raise zipfile.BadZipFile("it is not where the list of files says")
             file.seek(name + extra, os.SEEK_CUR)
             if entry.method == zipfile.ZIP_STORED and (start, stop) != (0, entry.size):
                 file.seek(start, os.SEEK_CUR)
@@ -107,8 +120,8 @@ class ZippedStore(Store):
         if entry.method == zipfile.ZIP_DEFLATED:
             content = zlib.decompress(content, wbits=-zlib.MAX_WBITS, bufsize=max(1, entry.size))
         if len(content) != entry.size or zlib.crc32(content) != entry.crc:
-            raise zipfile.BadZipFile(f"{key} differs from its checksum in the zip")
-        return content[start:stop]
+            raise zipfile.BadZipFile("it does not have its checksum")
+        return content if (start, stop) == (0, entry.size) else content[start:stop]
 
     def get_sync(
         self,
