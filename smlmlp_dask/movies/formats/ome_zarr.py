@@ -144,8 +144,18 @@ def is_name_inside(name: Any) -> bool:
     return bool(parts) and parts[0] != "/" and ".." not in parts and "\\" not in name
 
 
+def _axes(multiscale: Any) -> Any:
+    if "coordinateSystems" not in multiscale:
+        return multiscale.get("axes", list("tczyx"))  # the fixed axes of OME-Zarr 0.1 and 0.2
+    # OME-Zarr 0.6: all resolutions are placed in one of the systems.
+    output = multiscale["datasets"][0]["coordinateTransformations"][0]["output"]
+    name = output["name"] if isinstance(output, Mapping) else output
+    systems = {system["name"]: system["axes"] for system in multiscale["coordinateSystems"]}
+    return systems[name]
+
+
 def _axis_names(multiscale: Any) -> list[str]:
-    axes = multiscale.get("axes", list("tczyx"))  # the fixed axes of OME-Zarr 0.1 and 0.2
+    axes = _axes(multiscale)
     names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in axes]
     return [str(name).lower() for name in names]
 
@@ -158,13 +168,15 @@ def _colour(value: Any) -> str | None:
 def _lengths(multiscale: Any, dataset: str, names: Sequence[str]) -> Acquisition:
     """Return pixel size and frame interval of one resolution."""
     entry = next(entry for entry in multiscale["datasets"] if entry["path"] == dataset)
-    scale = [
-        own * whole
-        for own, whole in zip(_scale(entry, names), _scale(multiscale, names), strict=True)
-    ]
+    steps = list(entry.get("coordinateTransformations") or ())
+    if "coordinateSystems" not in multiscale:  # in OME-Zarr 0.6 they lead elsewhere
+        steps += multiscale.get("coordinateTransformations") or ()
+    scale = _scale(steps, len(names))
+    if all(length == 1 for length in scale):  # so programs write, with units, what they do not know
+        return UNKNOWN
     lengths = {
         axis["name"].lower(): (axis.get("unit"), length)
-        for axis, length in zip(multiscale["axes"], scale, strict=True)
+        for axis, length in zip(_axes(multiscale), scale, strict=True)
     }
     pixel = tuple(_length(*lengths[name]) for name in ("y", "x"))
     unit, interval = lengths.get("t", (None, 0.0))
@@ -174,15 +186,20 @@ def _lengths(multiscale: Any, dataset: str, names: Sequence[str]) -> Acquisition
     )
 
 
-def _scale(described: Any, names: Sequence[str]) -> list[float]:
+def _scale(transformations: Sequence[Any], count: int) -> list[float]:
     """Return the product of all scales; an error if something else but a shift is done."""
-    product = [1.0] * len(names)
-    for transformation in described.get("coordinateTransformations") or ():
-        if transformation["type"] == "scale":
-            steps = zip(product, transformation["scale"], strict=True)
-            product = [before * float(by) for before, by in steps]
-        elif transformation["type"] not in ("identity", "translation"):
-            raise ValueError(transformation["type"])
+    product = [1.0] * count
+    for transformation in transformations:
+        kind = transformation["type"]
+        if kind == "scale":
+            factors = [float(factor) for factor in transformation["scale"]]
+        elif kind == "sequence":
+            factors = _scale(transformation["transformations"], count)
+        elif kind in ("identity", "translation"):
+            continue
+        else:
+            raise ValueError(kind)
+        product = [before * by for before, by in zip(product, factors, strict=True)]
     return product
 
 

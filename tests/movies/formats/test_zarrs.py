@@ -210,7 +210,8 @@ SAID = [
     ([2, 1, 2, 3], S | NM, [0.5, 1, 50, 100], (0.1, 0.3), 1.0, "both scales count"),
     ([1, 1, 0.1, 0.1], {}, None, (0.1, 0.1), None, "micrometres where no unit is said"),
     ([1, 1, 1, 1], {}, None, None, None, "1 without a unit says nothing"),
-    ([1, 1, 1, 1], UM, None, (1.0, 1.0), None, "1 with a unit does"),
+    ([1, 1, 1, 1], S | UM, None, None, None, "nor if all are 1: programs write it with units, too"),
+    ([0.05, 1, 1, 1], S | UM, None, (1.0, 1.0), 0.05, "1 with a unit, beside what is known"),
     ([1, 1, 0.1, 0.1], {"y": "furlong", "x": "furlong"}, None, None, None, "an unknown unit"),
     ([0, 1, 0.1, -0.1], S | UM, None, None, None, "no such pixel"),
     ([1, 1, 0.1], UM, None, None, None, "a scale of other axes"),
@@ -237,6 +238,30 @@ def test_pixel_size_and_interval(tmp_path, version, scale, units, whole, pixel, 
             assert stack.acquisition.pixel_size_um == pytest.approx(pixel), why
         assert stack.acquisition.frame_interval_s == interval, why
     assert stacks_of(path / "0")[0].acquisition == stacks_of(path)[0].acquisition
+
+
+def test_coordinate_systems_of_ome_zarr_0_6(tmp_path):
+    path = write_image(tmp_path / "a.zarr", along("ctyx"), "ctyx", units=S | NM)
+    document = json.loads((path / "zarr.json").read_text())
+    multiscale = document["attributes"]["ome"]["multiscales"][0]
+    axes = multiscale.pop("axes")
+    multiscale["coordinateSystems"] = [
+        {"name": "world", "axes": axes[::-1]},
+        {"name": "intrinsic", "axes": axes},
+    ]
+    steps = [
+        {"type": "scale", "scale": [1, 2, 100, 110]},
+        {"type": "translation", "translation": [0, 0, 5, 5]},
+    ]
+    placed = {"type": "sequence", "transformations": steps, "output": {"name": "intrinsic"}}
+    multiscale["datasets"][0]["coordinateTransformations"] = [placed]
+    elsewhere = {"type": "scale", "scale": [9, 9, 9, 9], "output": {"name": "world"}}
+    multiscale["coordinateTransformations"] = [elsewhere]
+    (path / "zarr.json").write_text(json.dumps(document))
+    for channel, stack in enumerate(stacks_of(path)):
+        np.testing.assert_array_equal(stack.read(), PIXELS[:, channel, 0])
+        assert stack.acquisition.pixel_size_um == pytest.approx((0.1, 0.11))
+        assert stack.acquisition.frame_interval_s == 2
 
 
 def test_frames_called_z_have_no_interval(tmp_path):
