@@ -12,14 +12,16 @@ from .zarr_zips import ZipNode
 Node: TypeAlias = Path | ZipNode
 """A folder that may be an array or group."""
 
-_ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+METADATA = ("zarr.json", ".zarray", ".zgroup")
+"""Files that make a folder an array or group."""
+
 # Names of metadata and chunks: c/0/1, c.0.1, 0/1, 0.1, and c or 0 for a single number.
 _FILES = re.compile(r"zarr\.json|\.zarray|\.zgroup|\.zattrs|\.zmetadata|c|(c\.)?\d+(\.\d+)*")
 
 
 def is_node(folder: Node) -> bool:
     """Say whether a folder is a Zarr array or group."""
-    return any((folder / name).is_file() for name in _ZARR_METADATA)
+    return any((folder / name).is_file() for name in METADATA)
 
 
 def stored_files(store: Path) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from .ome_zarr import (
     lies_inside,
 )
 from .zarr_movie import ZarrMovie, open_array, parsing
-from .zarr_nodes import Node, arrays_in, groups_in, is_array, is_node
+from .zarr_nodes import METADATA, Node, arrays_in, groups_in, is_array, is_node
 from .zarr_zips import SUFFIXES, ZipNode, ZippedStore
 
 OURS = "smlmlp_dask"
@@ -58,7 +58,7 @@ def open(path: Path, inside: str = "") -> Recording:
 def _root_in_zip(top: ZipNode, inside: str) -> ZipNode:
     """Return the Zarr root in a zip: often a folder was zipped, rather than what is in it."""
     try:
-        roots = [top] if is_node(top) else list(_outermost(top))
+        roots = _outermost(top)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
         raise ValueError(
             f"{top} cannot be read as a zip: {one_line(error)}; copy it again"
@@ -79,12 +79,11 @@ def _root_in_zip(top: ZipNode, inside: str) -> ZipNode:
     return roots[0]
 
 
-def _outermost(folder: ZipNode) -> Iterator[ZipNode]:
-    for child in sorted(folder.iterdir(), key=str):
-        if is_node(child):
-            yield child
-        elif not child.is_file():
-            yield from _outermost(child)
+def _outermost(top: ZipNode) -> list[ZipNode]:
+    """Return the arrays and groups of a zip that lie in no other."""
+    keys = (key.rpartition("/") for key in top.store.entries)
+    nodes = {PurePosixPath(folder) for folder, _, name in keys if name in METADATA}
+    return [top / place for place in sorted(nodes) if nodes.isdisjoint(place.parents)]
 
 
 def arrays_hint(store: Node) -> str:
@@ -359,15 +358,16 @@ def _layout(node: Node, shape: tuple[int, ...], names: Sequence[str] | None) -> 
     if not known:
         return _Layout(axes=((long or [ndim - 3])[0], ndim - 2, ndim - 1))
     at = {name: axis for axis, name in enumerate(names)}
-    if 0 in (shape[at[name]] for name in "cz" if name in at and len(long) > 1):
-        raise ValueError(f"{node} has shape {shape}, without pixels: pass a movie")
     # Programs call the axis of a movie z, too; without t and z, c is all there is.
     frame = next(name for name in "tzc" if name in at)
     if frame == "t" and "z" in at and shape[at["t"]] == 1:
         frame = "z"
+    channel, depth = (at[name] if name in at and frame != name else None for name in "cz")
+    if 0 in (shape[axis] for axis in (channel, depth) if axis is not None):
+        raise ValueError(f"{node} has shape {shape}, without pixels: pass a movie")
     return _Layout(
         axes=(at[frame], ndim - 2, ndim - 1),
-        channel=at["c"] if "c" in at and frame != "c" else None,
-        slice=at["z"] if "z" in at and frame != "z" else None,
+        channel=channel,
+        slice=depth,
         is_timed=frame == "t",
     )
