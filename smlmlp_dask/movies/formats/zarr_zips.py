@@ -38,11 +38,16 @@ class _Entry(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _entries(path: str, size: int, changed: int) -> dict[str, _Entry]:  # noqa: ARG001 - the key
+def _entries(path: str, size: int, changed: int) -> dict[str, _Entry]:  # noqa: ARG001 - of the key
     """Return what a zip holds. Tasks of one process share it: long lists take seconds to read."""
+    entries = {}
     with zipfile.ZipFile(path) as archive:
-        return {
-            info.filename: _Entry(
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            if not 0 <= info.header_offset <= size - info.compress_size:
+                raise zipfile.BadZipFile(f"{info.filename} lies beyond the end of the file")
+            entries[info.filename] = _Entry(
                 info.header_offset,
                 info.compress_size,
                 info.file_size,
@@ -50,9 +55,7 @@ def _entries(path: str, size: int, changed: int) -> dict[str, _Entry]:  # noqa: 
                 info.compress_type,
                 bool(info.flag_bits & 1),
             )
-            for info in archive.infolist()
-            if not info.is_dir()
-        }
+    return entries
 
 
 class ZippedStore(Store):
@@ -118,7 +121,7 @@ class ZippedStore(Store):
                 return file.read(max(0, stop - start))
             content = file.read(entry.stored)
         if entry.method == zipfile.ZIP_DEFLATED:
-            content = zlib.decompress(content, wbits=-zlib.MAX_WBITS, bufsize=max(1, entry.size))
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
         if len(content) != entry.size or zlib.crc32(content) != entry.crc:
             raise zipfile.BadZipFile("it does not have its checksum")
         return content if (start, stop) == (0, entry.size) else content[start:stop]

@@ -203,6 +203,25 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def lies_elsewhere(offset):
+    def write(path):
+        zipped(array_at(path.parent / "a"), path)
+        content = bytearray(path.read_bytes())
+        last = content.rindex(b"PK\x01\x02")
+        content[last + 42 : last + 46] = offset.to_bytes(4, "little")
+        path.write_bytes(content)
+
+    return write
+
+
+def longer_list(path):
+    """The list of files would begin before the file does."""
+    zipped(array_at(path.parent / "a"), path)
+    content = bytearray(path.read_bytes())
+    content[-10:-6] = (2**31).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
 def without_metadata(path):
     (array_at(path.parent / "a") / "zarr.json").write_text('{"node_type": "array"')
     zipped(path.parent / "a", path)
@@ -214,6 +233,9 @@ REFUSED = {
     "no zip": (lambda p: p.write_text("text"), "", "cannot be read as a zip: .*; copy it again"),
     "cut short": (cut, "", "cannot be read as a zip"),
     "no content": (lambda p: p.write_bytes(b""), "", "cannot be read as a zip"),
+    "cut in its list": (longer_list, "", "cannot be read as a zip: .*; copy it again"),
+    "places beyond": (lies_elsewhere(2**31), "", "zarr.json lies beyond the end of the file; copy"),
+    "places of others": (lies_elsewhere(7), "", "zarr.json is damaged in the zip: it is not where"),
     "two stores": (two_stores, "", r"holds 2 Zarr stores \(a\.zarr, b\.zarr\): choose one, as"),
     "no such place": (two_stores, "::c.zarr", "choose one"),
     "not in it": (
