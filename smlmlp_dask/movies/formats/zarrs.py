@@ -169,17 +169,17 @@ def _channels_of_ours(root: Node, images: Sequence[Image]) -> Position:
     """Return the channels that a store of ours lists in its root, each in a group of its own."""
     channels = []
     for image in images:
-        group = root / image.dataset.rpartition("/")[0]
-        own = images_of(group) if is_node(group) else []
-        channels.append(
-            _in_image(group, own[0], image.name) if own else _in_image(root, image, image.name)
-        )
-    acquired = [
-        replace(channel.channels[0], channel=channel.channels[0].channel or image.name or None)
-        for channel, image in zip(channels, images, strict=True)
-    ]
+        position = _in_image(root, image)
+        folder, _, name = image.dataset.rpartition("/")
+        group = root / folder
+        # The channel's own group says more of it.
+        own = [found for found in images_of(group) if found.dataset == name] or [image]
+        [acquired] = own[0].acquisitions(1)
+        label = acquired.channel or image.name or None
+        channels.append((position, replace(acquired, channel=label)))
     return Position(
-        movie=lambda channel, z: channels[channel].movie(0, z), channels=tuple(acquired)
+        movie=lambda channel, z: channels[channel][0].movie(0, z),
+        channels=tuple(acquired for _, acquired in channels),
     )
 
 

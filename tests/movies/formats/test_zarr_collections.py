@@ -8,6 +8,7 @@ import pytest
 import zarr
 
 from smlmlp_dask import open_channels, run_spatial_mean
+from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.formats import zarrs
 from smlmlp_dask.movies.opening import open_recording
 from smlmlp_dask.movies.stack import SourceReadError
@@ -180,8 +181,26 @@ def test_backgrounds_as_a_source_are_said_to_be_backgrounds(backgrounds):
     assert [known.channel for known in position.channels] == ["channel_0", "channel_1"]
     with pytest.warns(UserWarning, match="it holds backgrounds"):
         assert len(open_channels(backgrounds.path / "channel_1")) == 1
+    zipped = shutil.make_archive(str(backgrounds.path), "zip", backgrounds.path)
+    with pytest.warns(UserWarning, match=r"out\.zarr\.zip: it holds backgrounds"):
+        assert len(open_channels(zipped)) == 2
     # who names an array knows what it is
     assert len(open_channels(backgrounds.path / "channel_1" / "0")) == 1
+
+
+def test_channels_of_ours_have_what_their_own_groups_say(backgrounds):
+    document = backgrounds.path / "channel_1" / "zarr.json"
+    group = json.loads(document.read_text())
+    ome = group["attributes"]["ome"]
+    ome["omero"] = {"channels": [{"label": "far red", "color": "FF0000"}]}
+    [dataset] = ome["multiscales"][0]["datasets"]
+    dataset["coordinateTransformations"] = [{"type": "scale", "scale": [1, 0.1, 0.1]}]
+    document.write_text(json.dumps(group))
+    [position] = open_recording(backgrounds.path).positions
+    assert position.channels == (
+        Acquisition(channel="channel_0"),
+        Acquisition(channel="far red", colour="FF0000", pixel_size_um=(0.1, 0.1)),
+    )
 
 
 def test_a_missing_chunk_of_backgrounds_is_no_frame_of_nan(backgrounds):
