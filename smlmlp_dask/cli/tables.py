@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smlmlp_dask.execution.tasks import REGION_TASKS
-from smlmlp_dask.movies.formats.zarrs import repair_command
+from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import SpatialMeanResult
 

@@ -10,7 +10,7 @@ import zarr
 from zarr.errors import NodeNotFoundError
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.formats.zarrs import repair_command
+from smlmlp_dask.movies.formats.zarr_movie import repair_command
 
 from .journal import Journal
 from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
