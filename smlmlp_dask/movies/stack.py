@@ -169,7 +169,7 @@ class Stack:
         pixels = self.movie.read(self.frames, as_rising(self.rows), as_rising(self.columns))
         pixels = np.ascontiguousarray(pixels)
         if self.rows.step < 0:
-            _turn_rows(pixels)
+            turn_rows(pixels)
         if self.columns.step < 0:
             for lines in _few_lines(pixels):
                 lines[...] = lines[:, ::-1].copy()
@@ -184,7 +184,7 @@ def _few_lines(frames: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield lines[start : start + step]
 
 
-def _turn_rows(frames: NDArray[Any]) -> None:
+def turn_rows(frames: NDArray[Any]) -> None:
     """Reverse the order of the rows in place."""
     height, width = frames.shape[1:]
     step = max(1, TURNED_BYTES // (frames.itemsize * width))

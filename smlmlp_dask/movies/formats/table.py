@@ -89,6 +89,11 @@ class Format:
 
 
 FORMATS = (
+    Format(name="SPE", suffixes=(".spe",), module="spe"),
+    Format(name="CINE", suffixes=(".cine",), module="cine"),
+    Format(name="SEQ", suffixes=(".seq",), module="norpix"),
+    Format(name="SIF", suffixes=(".sif",), module="sif", library="sif_parser", extra="sif"),
+    Format(name="Andor spool", suffixes=("",), module="spool", library="sif_parser", extra="sif"),
     Format(name="Zarr", suffixes=("",), module="zarrs", inside=True),
     Format(name="TIFF", suffixes=("",), module="tiff"),
 )
