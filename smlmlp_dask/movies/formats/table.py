@@ -94,6 +94,12 @@ FORMATS = (
     Format(name="SEQ", suffixes=(".seq",), module="norpix"),
     Format(name="SIF", suffixes=(".sif",), module="sif", library="sif_parser", extra="sif"),
     Format(name="Andor spool", suffixes=("",), module="spool", library="sif_parser", extra="sif"),
+    Format(
+        name="DCIMG", suffixes=(".dcimg",), module="other", library="openreadout", extra="other"
+    ),
+    Format(
+        name="OIF", suffixes=(".oif", ".oib"), module="other", library="openreadout", extra="other"
+    ),
     Format(name="Zarr", suffixes=("",), module="zarrs", inside=True),
     Format(name="TIFF", suffixes=("",), module="tiff"),
 )

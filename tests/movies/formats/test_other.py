@@ -1,0 +1,124 @@
+"""DCIMG and OIF, which a library reads: pixels, threads, what is missing, what is refused.
+
+The files are made by hand (`other.py`), after what is known of the formats.
+"""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from smlmlp_dask import open_channels
+from smlmlp_dask.movies.opening import open_recording, open_stacks, source_roots
+from tests.movies.formats.other import write_dcimg, write_dcimg7, write_oif
+
+pytest.importorskip("openreadout", reason="openreadout, which reads these formats, is missing")
+
+MOVIE = (100 + np.arange(11 * 12 * 16) * 37 % 4099).astype(np.uint16).reshape(11, 12, 16)
+
+CASES = [
+    ("a.dcimg", write_dcimg, {}),
+    ("a.dcimg", write_dcimg, {"row": 7}),  # four pixels of this row lie elsewhere
+    ("a.DCIMG", write_dcimg, {"row": 0}),
+    ("a.dcimg", write_dcimg7, {}),
+    ("a.dcimg", write_dcimg7, {"row": 7, "padding": 8}),
+    ("a.oif", write_oif, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "write", "options"), CASES)
+def test_pixels_boxes_and_frames(tmp_path, name, write, options):
+    path = write(tmp_path / name, MOVIE, **options)
+    [channel] = open_channels(path)
+    assert channel.dtype == MOVIE.dtype
+    np.testing.assert_array_equal(channel.compute(), MOVIE)
+    boxes, flips = [[(1, 2, 5, 9), (6, 0, 7, 1)]], [(True, False), None]
+    first, second = open_channels(path, bboxes=boxes, flips=flips, frames=slice(9, None, -3))
+    np.testing.assert_array_equal(first.compute(), MOVIE[9::-3, 8:1:-1, 1:5])
+    np.testing.assert_array_equal(second.compute(), MOVIE[9::-3, :1, 6:7])
+
+
+@pytest.mark.parametrize(("name", "write", "options"), CASES)
+def test_parts_pickle_small_and_eight_threads_read_right(tmp_path, name, write, options):
+    movie = np.tile(MOVIE, (8, 1, 1)) + np.arange(88, dtype=np.uint16)[:, None, None]
+    [stack] = open_stacks(write(tmp_path / name, movie, **options))
+    parts = [stack.part((slice(at, at + 2), slice(None), slice(None))) for at in range(0, 88, 2)]
+    assert all(len(pickle.dumps(part)) < 2500 for part in parts)
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda part: pickle.loads(pickle.dumps(part)).read(), parts))
+    np.testing.assert_array_equal(np.concatenate(read), movie)
+
+
+@pytest.mark.parametrize("write", [write_dcimg, write_dcimg7])
+def test_an_aborted_dcimg(tmp_path, write):
+    path = write(tmp_path / "a.dcimg", MOVIE)
+    start = path.read_bytes().index(MOVIE[8].tobytes())
+    path.write_bytes(path.read_bytes()[: start + 200])
+    with pytest.raises(ValueError, match=r"cut short: .* 11 frames, 8 .*--frames 0:8.*--salvage"):
+        open_channels(path)
+    [channel] = open_channels(path, frames=slice(2, 8))
+    np.testing.assert_array_equal(channel.compute(), MOVIE[2:8])
+    with pytest.warns(UserWarning, match="8 of 11 frames"):
+        [channel] = open_channels(path, salvage=True)
+    np.testing.assert_array_equal(channel.compute(), MOVIE[:8])
+
+
+@pytest.mark.parametrize("write", [write_dcimg, write_dcimg7])
+def test_a_dcimg_says_when_its_frames_were_taken(tmp_path, write):
+    [position] = open_recording(write(tmp_path / "a.dcimg", MOVIE)).positions
+    assert position.channels[0].to_attributes() == {"frame_interval_s": 0.25}
+
+
+def test_frames_that_the_camera_dropped_are_told(tmp_path):
+    path = write_dcimg(tmp_path / "a.dcimg", MOVIE, counters=[*range(10), 14])
+    with pytest.warns(UserWarning, match="counted 15 frames, and 11 were written"):
+        open_channels(path)
+
+
+REFUSED = [
+    # a row has been written over, and its pixels are nowhere
+    ({"row": 7, "told": False}, "does not say where the pixels are kept .* export it .* as TIFF"),
+    ({"stride": 0}, "a DCIMG of a kind that is not known .* export it .* as TIFF"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED)
+def test_a_dcimg_of_unknown_layout_is_refused(tmp_path, options, message):
+    path = write_dcimg(tmp_path / "a.dcimg", MOVIE, **options)
+    with pytest.raises(ValueError, match=message):
+        open_channels(path)
+
+
+def test_channels_of_an_oif(tmp_path):
+    path = write_oif(tmp_path / "a.oif", MOVIE, MOVIE + 5000)
+    first, second = open_channels(path)
+    np.testing.assert_array_equal(first.compute(), MOVIE)
+    np.testing.assert_array_equal(second.compute(), MOVIE + 5000)
+    [other] = open_channels(path, channels=["CH2"])
+    np.testing.assert_array_equal(other.compute(), MOVIE + 5000)
+    assert source_roots(path) == [path, tmp_path / "a.oif.files"]
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        [(0, 4), (1, 4)],  # the library would number the later frames one less
+        [(0, 10), (1, 10)],
+        [(0, 4)],
+        [(1, number) for number in range(11)],
+    ],
+)
+def test_an_oif_that_lacks_planes_is_refused(tmp_path, without):
+    path = write_oif(tmp_path / "a.oif", MOVIE, MOVIE, without=without)
+    with pytest.raises(ValueError, match="copy it again, with"):
+        open_channels(path)
+
+
+@pytest.mark.parametrize("name", ["a.dcimg", "a.oif", "a.oib"])
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"DCIMG\0\0\0" + bytes(500))
+    with pytest.raises(ValueError, match="cannot be read: .*; copy it again") as error:
+        open_channels(path)
+    assert "\n" not in str(error.value)
