@@ -10,8 +10,8 @@ from .messages import shown
 
 _SUFFIXES = """
 .tif .tiff .btf .tf2 .tf8 .stk .raw .dat .bin .h5 .hdf5 .hdf .ims .nd2 .czi .lif .oib .oir .sif
-.dcimg .mat .npy .npz .png .jpg .jpeg .gif .bmp .svg .pdf .avi .mp4 .csv .tsv .txt .md .json .yaml
-.yml .xml .html .zip .tar .tgz .gz .bz2 .xz .7z
+.dcimg .spe .cine .seq .oif .vsi .mat .npy .npz .png .jpg .jpeg .gif .bmp .svg .pdf .avi .mp4 .csv
+.tsv .txt .md .json .yaml .yml .xml .html .zip .tar .tgz .gz .bz2 .xz .7z
 """
 FILE_SUFFIXES = frozenset(_SUFFIXES.split())
 """Endings, in lower case, of files: users would mistake a store of such a name for a file."""

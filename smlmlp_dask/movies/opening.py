@@ -19,6 +19,7 @@ from .arguments import RawLayout, check_dtype
 from .formats.frames import FileMovie, PlainFrames
 from .formats.table import format_of
 from .formats.tiff import TIFF_SUFFIXES, open_tiffs, tiff_names
+from .formats.unread import unread
 from .formats.zarr_nodes import is_node, store_of
 from .formats.zarrs import arrays_hint
 from .recording import Position, Recording
@@ -172,6 +173,8 @@ def _glob(path: Path) -> tuple[Path, list[str]]:
 
 
 def _open_raw(path: Path, raw: RawLayout | None) -> Recording:
+    if raw is None and (what := unread(path)) is not None:
+        raise ValueError(f"{path} is by its name {what}")
     if raw is None:
         raise ValueError(
             f"{path} is neither TIFF nor Zarr: for a headerless movie pass raw_shape=(T, Y, X) "
