@@ -49,14 +49,14 @@ def open(path: Path) -> Recording:
     import openreadout
 
     try:
-        found = openreadout.info(path, view="full")
+        info = openreadout.info(path)
+        if info["format"]["id"] == "dcimg":
+            return _hamamatsu(path, info)
+        vendor = openreadout.info(path, view="full")["vendor"]
     except openreadout.OpenReadoutError as error:
         raise ValueError(f"{path} cannot be read: {_reason(error)}; copy it again") from error
-    info, vendor = found["file"], found["vendor"]
-    if not info["images"]:
-        raise ValueError(f"{path} holds no image: pass a movie")
-    if info["format"]["id"] == "dcimg":
-        return _hamamatsu(path, info)
+    if info["format"]["id"] not in ("oif", "oib") or not info["images"]:
+        raise ValueError(f"{path} holds no image of the format that it is named for: copy it again")
     _refuse_missing(path, info, vendor["main"])
     names = [image.get("name") or "" for image in info["images"]]
     positions = [
@@ -108,6 +108,11 @@ def _hamamatsu(path: Path, info: Mapping[str, Any]) -> Recording:
                 f"{path} is a DCIMG of a kind that is not known ({note}): export it from the "
                 "camera's program as TIFF"
             )
+    if image["pixel_type"] != "uint16":
+        raise ValueError(
+            f"{path} has pixels of {image['pixel_type']}, and DCIMG is read with 16 bits only: "
+            "export it from the camera's program as TIFF"
+        )
     with reading(str(path)) as plane:
         fails = partial(_fails, plane)
         whole = frames if not fails(frames - 1) else bisect_left(range(frames), True, key=fails)

@@ -56,7 +56,7 @@ def open(path: Path) -> Recording:
         _DTYPE,
         acquisition=acquisition_of(info, frames),
     )
-    return Recording(path=str(path), format="SIF", positions=(position,))
+    return Recording(path=str(path), format="SIF", positions=(position,), notes=notes_of(info))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -103,6 +103,12 @@ def shape_of(path: Path, info: dict[str, Any]) -> tuple[int, int, int]:
             f"{info['ImageLength']} numbers in each; copy the file again"
         )
     return frames, height, width
+
+
+def notes_of(info: dict[str, Any]) -> tuple[str, ...]:
+    """Say what the pixels are if the program has turned the camera's counts into something else."""
+    kind = info["DataType"].decode(errors="replace")
+    return () if kind == "Counts" else (f"its pixels are {kind!r}, not the camera's counts",)
 
 
 def acquisition_of(info: dict[str, Any], frames: int) -> Acquisition:

@@ -124,7 +124,13 @@ def open(path: Path) -> Recording:
         cut_short=f"{headers[0].name} promises {promised} frames in {due} files, {whole} frames "
         f"in {found} files are there",
     )
-    return Recording(path=str(folder), format="Andor spool", positions=(position,))
+    notes: tuple[str, ...] = ()
+    if found > due:
+        notes = (
+            f"{headers[0].name} promises {promised} frames, which are taken, in {due} files; "
+            f"{found} are there",
+        )
+    return Recording(path=str(folder), format="Andor spool", positions=(position,), notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)

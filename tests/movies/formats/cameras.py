@@ -49,6 +49,9 @@ xmlns="http://www.princetoninstruments.com/experiment/2009"><Devices><Cameras><C
 def write_spe3(path, *movies, stamps=0, trigger="NoResponse", combined=1, blocks=1):
     """SPE version 3, as LightField writes it: each movie is a region, `stamps` bytes a frame."""
     header = bytearray(4100)
+    if len(movies) == 1:
+        put(header, 42, "H", movies[0].shape[2])
+        put(header, 656, "H", movies[0].shape[1])
     put(header, 108, "h", SPE_KINDS[movies[0].dtype.name])
     put(header, 1446, "i", len(movies[0]))
     put(header, 1992, "f", 3.0)
@@ -88,7 +91,7 @@ def write_seq(path, movie, *, version=5, frames=None, pixels=100, origin=0, comp
     put(header, 548, "4I", movie.shape[2], movie.shape[1], bits, bits)
     put(header, 564, "5I", movie[0].nbytes, pixels, frames, origin, stride)
     put(header, 620, "I", compression)
-    body = b""
+    body = bytearray()
     for number, frame in enumerate(movie):
         milliseconds = 970 + 50 * number
         stamp = struct.pack("<IHH", 10**9 + milliseconds // 1000, milliseconds % 1000, 0)
@@ -114,7 +117,7 @@ def write_cine(path, movie, *, top_down=False, annotations=(8,), gap=0, compress
         "<IiiHHIIiiII", 40, width, -height if top_down else height, 1, 8 * movie.itemsize, packing,
         movie[0].nbytes, 0, 0, 0, 0,
     )  # fmt: skip
-    at, places, body = places_at + 8 * count, [], b""
+    at, places, body = places_at + 8 * count, [], bytearray()
     for number, frame in enumerate(movie):
         length = annotations[number % len(annotations)]
         places.append(at + len(body))
@@ -125,7 +128,7 @@ def write_cine(path, movie, *, top_down=False, annotations=(8,), gap=0, compress
     return path
 
 
-def sif_header(movie, *, version=65564, tracks=1, frames=None):
+def sif_header(movie, *, version=65564, tracks=1, frames=None, pixels="Counts"):
     """The text before the pixels, with the numbers that are read at their places."""
     count, height, width = movie.shape
     count = count if frames is None else frames
@@ -157,8 +160,8 @@ movie.sif\x20
 16
 16
 12
-Pixel number6
-Counts12
+Pixel number{len(pixels)}
+{pixels}12
 Pixel number65541 1 512 512 1 {count} {tracks} {count * size} {size}
 """
     text += f"65538 1 {height} {width} 1 1 1 0\n" * tracks

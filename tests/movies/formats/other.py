@@ -31,8 +31,8 @@ def write_dcimg(path, movie, *, row=None, told=True, stride=None, counters=None)
     session = bytearray(data)
     size = length + data + count * (frame_bytes + trailer)
     put(session, 0, "Q", size - length)
-    put(session, 60, "2I", count, 2)
-    put(session, 72, "4I", width, height, 2 * width, frame_bytes)
+    put(session, 60, "2I", count, movie.itemsize)
+    put(session, 72, "4I", width, height, movie.itemsize * width, frame_bytes)
     put(session, 96, "Q", data)
     put(session, 116, "I", frame_bytes + trailer if stride is None else stride)
     put(session, 124, "I", trailer)
@@ -41,7 +41,7 @@ def write_dcimg(path, movie, *, row=None, told=True, stride=None, counters=None)
     if row is not None and told:
         put(session, 256, "IIQ", 4, 56, 768 - 160)  # and the pixels that were written over
         put(session, 768 + 12, "2I", 8, row * 2 * width)
-    body = b""
+    body = bytearray()
     for number, frame in enumerate(movie):
         stored, stamp = frame.copy(), bytearray(trailer)
         put(stamp, 0, "3I", (counters or range(count))[number], 1000 + number // 4,
@@ -63,7 +63,7 @@ def write_dcimg7(path, movie, *, row=None, padding=0):
     put(session, 44, "4I", width, line, height, height * line)
     put(session, 68, "I", data)
     put(session, 72, "Q", data + count * height * line)
-    body = kept = b""
+    body, kept = bytearray(), bytearray()
     for frame in movie:
         stored = np.pad(frame, ((0, 0), (0, padding)))
         if row is not None:

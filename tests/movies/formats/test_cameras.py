@@ -158,6 +158,7 @@ def test_regions_of_lightfield_are_positions(tmp_path):
         (write_spe, "a.spe", 4, "counts 4 frames, which are taken, and 11 fit"),
         (write_seq, "a.seq", 0, "does not count its frames; 11 fit"),
         (write_seq, "a.seq", 4, "counts 4 frames, which are taken, and 11 fit"),
+        sif(write_spool, "spool", 4, "promises 4 frames, which are taken, in 1 files; 3 are"),
     ],
 )
 def test_a_header_that_counts_too_few_frames_is_told(tmp_path, write, name, frames, note):
@@ -165,6 +166,14 @@ def test_a_header_that_counts_too_few_frames_is_told(tmp_path, write, name, fram
     with pytest.warns(UserWarning, match=note):
         [channel] = open_channels(path)
     np.testing.assert_array_equal(channel.compute(), MOVIE[: frames or 11])
+
+
+@needs_sif
+def test_pixels_that_are_no_counts_are_told(tmp_path):
+    path = write_sif(tmp_path / "a.sif", MOVIE, pixels="Counts (Bg corrected)")
+    with pytest.warns(UserWarning, match=r"'Counts \(Bg corrected\)', not the camera's counts"):
+        [channel] = open_channels(path)
+    np.testing.assert_array_equal(channel.compute(), MOVIE)
 
 
 def damaged(offset, form, *values):

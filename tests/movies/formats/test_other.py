@@ -90,6 +90,12 @@ def test_a_dcimg_of_unknown_layout_is_refused(tmp_path, options, message):
         open_channels(path)
 
 
+def test_a_dcimg_of_8_bits_is_refused(tmp_path):
+    path = write_dcimg(tmp_path / "a.dcimg", MOVIE.astype("u1"))
+    with pytest.raises(ValueError, match="pixels of uint8, and DCIMG is read with 16 bits only"):
+        open_channels(path)
+
+
 def test_channels_of_an_oif(tmp_path):
     path = write_oif(tmp_path / "a.oif", MOVIE, MOVIE + 5000)
     first, second = open_channels(path)
