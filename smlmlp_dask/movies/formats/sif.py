@@ -115,7 +115,9 @@ def acquisition_of(info: dict[str, Any], frames: int) -> Acquisition:
     """Return exposure and cycle time; a frame is the sum of so many accumulated cycles."""
     exposure_s = info["ExposureTime"] * max(1, info["AccumulatedCycles"])
     cycle_s = info["StackCycleTime"]
+    # Some cameras note the time of one of the accumulated cycles.
+    known = frames > 1 and cycle_s > 0 and cycle_s >= exposure_s
     return Acquisition(
         exposure_s=exposure_s if exposure_s > 0 else None,
-        frame_interval_s=cycle_s if frames > 1 and cycle_s > 0 else None,
+        frame_interval_s=cycle_s if known else None,
     )

@@ -128,15 +128,15 @@ def write_cine(path, movie, *, top_down=False, annotations=(8,), gap=0, compress
     return path
 
 
-def sif_header(movie, *, version=65564, tracks=1, frames=None, pixels="Counts"):
+def sif_header(movie, *, version=65564, tracks=1, frames=None, pixels="Counts", cycle=0.0625):
     """The text before the pixels, with the numbers that are read at their places."""
     count, height, width = movie.shape
     count = count if frames is None else frames
     size = width * height
     text = f"""Andor Technology Multi-Channel File
 65538 1
-{version} 0 0 1 1701175930 -999 \0 \0 \0 \1 \0 0 0.01 0.02 0.02 3 \0 0.0625 1e-07 0 1 56 0 0 1e-08 \
-0 0 4 0 256 0 4 0 0 0 0 0 0 0 0 4 3e-07 0 5
+{version} 0 0 1 1701175930 -999 \0 \0 \0 \1 \0 0 0.01 0.02 0.02 3 \0 {cycle} 1e-07 0 1 56 0 0 \
+1e-08 0 0 4 0 256 0 4 0 0 0 0 0 0 0 0 4 3e-07 0 5
 DU897_BV\x20
  512 512 9
 movie.sif\x20

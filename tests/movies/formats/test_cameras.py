@@ -131,6 +131,8 @@ METADATA = [
     # three cycles of 10 ms are accumulated
     sif("a.sif", write_sif, {}, {"exposure_s": 0.03, "frame_interval_s": 0.0625}),
     sif("spool", write_spool, {}, {"exposure_s": 0.03, "frame_interval_s": 0.0625}),
+    # the time of one cycle, not of the three
+    sif("a.sif", write_sif, {"cycle": 0.02}, {"exposure_s": 0.03}),
 ]
 
 
