@@ -89,16 +89,38 @@ class Format:
 
 
 FORMATS = (
+    Format(name="ND2", suffixes=(".nd2",), module="nd2", library="nd2", extra="nd2"),
+    Format(
+        name="CZI",
+        suffixes=(".czi",),
+        module="czi",
+        library="czifile",
+        extra="czi",
+        python=(3, 12),
+    ),
+    Format(
+        name="LIF",
+        suffixes=(".lif",),
+        module="lif",
+        library="liffile",
+        extra="lif",
+        python=(3, 12),
+    ),
+    Format(
+        name="OIF",
+        suffixes=(".oif", ".oib"),
+        module="oif",
+        library="oiffile",
+        extra="oif",
+        python=(3, 12),
+    ),
+    Format(name="SIF", suffixes=(".sif",), module="sif", library="sif_parser", extra="sif"),
+    Format(name="Andor spool", suffixes=("",), module="spool", library="sif_parser", extra="sif"),
     Format(name="SPE", suffixes=(".spe",), module="spe"),
     Format(name="CINE", suffixes=(".cine",), module="cine"),
     Format(name="SEQ", suffixes=(".seq",), module="norpix"),
-    Format(name="SIF", suffixes=(".sif",), module="sif", library="sif_parser", extra="sif"),
-    Format(name="Andor spool", suffixes=("",), module="spool", library="sif_parser", extra="sif"),
     Format(
-        name="DCIMG", suffixes=(".dcimg",), module="other", library="openreadout", extra="other"
-    ),
-    Format(
-        name="OIF", suffixes=(".oif", ".oib"), module="other", library="openreadout", extra="other"
+        name="DCIMG", suffixes=(".dcimg",), module="dcimg", library="openreadout", extra="dcimg"
     ),
     Format(name="Zarr", suffixes=("",), module="zarrs", inside=True),
     Format(name="TIFF", suffixes=("",), module="tiff"),

@@ -1,6 +1,6 @@
-"""DCIMG and OIF, which a library reads: pixels, threads, what is missing, what is refused.
+"""DCIMG: pixels, threads, what is missing, what is refused.
 
-The files are made by hand (`other.py`), after what is known of the formats.
+The files are made by hand (`hamamatsu.py`), after what is known of the format.
 """
 
 import pickle
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from smlmlp_dask import open_channels
-from smlmlp_dask.movies.opening import open_recording, open_stacks, source_roots
-from tests.movies.formats.other import write_dcimg, write_dcimg7, write_oif
+from smlmlp_dask.movies.opening import open_recording, open_stacks
+from tests.movies.formats.hamamatsu import write_dcimg, write_dcimg7
 
-pytest.importorskip("openreadout", reason="openreadout, which reads these formats, is missing")
+pytest.importorskip("openreadout", reason="openreadout, which reads DCIMG, is missing")
 
 MOVIE = (100 + np.arange(11 * 12 * 16) * 37 % 4099).astype(np.uint16).reshape(11, 12, 16)
 
@@ -23,7 +23,6 @@ CASES = [
     ("a.DCIMG", write_dcimg, {"row": 0}),
     ("a.dcimg", write_dcimg7, {}),
     ("a.dcimg", write_dcimg7, {"row": 7, "padding": 8}),
-    ("a.oif", write_oif, {}),
 ]
 
 
@@ -96,34 +95,8 @@ def test_a_dcimg_of_8_bits_is_refused(tmp_path):
         open_channels(path)
 
 
-def test_channels_of_an_oif(tmp_path):
-    path = write_oif(tmp_path / "a.oif", MOVIE, MOVIE + 5000)
-    first, second = open_channels(path)
-    np.testing.assert_array_equal(first.compute(), MOVIE)
-    np.testing.assert_array_equal(second.compute(), MOVIE + 5000)
-    [other] = open_channels(path, channels=["CH2"])
-    np.testing.assert_array_equal(other.compute(), MOVIE + 5000)
-    assert source_roots(path) == [path, tmp_path / "a.oif.files"]
-
-
-@pytest.mark.parametrize(
-    "without",
-    [
-        [(0, 4), (1, 4)],  # the library would number the later frames one less
-        [(0, 10), (1, 10)],
-        [(0, 4)],
-        [(1, number) for number in range(11)],
-    ],
-)
-def test_an_oif_that_lacks_planes_is_refused(tmp_path, without):
-    path = write_oif(tmp_path / "a.oif", MOVIE, MOVIE, without=without)
-    with pytest.raises(ValueError, match="copy it again, with"):
-        open_channels(path)
-
-
-@pytest.mark.parametrize("name", ["a.dcimg", "a.oif", "a.oib"])
-def test_a_damaged_file_is_refused_in_one_line(tmp_path, name):
-    path = tmp_path / name
+def test_a_damaged_file_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "a.dcimg"
     path.write_bytes(b"DCIMG\0\0\0" + bytes(500))
     with pytest.raises(ValueError, match="cannot be read: .*; copy it again") as error:
         open_channels(path)

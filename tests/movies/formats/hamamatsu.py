@@ -1,12 +1,11 @@
-"""Writers of DCIMG and OIF, made by hand after what is known of them.
+"""Writers of DCIMG, made by hand after what is known of it.
 
-No library writes these formats. Each `write_*` takes a path and pixels (frame, y, x).
+No library writes this format. Each `write_*` takes a path and pixels (frame, y, x).
 """
 
 import struct
 
 import numpy as np
-import tifffile
 
 from .cameras import put
 
@@ -88,38 +87,3 @@ def write_dcimg7(path, movie, *, row=None, padding=0):
     put(session, 0, "Q", size - length)
     path.write_bytes(dcimg_header(7, count, length, size) + session + body + footer + kept)
     return path
-
-
-def write_oif(path, *movies, without=()):
-    """OIF of FluoView: a text, and a folder with one TIFF for each frame of each channel."""
-    frames, height, width = movies[0].shape
-    sizes = {"X": width, "Y": height, "C": len(movies), "T": frames}
-    sections = {
-        f"Axis {number} Parameters Common": {
-            "AxisCode": f'"{code}"', "MaxSize": size, "PixUnit": '"um"', "UnitName": '"um"',
-            "StartPosition": 0, "EndPosition": size / 4,
-        }
-        for number, (code, size) in enumerate(sizes.items())
-    }  # fmt: skip
-    sections["Axis Parameter Common"] = {"AxisCount": 4, "AxisOrder": '"XYTC"'}
-    sections["File Info"] = {"DataName": f'"{path.name}"', "FileType": '"GrayScale"'}
-    for number in range(len(movies)):
-        sections[f"Channel {number + 1} Parameters"] = {"CH Name": f'"CH{number + 1}"'}
-    folder = path.with_name(path.name + ".files")
-    folder.mkdir()
-    for channel, movie in enumerate(movies):
-        for number, frame in enumerate(movie):
-            name = f"s_C{channel + 1:03d}T{number + 1:03d}"
-            if (channel, number) in without:
-                continue
-            tifffile.imwrite(folder / f"{name}.tif", frame)
-            _write_text(folder / f"{name}.pty", {"File Info": {"DataName": f'"{name}.tif"'}})
-    _write_text(path, sections)
-    return path
-
-
-def _write_text(path, sections):
-    lines = []
-    for name, entries in sections.items():
-        lines += [f"[{name}]", *(f"{key}={value}" for key, value in entries.items())]
-    path.write_bytes("\r\n".join(["\ufeff" + lines[0], *lines[1:], ""]).encode("utf-16-le"))

@@ -1,0 +1,222 @@
+"""CZI: images of Zeiss's ZEN.
+
+The library reads the directory of the file's sub-blocks, and `czi_blocks` the sub-blocks, each a
+frame: the library gives zeros for one that the file lacks. Scenes are positions. A scene that was
+recorded as a stack in z, with no axis of time, stays a stack in z.
+"""
+
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
+from smlmlp_dask.movies.recording import Position, Recording
+
+from .czi_blocks import SubBlocks
+from .frames import FileMovie
+
+CODES = range(8)
+"""How pixels may be coded; 0 is not at all, and those above are of cameras."""
+
+DAYS = (30_000, 80_000)
+"""Times between these may be days since 1900, as some files have them, or seconds."""
+
+
+SIZES = ("SizeT", "SizeZ", "SizeC")
+"""Elements of the metadata that say how much a file should hold."""
+
+
+class _Unsuitable(ValueError):
+    """A scene, or a file, is no movie that we can read."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the metadata of a file say."""
+
+    sizes: dict[str, int]
+    scenes: dict[int, str]
+    channels: list[Acquisition]
+    times: NDArray[np.float64]
+
+
+def open(path: Path) -> Recording:
+    """Read the metadata of a file. Scenes that are no movies are left out, and said."""
+    from czifile import CziFile, CziSegment
+
+    positions, others = [], []
+    try:
+        with CziFile(path) as czi:
+            directory = CziSegment(czi, czi.header.directory_position)
+            if directory.sid != "ZISRAWDIRECTORY":
+                raise ValueError("its directory of frames is missing")
+            known = _known(czi)
+            scenes = defaultdict(list)
+            for entry in czi.filtered_subblock_directory:
+                scenes[entry.scene_index].append(entry)
+            pending = czi.header.update_pending
+        for number, entries in sorted(scenes.items()):
+            name = known.scenes.get(max(0, number), "")
+            try:
+                positions.append(_position(path, name, entries, known))
+            except _Unsuitable as error:
+                others.append(f"scene {name or max(0, number)} {error}")
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as CZI: {one_line(error)}; check that the recording was "
+            "finished and the file copied whole"
+        ) from error
+    said = "; ".join(others[:3]) + (f"; and {len(others) - 3} more" if len(others) > 3 else "")
+    if not positions:
+        raise ValueError(f"{path} holds no movie: {said or 'it has no images'}")
+    notes = [f"not all scenes are movies: {said}"] if others else []
+    if pending:
+        notes.append("its header says that a program has not finished writing it")
+    return Recording(path=str(path), format="CZI", positions=tuple(positions), notes=tuple(notes))
+
+
+def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> Position:
+    """Return a scene as a position, up to the first frame that the file lacks."""
+    if any(entry.pixel_type.samples != 1 for entry in entries):
+        raise _Unsuitable("has colour samples: save one gray channel")
+    places = [_place(entry) for entry in entries]
+    if len({entry.mosaic_index for entry in entries}) > 1 or len(set(places)) < len(places):
+        raise _Unsuitable("is a mosaic of tiles (M): save each tile as an image of its own")
+    if any(entry.file_part for entry in entries):
+        raise _Unsuitable("continues in another file: save it as one")
+    codes = {int(entry.compression) for entry in entries}
+    if not codes.issubset(CODES):
+        raise _Unsuitable(f"is coded as {entries[0].compression}: save it uncompressed")
+    rectangles = {_rectangle(entry) for entry in entries}
+    if len(rectangles) > 1 or any(entry.is_pyramid for entry in entries):
+        raise _Unsuitable("has frames of several sizes or places: save it as TIFF")
+    frame, _ = rectangles.pop()
+    spans = [
+        _span(numbers, known.sizes.get(axis, 1))
+        for axis, numbers in zip("TZC", zip(*places, strict=True), strict=True)
+    ]
+    count, depth, channels = (size for _, size in spans)
+    at = np.array(places) - [first for first, _ in spans]
+    offsets = np.full((count, depth, channels), -1, np.int64)
+    offsets[tuple(at.T)] = [entry.file_position for entry in entries]
+    lacking = np.flatnonzero((offsets < 0).any(axis=(1, 2)))
+    whole = int(lacking[0]) if len(lacking) else count
+    kinds = {(channel, entry.dtype) for channel, entry in zip(at[:, 2], entries, strict=True)}
+    if len(kinds) > len({channel for channel, _ in kinds}):
+        raise _Unsuitable("has frames of several kinds of numbers: save it as TIFF")
+    dtypes = dict(kinds)
+
+    def movie(channel: int, z: int) -> FileMovie:
+        dtype = dtypes.get(channel, entries[0].dtype).newbyteorder("=")
+        blocks = SubBlocks(
+            path=str(path),
+            offsets=offsets[:whole, z, channel],
+            dtype=dtype,
+            coded=codes != {0},
+        )
+        return FileMovie(
+            path=str(path), frame_shape=frame, dtype=dtype, pieces=(blocks,), counts=(whole,)
+        )
+
+    told = known.channels if len(known.channels) == channels else [UNKNOWN] * channels
+    interval = _interval(known.times, count)
+    return Position(
+        name=name,
+        movie=movie,
+        channels=tuple(replace(channel, frame_interval_s=interval) for channel in told),
+        depth=depth,
+        promised=count if whole < count else None,
+        cut_short=f"it should hold {count} frames, its directory lists {whole}",
+    )
+
+
+def _place(entry: Any) -> tuple[int, int, int]:
+    """Return the numbers in T, Z and C of a sub-block of one frame."""
+    starts = dict(zip(entry.dims, entry.start, strict=True))
+    others = [
+        axis
+        for axis, start, size in zip(entry.dims, entry.start, entry.shape, strict=True)
+        if (size != 1 and axis not in "YX") or (start != 0 and axis not in "TZCYX")
+    ]
+    if others or not {"Y", "X"}.issubset(starts):
+        raise _Unsuitable(f"does not hold one frame (y, x) a block over T, Z, C: {entry.dims}")
+    return starts.get("T", 0), starts.get("Z", 0), starts.get("C", 0)
+
+
+def _rectangle(entry: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the size and the place of a sub-block, as (y, x)."""
+    y, x = entry.dims.index("Y"), entry.dims.index("X")
+    return (entry.shape[y], entry.shape[x]), (entry.start[y], entry.start[x])
+
+
+def _span(numbers: Iterable[int], promised: int) -> tuple[int, int]:
+    """Return the first number of an axis, and how many there are or should be."""
+    low, high = min(numbers), max(numbers)
+    first = 0 if high < promised else low
+    return first, max(promised, high - first + 1)
+
+
+# How it was recorded
+
+
+def _known(czi: Any) -> _Known:
+    # The library searches the whole file, and logs, for what the header does not say to be there.
+    root = czi.xml_element if czi.header.metadata_position else None
+    image = None if root is None else root.find(".//Information/Image")
+    if image is None:
+        return _Known({}, {}, [], np.empty(0))
+    times = np.empty(0)
+    if czi.header.attachment_directory_position:
+        with suppress(TypeError, ValueError, OSError, struct.error):  # damaged, or without times
+            times = np.asarray(czi.timestamps, np.float64).reshape(-1)
+    return _Known(
+        sizes={size.tag[4:]: int(size.text or 0) for size in image if size.tag in SIZES},
+        scenes={
+            int(scene.get("Index") or 0): scene.get("Name") or ""
+            for scene in image.findall("./Dimensions/S/Scenes/Scene")
+        },
+        channels=_channels(root, image),
+        times=times,
+    )
+
+
+def _channels(root: Any, image: Any) -> list[Acquisition]:
+    spacing = {
+        item.get("Id"): round(float(item.findtext("Value") or 0) * 1e6, 12)
+        for item in root.findall(".//Scaling/Items/Distance")
+    }
+    size = (spacing.get("Y", 0), spacing.get("X", 0))
+    shown = {item.get("Id"): item for item in root.findall(".//DisplaySetting/Channels/Channel")}
+    channels = []
+    for item in image.findall("./Dimensions/Channels/Channel"):
+        display = shown.get(item.get("Id"), item)
+        colour = item.findtext("Color") or display.findtext("Color") or ""
+        exposure = float(item.findtext("ExposureTime") or 0)
+        channels.append(
+            Acquisition(
+                channel=item.get("Name") or display.get("Name") or None,
+                pixel_size_um=size if min(size) > 0 else None,
+                exposure_s=exposure / 1e9 if exposure > 0 else None,  # nanoseconds
+                colour=colour[-6:].upper()
+                if re.fullmatch("#([0-9a-fA-F]{2}){3,4}", colour)
+                else None,
+            )
+        )
+    return channels
+
+
+def _interval(times: NDArray[np.float64], count: int) -> float | None:
+    """Return the median of seconds from frame to frame, if the file says when each was recorded."""
+    if len(times) != count or count < 2 or DAYS[0] < times[0] < DAYS[1]:
+        return None
+    interval = float(np.median(np.diff(times)))
+    return interval if 0 < interval < np.inf else None
