@@ -14,12 +14,23 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import smlmlp_dask
+from smlmlp_dask.movies.formats.table import FORMATS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: PyPI packages whose conda package without optional parts has another name.
 CONDA_NAMES = {"dask": "dask-core", "matplotlib": "matplotlib-base"}
+
+
+def requirements(extra):
+    """What an extra asks for, also through other extras of this package."""
+    for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
+        if requirement.name == PROJECT["name"]:
+            for other in requirement.extras:
+                yield from requirements(other)
+        else:
+            yield requirement
 
 
 def conda_requirements():
@@ -40,6 +51,16 @@ def test_conda_and_pip_ask_for_the_same():
     assert conda.pop("python") == SpecifierSet(PROJECT["requires-python"])
     assert conda.pop("pip") == SpecifierSet("")
     assert conda == expected
+
+
+def test_every_format_has_its_extra():
+    formats = [known for known in FORMATS if known.library]
+    assert formats
+    everything = {requirement.name for requirement in requirements("formats")}
+    for known in formats:
+        names = {requirement.name for requirement in requirements(known.extra)}
+        assert known.library in {name.replace("-", "_") for name in names}, known
+        assert names <= everything, known
 
 
 def test_every_requirement_has_a_floor():

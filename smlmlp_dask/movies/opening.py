@@ -16,7 +16,7 @@ from smlmlp_dask.messages import printable_errors, shown
 from smlmlp_dask.paths import absolute_path
 
 from .arguments import RawLayout, check_dtype
-from .formats.frames import FileMovie, PlainFrames
+from .formats.plain import plain_movie
 from .formats.table import format_of
 from .formats.tiff import TIFF_SUFFIXES, open_tiffs, tiff_names
 from .formats.unread import unread
@@ -50,7 +50,7 @@ def open_sources(*sources: Source, selection: Selection) -> list[list[Stack]]:
     if raw is not None and all(recording.format != HEADERLESS for recording in recordings):
         raise ValueError(
             f"raw_shape={raw.shape} is given, but no source is a headerless movie "
-            f"({', '.join(map(str, paths))}): leave out raw_shape and raw_dtype"
+            f"({', '.join(map(_with_description, paths))}): leave out raw_shape and raw_dtype"
         )
     for recording in recordings:
         for note in recording.notes:
@@ -81,6 +81,13 @@ def source_roots(source: Source) -> list[Path]:
         return [stores[-1]]
     known = format_of(path)
     return [path] if known is None else [file.resolve() for file in known.files(path)]
+
+
+def _with_description(path: Path) -> str:
+    """Return the path of a source, and the file beside it that describes it."""
+    known = format_of(path) if path.is_file() else None
+    beside = known.files(path)[1:] if known else []
+    return f"{path}, described by {beside[0]}" if beside else str(path)
 
 
 def _path(source: object) -> Path:
@@ -192,15 +199,7 @@ def _open_raw(path: Path, raw: RawLayout | None) -> Recording:
     if size != expected and (size > expected or whole in (0, raw.shape[0]) or rest):
         remedy = remedy or "check the frame's sizes and the dtype"
         raise ValueError(f"{path} has {size} bytes, {described}: {remedy}")
-    offsets = range(raw.header, raw.header + whole * frame_bytes, frame_bytes)
-    frames = PlainFrames(path=str(path), offsets=offsets, dtype=raw.dtype)
-    movie = FileMovie(
-        path=str(path),
-        frame_shape=raw.shape[1:],
-        dtype=raw.dtype.newbyteorder("="),
-        pieces=(frames,),
-        counts=(whole,),
-    )
+    movie = plain_movie(path, raw, whole)
     position = Position(
         movie=lambda *_: movie,
         promised=raw.shape[0],

@@ -122,6 +122,18 @@ FORMATS = (
     Format(
         name="DCIMG", suffixes=(".dcimg",), module="dcimg", library="openreadout", extra="dcimg"
     ),
+    Format(name="NumPy", suffixes=(".npy", ".npz"), module="npy"),
+    Format(name="Picasso", suffixes=(".raw",), module="picasso"),
+    Format(name="DAX", suffixes=(".dax",), module="dax"),
+    Format(
+        name="HDF5",
+        suffixes=(".h5", ".hdf5", ".hdf"),
+        module="hdf5",
+        library="h5py",
+        extra="hdf5",
+        inside=True,
+    ),
+    Format(name="Imaris", suffixes=(".ims",), module="ims", library="h5py", extra="ims"),
     Format(name="Zarr", suffixes=("",), module="zarrs", inside=True),
     Format(name="TIFF", suffixes=("",), module="tiff"),
 )
