@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .filters.kernels import gaussian_kernel as gaussian_kernel
     from .filters.kernels import noise_correction as noise_correction
     from .lazy.channels import open_channels as open_channels
+    from .movies.acquisition import Acquisition as Acquisition
     from .movies.described import DescribedMovie as DescribedMovie
     from .movies.stack import SourceReadError as SourceReadError
     from .pipeline.plan import JobPlan as JobPlan
@@ -30,6 +31,7 @@ _ROOMS = {
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",
     "open_channels": "lazy.channels",
+    "Acquisition": "movies.acquisition",
     "DescribedMovie": "movies.described",
     "SourceReadError": "movies.stack",
     "JobPlan": "pipeline.plan",

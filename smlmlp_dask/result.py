@@ -3,16 +3,18 @@
 import os
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .movies.acquisition import Acquisition
 from .movies.formats.zarr_movie import open_stored
 from .movies.stack import Stack
 from .paths import absolute_path
-from .store.metadata import channel_array
+from .store.metadata import channel_array, recorded_acquisitions
 from .store.read import read_attributes, refusing_damage
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class SpatialMeanResult:
         One factor per channel: the noise of (raw - background) over that of raw.
     info : dict
         Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them.
+    acquisitions : list of Acquisition
+        How each channel was recorded: name, pixel size, frame interval ..., as far as it is known.
     path : pathlib.Path
         The store.
     """
@@ -88,6 +92,11 @@ class SpatialMeanResult:
     def info(self) -> dict[str, list[Any]]:
         """Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them."""
         return deepcopy(self._info)
+
+    @property
+    def acquisitions(self) -> list[Acquisition]:
+        """How each channel was recorded: name, pixel size, frame interval ..., where known."""
+        return [stack.acquisition for stack in self._stacks]
 
     @property
     def path(self) -> Path:
@@ -207,9 +216,13 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
             },
             **{key: [np.array(k, np.float32) for k in attributes[key]] for key in KERNEL_KEYS},
         }
+        recorded = recorded_acquisitions(attributes, n_channels)
         corrections = [np.float32(factor) for factor in attributes["noise_corrections"]]
         if any(len(entries) != n_channels for entries in info.values()):
             raise ValueError(f"not all of {', '.join(info)} have {n_channels} channels")
     info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
-    stacks = [Stack.of(movie, range(movie.shape[0])) for movie in movies]
+    stacks = [
+        replace(Stack.of(movie, range(movie.shape[0])), acquisition=acquisition)
+        for movie, acquisition in zip(movies, recorded, strict=True)
+    ]
     return SpatialMeanResult(stacks, corrections, info, path)

@@ -134,7 +134,7 @@ def test_examples_of_a_docstring(folder, text):
         example.evaluate()
 
 
-RETURNED = {"JobPlan", "SourceReadError", "SpatialMeanResult", "VerifyReport"}
+RETURNED = {"Acquisition", "JobPlan", "SourceReadError", "SpatialMeanResult", "VerifyReport"}
 """What public functions return and raise: their examples show it."""
 
 

@@ -13,7 +13,7 @@ from smlmlp_dask import __version__
 
 from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
 from .options import LocalPath, json_option, verbose_option
-from .run_options import Filtering, Movies, Planned, Where, grouped
+from .run_options import Filtering, Movies, Planned, Recorded, Where, grouped
 from .store_commands import STORE_COMMANDS
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
@@ -49,7 +49,7 @@ for command in STORE_COMMANDS:
     type=LocalPath(),
     help="Store to write, such as background.zarr; must not exist (but see --resume).",
 )
-@grouped(movies=Movies, how=Filtering, where=Where, plan=Planned)
+@grouped(movies=Movies, recorded=Recorded, how=Filtering, where=Where, plan=Planned)
 @click.option(
     "--resume", is_flag=True, help="Resume an interrupted run, or start one if there is none."
 )
@@ -64,6 +64,7 @@ for command in STORE_COMMANDS:
 def run(
     output: Path | None,
     movies: Movies,
+    recorded: Recorded,
     how: Filtering,
     where: Where,
     plan: Planned,
@@ -95,7 +96,8 @@ def run(
     described = plan.movie(movies.sources)
     if output is None and not plan.dry_run:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    job = {**movies.selection(), **vars(how), "memory_limit": where.memory_limit}
+    job = {**movies.selection(), **recorded.overrides(), **vars(how)}
+    job["memory_limit"] = where.memory_limit
     place = where.place(dry_run=plan.dry_run)
     if plan.dry_run or output is None:
         with connected(place):

@@ -1,7 +1,7 @@
 """The documents that ``--json`` prints, for scripts and workflow managers.
 
 Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes in bytes
-(``_bytes``), intensities in camera counts (``_counts``).
+(``_bytes``), intensities in camera counts (``_counts``), other units by their symbols.
 
 ``run`` and ``info``
     ``path``, ``finished``, ``blocks`` and ``blocks_done``, ``channels``, ``sources``,
@@ -10,7 +10,9 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     ``relative_error_of_rounding`` and ``versions``. A channel has ``channel`` (its number),
     ``frames``, ``height_pix``, ``width_pix``, ``chunk_frames``, ``chunk_height_pix``,
     ``chunk_width_pix``, ``radius_y_pix``, ``radius_x_pix``, ``sigma_y_pix``, ``sigma_x_pix`` and
-    ``noise_correction``.
+    ``noise_correction``; and, null where it is not known, its ``name``, ``pixel_size_y_um``,
+    ``pixel_size_x_um``, ``frame_interval_s``, ``exposure_s``, ``colour`` (six hexadecimal digits),
+    ``gain`` (photoelectrons per count) and ``baseline_counts``.
 ``run --dry-run``
     ``tasks``, ``tasks_at_a_time``, ``projected_bytes``, ``memory_limit_bytes``, ``output_bytes``
     (before compression) and ``channels``. A channel has ``channel``, sizes and chunks as above,
@@ -30,8 +32,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import Progress, progress, read_attributes, refusing_damage
 
 if TYPE_CHECKING:
@@ -60,6 +64,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
         attributes["channels_mean_radii_pix"],
         attributes["spatial_mean_sigmas"],
         attributes["noise_corrections"],
+        recorded_acquisitions(attributes, len(attributes["plan"])),
         strict=True,
     )
     return {
@@ -77,14 +82,29 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
                 "sigma_y_pix": sigma[0],
                 "sigma_x_pix": sigma[1],
                 "noise_correction": factor,
+                **_recorded(acquisition),
             }
-            for i, (plan, radius, sigma, factor) in enumerate(channels)
+            for i, (plan, radius, sigma, factor, acquisition) in enumerate(channels)
         ],
         "sources": attributes["sources"],
         "selection": {key: attributes[key] for key in selection},
         **{key: attributes[key] for key in as_they_are},
         "relative_error_of_rounding": attributes["relative_error_of_rounding"],
         "versions": attributes["versions"],
+    }
+
+
+def _recorded(acquisition: Acquisition) -> Document:
+    height, width = acquisition.pixel_size_um or (None, None)
+    return {
+        "name": acquisition.channel,
+        "pixel_size_y_um": height,
+        "pixel_size_x_um": width,
+        "frame_interval_s": acquisition.frame_interval_s,
+        "exposure_s": acquisition.exposure_s,
+        "colour": acquisition.colour,
+        "gain": acquisition.gain,
+        "baseline_counts": acquisition.baseline,
     }
 
 

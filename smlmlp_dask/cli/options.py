@@ -23,14 +23,27 @@ json_option = click.option(
 
 def radius(text: str) -> tuple[float, ...]:
     """Parse a radius like 7 or a pair like 6,10, in pixels."""
-    parts = text.split(",")
-    try:
-        radii = tuple(map(float, parts))
-    except ValueError:
-        radii = ()
+    radii = _numbers(text)
     if len(radii) not in (1, 2):
         raise ValueError(f"{text!r} is neither a radius like 7 nor a pair like 6,10 (pixels)")
     return radii
+
+
+def pixel_size(text: str) -> tuple[float, ...]:
+    """Parse a size of pixels like 0.1 or a pair like 0.1,0.11, in micrometres."""
+    sizes = _numbers(text)
+    if len(sizes) not in (1, 2):
+        raise ValueError(
+            f"{text!r} is neither a size like 0.1 nor a pair (y, x) like 0.1,0.11 (micrometres)"
+        )
+    return (sizes[0], sizes[-1])
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        return ()
 
 
 def box(text: str) -> tuple[int, tuple[int, ...]]:

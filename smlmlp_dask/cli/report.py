@@ -22,9 +22,11 @@ from smlmlp_dask.pictures.overview import draw_samples, warnings_of
 from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_channel
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 
 from .documents import Document, store_document
+from .tables import recorded_rows
 
 DRAWN_CHANNELS = 8
 """Most channels in the picture; the tables hold all."""
@@ -105,6 +107,7 @@ def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bo
         .render(
             store=store,
             inputs=attributes["inputs"],
+            recorded=recorded_rows(recorded_acquisitions(attributes, len(raws))),
             gone=[f"Channel {i}: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)],
             kernels=[_kernel(sigmas) for sigmas in attributes["spatial_mean_sigmas"]],
             checked=verify_backgrounds(path) if verify else None,

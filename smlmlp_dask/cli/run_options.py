@@ -158,6 +158,33 @@ class Movies:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """How the channels were recorded, in place of what their files say."""
+
+    pixel_size_um: tuple[float, ...] | None = _option(
+        "--pixel-size",
+        type=Parsed("UM|Y,X", options.pixel_size),
+        help="Size of a pixel in micrometres (default: as the files say).",
+    )
+    frame_interval_s: float | None = _option(
+        "--frame-interval",
+        type=float,
+        metavar="SECONDS",
+        help="Time from one frame of the movies to the next (default: as the files say).",
+    )
+    channel_names: tuple[str, ...] = _option(
+        "--channel-name",
+        multiple=True,
+        metavar="NAME",
+        help="Name a channel: once per channel, in order (default: as the files say).",
+    )
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the arguments of `run_spatial_mean` that say how channels were recorded."""
+        return {**vars(self), "channel_names": self.channel_names or None}
+
+
+@dataclass(frozen=True)
 class Filtering:
     """How blocks are filtered and stored; the names are those of `run_spatial_mean`."""
 

@@ -23,10 +23,11 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     from smlmlp_dask.messages import printable
     from smlmlp_dask.result import open_backgrounds
     from smlmlp_dask.store.checking import glance
+    from smlmlp_dask.store.metadata import recorded_acquisitions
     from smlmlp_dask.store.read import progress, read_attributes, refusing_damage
 
     from . import documents
-    from .tables import console, print_glance, print_json, summary
+    from .tables import console, print_glance, print_json, recorded, summary
 
     log_to_stderr(verbose=verbose)
     if as_json:
@@ -42,6 +43,7 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
             "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
         ]
         state = None if attributes["finished"] else progress(path, attributes)
+        channels = recorded(recorded_acquisitions(attributes, len(attributes["plan"])))
     shown: Any
     if state is None:
         shown = summary(open_backgrounds(path))
@@ -53,7 +55,7 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
     problems = glance(path) if state is None else []
     with printing():
         out = console()
-        out.print(shown, *lines, sep="\n")
+        out.print(shown, *([channels] if channels else []), *lines, sep="\n")
         if state is None:
             print_glance(out, path, problems)
 

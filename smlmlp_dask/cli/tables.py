@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from smlmlp_dask.execution.tasks import REGION_TASKS
+from smlmlp_dask.messages import printable
+from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import SpatialMeanResult
@@ -58,6 +60,45 @@ def summary(result: SpatialMeanResult) -> Table:
             f"{factor:.6f}",
         )
     return table
+
+
+def recorded(acquisitions: Sequence[Acquisition]) -> Table | None:
+    """Tabulate how the channels were recorded; None if nothing is known of any."""
+    rows = recorded_rows(acquisitions)
+    if not rows:
+        return None
+    table = Table(*rows[0], box=box.SIMPLE)
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def recorded_rows(acquisitions: Sequence[Acquisition]) -> list[tuple[str, ...]]:
+    """Return heads and cells of what is known of any channel; nothing if that is nothing."""
+    columns = {
+        "name": [printable(one.channel or "") for one in acquisitions],
+        "pixel size": [pixel_size(one) for one in acquisitions],
+        "frame interval": [_seconds(one.frame_interval_s) for one in acquisitions],
+        "exposure": [_seconds(one.exposure_s) for one in acquisitions],
+    }
+    known = {name: cells for name, cells in columns.items() if any(cells)}
+    if not known:
+        return []
+    channels = [str(i) for i in range(len(acquisitions))]
+    cells = [[cell or "\N{EN DASH}" for cell in column] for column in known.values()]
+    return [("channel", *known), *zip(channels, *cells, strict=True)]
+
+
+def pixel_size(acquisition: Acquisition) -> str:
+    """Return the size of a pixel, one number if it is square; nothing if it is not known."""
+    if acquisition.pixel_size_um is None:
+        return ""
+    y, x = (f"{size:g}" for size in acquisition.pixel_size_um)
+    return f"{y} µm" if y == x else f"{y}, {x} µm (y, x)"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:g} s"
 
 
 def print_report(out: Console, report: VerifyReport) -> None:

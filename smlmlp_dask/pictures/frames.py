@@ -11,6 +11,9 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+
+from smlmlp_dask.messages import printable
 
 from .diagnostics import saturation
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
     from matplotlib.image import AxesImage
+
+    from smlmlp_dask.movies.acquisition import Acquisition
 
 # Both maps are legible with colour vision deficiency. Neither contains the grey of missing
 # numbers, and only the second has white, at zero.
@@ -39,6 +44,7 @@ _PADDING_INCHES = 0.08
 _STRIP_RATIO = 8
 _LABELS_INCHES = 0.7
 _HEADING_INCHES = 0.3
+_LONGEST_NAME = 40  # characters of a channel's name in a heading
 
 
 class Picture(Figure):
@@ -74,6 +80,8 @@ class FrameRow:
         Filter radius (y, x), in pixels.
     saturated : int
         Number of saturated raw pixels, which the heading names in red.
+    pixel_um : float, optional
+        Width of a pixel in the sample, in micrometres, for a scale bar.
     """
 
     raw: npt.NDArray[np.float64] | None
@@ -81,6 +89,7 @@ class FrameRow:
     heading: str = ""
     radius_pix: tuple[float, float] | None = None
     saturated: int = 0
+    pixel_um: float | None = None
 
     @property
     def height_inches(self) -> float:
@@ -199,6 +208,18 @@ def _pair(radius: tuple[float, float], name: str) -> tuple[float, float]:
     return float(radius[0]), float(radius[1])
 
 
+def named_channel(number: int, acquisition: Acquisition) -> str:
+    """Return a channel's number, with its name if it has one."""
+    name = printable(acquisition.channel or "")
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return f"Channel {number} ({short})" if name else f"Channel {number}"
+
+
+def pixel_width_um(acquisition: Acquisition) -> float | None:
+    """Return the width of a pixel, if it is known."""
+    return None if acquisition.pixel_size_um is None else acquisition.pixel_size_um[1]
+
+
 def saturated_pixels(frame: npt.NDArray[Any]) -> int:
     """Count the saturated pixels of a raw frame (y, x), as far as one frame shows them."""
     found = saturation(frame[np.newaxis])
@@ -243,6 +264,8 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
     limits = _counts_limits(row.background if row.raw is None else row.raw)
     counts = _draw_panel(axes[1], row.background, limits, _COUNTS_MAP, _background_title(row))
     _add_colour_bar(place, axes[1], counts)
+    if row.pixel_um is not None:
+        _add_scale_bar(axes[1], row.background.shape[1], row.pixel_um)
     if row.raw is None:
         for panel, title in ((axes[0], "raw"), (axes[2], _DIFFERENCE_TITLE)):
             _draw_absence(panel, title)
@@ -264,6 +287,24 @@ def _add_colour_bar(place: SubFigure, panel: Axes, image: AxesImage) -> None:
     # An inset is as high as the drawn frame, however much room the layout leaves around it.
     bar = panel.inset_axes((1.04, 0, 0.05, 1))
     place.colorbar(image, cax=bar, label="counts", extend="both", extendfrac=0.03)
+
+
+def _add_scale_bar(panel: Axes, width: int, pixel_um: float) -> None:
+    """Draw a bar of a round length, at most a quarter of the frame, over the smooth background."""
+    length = _round_length(width * pixel_um / 4)
+    name = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
+    bar = AnchoredSizeBar(
+        panel.transData, length / pixel_um, name, "lower right", color="white", borderpad=0.3
+    )
+    bar.patch.set(facecolor="black", alpha=0.5, linewidth=0)
+    bar.set_in_layout(False)
+    panel.add_artist(bar)
+
+
+def _round_length(most: float) -> float:
+    """Return the largest of 1, 2, 5, 10 ... that is not larger."""
+    power = 10.0 ** np.floor(np.log10(most))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= most))
 
 
 def _draw_absence(panel: Axes, title: str) -> None:

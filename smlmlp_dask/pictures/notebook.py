@@ -173,7 +173,14 @@ def _frame_png(
     stack: Stack, raw: Stack | str, channel: int, frame: int, radius: tuple[float, float]
 ) -> tuple[bytes, str]:
     """Draw one frame; also return the reason if its raw frame is missing."""
-    from .frames import FrameRow, Picture, draw_frames, saturated_pixels
+    from .frames import (
+        FrameRow,
+        Picture,
+        draw_frames,
+        named_channel,
+        pixel_width_um,
+        saturated_pixels,
+    )
 
     missing = f"no raw frame: {raw}" if isinstance(raw, str) else ""
     shown, saturated = None, 0
@@ -186,9 +193,11 @@ def _frame_png(
     row = FrameRow(
         raw=shown,
         background=one_frame(stack, frame).astype(np.float64),
-        heading=f"Channel {channel}, frame {frame:,} of {len(stack.frames):,}",
+        heading=f"{named_channel(channel, stack.acquisition)}, frame {frame:,} of "
+        f"{len(stack.frames):,}",
         radius_pix=radius,
         saturated=saturated,
+        pixel_um=pixel_width_um(stack.acquisition),
     )
     figure = Picture.of_height(row.height_inches)
     place: Any = figure.subfigures(1, 1)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -16,7 +17,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from smlmlp_dask.filters.kernels import residual_kernel
 
 from .diagnostics import LARGEST_SHARE
-from .frames import WARNING_COLOUR, FrameRow, Picture, draw_frames
+from .frames import WARNING_COLOUR, FrameRow, Picture, draw_frames, named_channel, pixel_width_um
 from .samples import PERCENTILES, ChannelSample, Result, sample_channels
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -43,6 +44,7 @@ def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
             raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
             background=sample.background.astype(np.float64),
             radius_pix=sample.radii_pix,
+            pixel_um=pixel_width_um(sample.acquisition),
         )
         for sample in samples
     ]
@@ -62,7 +64,8 @@ def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
     for i, place in enumerate(_stacked(figure, [sum(parts) for parts in heights])):
         above, frames, below = _stacked(place, heights[i])
         sample = samples[i]
-        heading = f"Channel {sample.channel}, frame {sample.frame:,} of {sample.n_frames:,}"
+        channel = named_channel(sample.channel, sample.acquisition)
+        heading = f"{channel}, frame {sample.frame:,} of {sample.n_frames:,}"
         _write(above, heading, red_lines[i])
         draw_frames(frames, rows[i])
         _draw_curves(below, sample)
@@ -122,7 +125,16 @@ def _stacked(place: SubFigure | Picture, heights: Sequence[float]) -> list[SubFi
 def _write(place: SubFigure, heading: str, warnings: str) -> None:
     height = _HEADING_INCHES + _WARNING_LINE_INCHES * len(warnings.splitlines())
     top = 1 - 0.08 / height
-    place.text(0.5, top, heading, ha="center", va="top", fontsize="x-large", fontweight="bold")
+    place.text(
+        0.5,
+        top,
+        heading,
+        ha="center",
+        va="top",
+        fontsize="x-large",
+        fontweight="bold",
+        parse_math=False,
+    )
     place.text(
         0.5,
         0.02,
@@ -197,6 +209,10 @@ def _draw_level(axes: Axes, sample: ChannelSample) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     if sample.n_frames > 10_000:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if (interval := sample.acquisition.frame_interval_s) is not None:
+        to_seconds, to_frames = partial(np.multiply, interval), partial(np.multiply, 1 / interval)
+        seconds = axes.secondary_xaxis("top", functions=(to_seconds, to_frames))
+        seconds.set_xlabel("time (s)")
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top + 0.25 * (top - bottom))
     axes.legend(loc="upper right", fontsize="small", frameon=False, ncols=3)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from smlmlp_dask.filters.kernels import Kernel, gaussian_kernel, without_zero_ends
 from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
@@ -104,6 +105,8 @@ class ChannelSample:
         None if the movie can no longer be read.
     missing : str
         The reason, if `raw` is None.
+    acquisition : Acquisition
+        How the channel was recorded, as far as it is known.
     """
 
     channel: int
@@ -116,6 +119,7 @@ class ChannelSample:
     levels: npt.NDArray[np.float64]
     raw: RawSample | None
     missing: str
+    acquisition: Acquisition = UNKNOWN
 
 
 def raw_stacks(path: Path) -> list[Stack | str]:
@@ -199,6 +203,7 @@ def sample_channel(
         levels=np.array(levels, np.float64),
         raw=raw,
         missing=missing,
+        acquisition=stack.acquisition,
     )
 
 

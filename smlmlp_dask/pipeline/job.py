@@ -14,6 +14,7 @@ from smlmlp_dask.execution.workers import Workers, on_every_worker
 from smlmlp_dask.filters import device, parameters
 from smlmlp_dask.filters.kernels import noise_correction, residual_kernel
 from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
+from smlmlp_dask.movies.acquisition import Acquisition, Overrides
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.movies.opening import Source, open_sources, source_roots
@@ -23,6 +24,7 @@ from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import read_metadata, stored_plans
 from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
@@ -130,6 +132,14 @@ class Job:
         channels = [replace(c, plan=plan) for c, plan in zip(self.channels, plans, strict=True)]
         return replace(self, channels=channels)
 
+    def recorded_as(self, acquisitions: Sequence[Acquisition]) -> "Job":
+        """Say of each channel how it was recorded."""
+        channels = [
+            replace(channel, source=replace(channel.source, acquisition=acquisition))
+            for channel, acquisition in zip(self.channels, acquisitions, strict=True)
+        ]
+        return replace(self, channels=channels)
+
     def check_inputs(self) -> None:
         """Refuse movies that have changed since the job was prepared.
 
@@ -156,6 +166,7 @@ def prepare(
     selection: Selection,
     options: FilterOptions,
     storage: Storage,
+    overrides: Overrides | None = None,
     noise_corrections: Any = None,
     memory_limit: int | str | None = None,
     processes: int | None = None,
@@ -171,6 +182,10 @@ def prepare(
         found = open_sources(*sources, selection=selection)
         paths = [str(absolute_path(path)) for path in sources]
     stacks = [stack for channels in found for stack in channels]
+    if overrides is not None:
+        steps = [abs(stack.frames.step) for stack in stacks]
+        recorded = overrides.applied([stack.acquisition for stack in stacks], steps)
+        stacks = [replace(s, acquisition=one) for s, one in zip(stacks, recorded, strict=True)]
     workers = workers_for(memory_limit, processes)
     channels = cut_into_blocks(stacks, radii, workers)
     given = noise_corrections
@@ -195,6 +210,8 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
         options=options,
         storage=storage,
     )
+    if "acquisitions" in attributes:  # the user may have said other than the files do
+        job = job.recorded_as(recorded_acquisitions(attributes, len(job.channels)))
     # The store records the factors after the job, not those that were passed to it.
     return replace(job.with_inputs(), noise_corrections=attributes["noise_corrections"])
 

@@ -14,6 +14,7 @@ from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
 from smlmlp_dask.execution.workers import BASE_BYTES, active_client
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
+from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import Source
@@ -157,6 +158,9 @@ def plan_spatial_mean(
     raw_dtype: Any = None,
     raw_header: int = 0,
     raw_footer: int = 0,
+    pixel_size_um: float | Sequence[float] | None = None,
+    frame_interval_s: float | None = None,
+    channel_names: str | Sequence[str] | None = None,
     memory_limit: int | str | None = None,
     workers: int | None = None,
     measured: bool = False,
@@ -174,7 +178,7 @@ def plan_spatial_mean(
     sources : path, sequence of paths, or DescribedMovie
         Movies, as `open_channels` takes them, or one that does not exist yet.
     channels_mean_radii_pix, bboxes, flips, frames, channels, position, z, salvage, raw_shape, \
-    raw_dtype, raw_header, raw_footer, memory_limit
+    raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names, memory_limit
         As in `run_spatial_mean`. All `frames` of a described movie are taken.
     workers : int, optional
         Plan for this many processes of one thread each, like a thread of this machine with its
@@ -238,12 +242,16 @@ def plan_spatial_mean(
             "frames, raw_shape and raw_dtype (--frames, --raw-shape, --raw-dtype) are for "
             "movies on disk: describe the frames to be filtered by shape and dtype instead"
         )
+    overrides = Overrides.checked(
+        pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channel_names=channel_names
+    )
     job = prepare(
         sources if isinstance(sources, DescribedMovie) else source_list(sources),
         channels_mean_radii_pix,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
         storage=Storage.checked(codec, keep_bits),
+        overrides=overrides,
         memory_limit=memory_limit,
         processes=workers,
     )

@@ -14,6 +14,7 @@ from smlmlp_dask.execution.progress import Amount, progress_bar
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
+from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
@@ -22,12 +23,13 @@ from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
 from smlmlp_dask.store.checking import Findings
 from smlmlp_dask.store.codecs import Codec, Storage
 from smlmlp_dask.store.lock import this_owner
-from smlmlp_dask.store.metadata import RECORDS, package_versions
+from smlmlp_dask.store.metadata import RANGES, RECORDS, package_versions
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.write import check_destination, writing
 
 from .block import Guard, Task, filter_and_store
 from .channels import side_by_side, source_list
+from .display import display_ranges
 from .job import Job, prepare
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,9 @@ def run_spatial_mean(
     raw_dtype: Any = None,
     raw_header: int = 0,
     raw_footer: int = 0,
+    pixel_size_um: float | Sequence[float] | None = None,
+    frame_interval_s: float | None = None,
+    channel_names: str | Sequence[str] | None = None,
     cuda: bool = False,
     parallel: bool | int | None = False,
     engine: Engine = "auto",
@@ -77,6 +82,13 @@ def run_spatial_mean(
     bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
     raw_footer
         Which part of the sources makes which channel, as in `open_channels`.
+    pixel_size_um : float or pair, optional
+        Height and width (y, x) of a pixel in the sample, in micrometres. This and the next two are
+        noted in the store in place of what the files say.
+    frame_interval_s : float, optional
+        Seconds from one frame of the movies to the next; a step in `frames` multiplies it.
+    channel_names : str or sequence of str, optional
+        Name of each channel, in order.
     cuda, parallel, engine
         How blocks are filtered, as in `bkgd_spatial_mean`. With `cuda`, each block goes to the
         device and comes back for the store, some of them side by side; under a client every
@@ -102,7 +114,8 @@ def run_spatial_mean(
     -------
     SpatialMeanResult
         What `open_backgrounds` reads back from `destination`: ``bkgds`` (lazy float32 stacks
-        (frame, y, x), in camera counts), ``noise_corrections``, ``info``, ``path``.
+        (frame, y, x), in camera counts), ``noise_corrections``, ``info``, ``acquisitions`` (pixel
+        size, frame interval, names), ``path``.
 
     Raises
     ------
@@ -124,7 +137,8 @@ def run_spatial_mean(
     Notes
     -----
     The store is a Zarr v3 group with one OME-Zarr 0.5 image per channel, ``channel_0``,
-    ``channel_1`` ..., each with its pixels in the array ``0``. The group's attribute
+    ``channel_1`` ..., each with its pixels in the array ``0``, with the channel's name, scales and
+    units as far as they are known, and a range of counts to show it in. The root group's attribute
     ``smlmlp_dask`` holds the rest; its ``finished`` is true only once all pixels are written.
 
     The job runs under Dask's active scheduler: an active `distributed.Client` of any
@@ -163,12 +177,16 @@ def run_spatial_mean(
         raw_header=raw_header,
         raw_footer=raw_footer,
     )
+    overrides = Overrides.checked(
+        pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channel_names=channel_names
+    )
     job = prepare(
         source_list(sources),
         channels_mean_radii_pix,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
         storage=Storage.checked(codec, keep_bits),
+        overrides=overrides,
         noise_corrections=noise_corrections,
         memory_limit=memory_limit,
     )
@@ -208,6 +226,7 @@ def run_job(
             elsewhere=active_client() is not None,
             found=found,
             check_inputs=job.check_inputs,
+            ranges=lambda: {RANGES: display_ranges(channels)},
         ) as store,
     ):
         done = store.done

@@ -18,9 +18,11 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from smlmlp_dask.blocks import BlockPlan
+from smlmlp_dask.movies.acquisition import Acquisition
 
 from .codecs import Storage
 from .durable import write_whole
+from .ome import channel_labels, ome_image, rendering
 
 ATTRIBUTE = "smlmlp_dask"
 """Attribute of the root group that holds everything but the pixels."""
@@ -32,6 +34,9 @@ COPY = f"{RECORDS}/metadata.json"
 """Copy of all metadata files. Zarr ignores extra files in an array's folder."""
 
 ROOT = "zarr.json"
+
+RANGES = "display_ranges"
+"""Attribute with each channel's range of counts for viewers; stores of earlier versions lack it."""
 
 PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
 """Packages that determine the bytes of a store: all workers must have the same versions."""
@@ -57,14 +62,19 @@ def write_metadata(
 ) -> None:
     """Write the metadata of an unfinished store, and their copy, into an empty folder."""
     names = [f"channel_{i}" for i in range(len(plans))]
+    ranges: Sequence[Any] = attributes.get(RANGES) or [None] * len(plans)
+    recorded = recorded_acquisitions(attributes, len(plans))
     # The root lists every channel too, so that a viewer opened on it shows something.
-    everything = _image({name: f"{name}/0" for name in names})
+    everything = ome_image({f"{name}/0": name for name in names}, recorded)
     own = {**attributes, "metadata_copy": COPY, "finished": False}
     root = zarr.create_group(
         path, zarr_format=3, attributes={"ome": everything, ATTRIBUTE: own}, overwrite=False
     )
-    for name, plan in zip(names, plans, strict=True):
-        root.create_group(name, attributes={"ome": _image({name: "0"})}).create_array(
+    labels = channel_labels(recorded)
+    for i, (name, plan) in enumerate(zip(names, plans, strict=True)):
+        shown = None if ranges[i] is None else rendering(labels[i], recorded[i].colour, ranges[i])
+        image = ome_image({"0": name}, [recorded[i]], shown)
+        root.create_group(name, attributes={"ome": image}).create_array(
             "0",
             shape=plan.shape,
             chunks=plan.chunks,
@@ -81,6 +91,7 @@ def write_metadata(
         dtype="uint32",
         fill_value=0,
         compressors=[ZstdCodec(level=0), Crc32cCodec()],
+        dimension_names=("chunk",) if RANGES in attributes else None,  # xarray needs names
         attributes={
             "description": "CRC-32C of every chunk: channel after channel, grid in C order"
         },
@@ -183,20 +194,9 @@ def _checksum(files: Mapping[str, str]) -> int:
     return int(google_crc32c.value(json.dumps(files, sort_keys=True).encode()))
 
 
-def _image(paths: Mapping[str, str]) -> Any:
-    """Describe channels by name and path, with unit scales: we know neither interval nor pixel."""
-    from yaozarrs import v05  # takes a sixth of a second to import, and only writing needs it
-
-    axes: list[Any] = [v05.TimeAxis(name="t"), v05.SpaceAxis(name="y"), v05.SpaceAxis(name="x")]
-    scale = v05.ScaleTransformation(scale=[1.0, 1.0, 1.0])
-    image = v05.Image(
-        multiscales=[
-            v05.Multiscale(
-                name=name,
-                axes=axes,
-                datasets=[v05.Dataset(path=path, coordinateTransformations=[scale])],
-            )
-            for name, path in paths.items()
-        ]
-    )
-    return image.model_dump(mode="json", by_alias=True, exclude_none=True)
+def recorded_acquisitions(attributes: Mapping[str, Any], count: int) -> list[Acquisition]:
+    """Return how each channel was recorded, as far as a store's attributes say."""
+    noted = attributes.get("acquisitions", [{}] * count)  # earlier versions did not note it
+    if len(noted) != count:
+        raise ValueError(f"acquisitions are of {len(noted)} channels, not {count}")
+    return [Acquisition.from_attributes(one) for one in noted]

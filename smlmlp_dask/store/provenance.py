@@ -19,7 +19,12 @@ CONSEQUENCES = frozenset(
 NOTED_LATER = frozenset({"acquisitions", "channels_of_sources"})
 """What earlier versions did not note, though it was there."""
 
-OPTIONS = {"channels_mean_radii_pix": "--radius", "bboxes": "--bbox", "flips": "--flip"}
+OPTIONS = {
+    "channels_mean_radii_pix": "--radius",
+    "bboxes": "--bbox",
+    "flips": "--flip",
+    "acquisitions": "--pixel-size, --frame-interval, --channel-name",
+}
 """Settings with another name on the command line."""
 
 

@@ -108,6 +108,7 @@ def writing(
     elsewhere: bool = False,
     found: Findings | None = None,
     check_inputs: Callable[[], None] = lambda: None,
+    ranges: Callable[[], Mapping[str, Any]] = dict,
 ) -> Iterator[StoreWriter]:
     """Create a store or resume one; the ``with`` block fills it.
 
@@ -134,6 +135,8 @@ def writing(
         What is damaged, if a finished store was checked already; it is not read again then.
     check_inputs : callable
         Called before the store is finished; raises if a source has changed.
+    ranges : callable
+        Called when the store is begun: further attributes, which do not determine the bits.
 
     Raises
     ------
@@ -151,13 +154,16 @@ def writing(
     filled = False
     with ExitStack() as held:
         try:
+            anew = not (resume and os.path.lexists(path))
+            if anew:
+                attributes = {**attributes, **ranges()}
             with _uninterrupted():
-                if resume and os.path.lexists(path):
-                    _check_same_job(path, attributes)
-                    records.mkdir(exist_ok=True)  # for the lock, if the folder was lost
-                else:
+                if anew:
                     recorded = {**attributes, "versions": versions()}
                     new_parents = _create(path, plans, recorded, storage)
+                else:
+                    _check_same_job(path, attributes)
+                    records.mkdir(exist_ok=True)  # for the lock, if the folder was lost
                 held.enter_context(sole_writer(records))
             store = read_metadata(path)
             findings = (found or check(path, store, plans)) if store.finished else None

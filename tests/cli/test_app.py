@@ -59,6 +59,9 @@ DEFAULTS = {
     "raw_dtype": None,
     "raw_header": 0,
     "raw_footer": 0,
+    "pixel_size_um": None,
+    "frame_interval_s": None,
+    "channel_names": None,
     "cuda": False,
     "parallel": False,
     "engine": "auto",
@@ -91,6 +94,10 @@ class Called(Exception):
         ("--frames ::2", 7.0, {"frames": slice(None, None, 2)}),
         ("--raw-shape 100,30,30 --raw-dtype >u2", 7.0,
          {"raw_shape": (100, 30, 30), "raw_dtype": ">u2"}),
+        ("--pixel-size 0.1 --frame-interval 0.05", 7.0,
+         {"pixel_size_um": (0.1, 0.1), "frame_interval_s": 0.05}),
+        ("--pixel-size 0.1,0.2 --channel-name a --channel-name b", 7.0,
+         {"pixel_size_um": (0.1, 0.2), "channel_names": ("a", "b")}),
         ("--engine dask-image --cuda --parallel --progress", 7.0,
          {"engine": "dask-image", "cuda": True, "parallel": True, "progress": True}),
         ("--codec small --keep-bits 12 --memory-limit 4GB", 7.0,
@@ -132,6 +139,49 @@ def test_run_and_info(folder):
     assert "6, 10 px" in shown.stdout
     assert f"sources: {folder / 'movie.tif'}, {folder / 'movie.zarr'}" in shown.stdout
     assert "smlmlp-dask" in shown.stdout
+
+
+def test_info_says_how_channels_were_recorded(folder):
+    options = ["--pixel-size", "0.1,0.11", "--frame-interval", "0.05"]
+    names = ["--channel-name", "Cy5", "--channel-name", "a\nb"]
+    result = call("run", "movie.tif", "movie.zarr", "-o", "out.zarr", *options, *names)
+    assert result.exit_code == 0, result.output
+    shown = call("info", "out.zarr").stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "channel name pixel size frame interval" in lines
+    assert "0 Cy5 0.1, 0.11 µm (y, x) 0.05 s" in lines
+    assert "1 a\\nb 0.1, 0.11 µm (y, x) 0.05 s" in lines
+    stored = json.loads(call("info", "out.zarr", "--json").stdout)
+    expected = {
+        "name": "Cy5",
+        "pixel_size_y_um": 0.1,
+        "pixel_size_x_um": 0.11,
+        "frame_interval_s": 0.05,
+        "exposure_s": None,
+        "colour": None,
+        "gain": None,
+        "baseline_counts": None,
+    }
+    assert expected.items() <= stored["channels"][0].items()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--pixel-size 0", "pixel_size_um=(0.0, 0.0): pass micrometres above 0"),
+        ("--pixel-size a", "'a' is neither a size like 0.1 nor a pair"),
+        ("--pixel-size 1,2,3", "'1,2,3' is neither a size like 0.1 nor a pair"),
+        ("--frame-interval nan", "frame_interval_s=nan: pass seconds above 0"),
+        ("--channel-name a --channel-name b", "2 names for 1 channels"),
+    ],
+)
+@pytest.mark.parametrize("dry", ["", "--dry-run"])
+def test_how_channels_were_recorded_is_checked_first(folder, options, said, dry):
+    result = call("run", "movie.tif", "-o", "out.zarr", *options.split(), *dry.split())
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not Path("out.zarr").exists()
 
 
 def test_dry_run_shows_the_plan_and_writes_nothing(folder):

@@ -110,6 +110,19 @@ def test_it_says_what_a_reviewer_asks(folder):
     assert "http" not in Path("out.html").read_text()
 
 
+def test_it_says_how_channels_were_recorded(folder):
+    run_spatial_mean(
+        "movie.tif", "out.zarr", pixel_size_um=0.1, frame_interval_s=0.05, channel_names="<b>Cy5"
+    )
+    shown = page()
+    assert "channel name pixel size frame interval 0 <b>Cy5 0.1 µm 0.05 s" in shown.text
+
+
+def test_what_is_not_known_is_not_said(folder):
+    run_spatial_mean("movie.tif", "out.zarr")
+    assert "recorded" not in page().text
+
+
 def test_an_unfinished_store(folder):
     run_spatial_mean("movie.tif", "out.zarr")
     unfinish()

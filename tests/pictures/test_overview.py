@@ -11,10 +11,12 @@ import zarr
 from click.testing import CliRunner
 from matplotlib.axis import Axis
 from matplotlib.text import Text
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from smlmlp_dask import open_backgrounds, run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.pictures.frames import _round_length
 from smlmlp_dask.pictures.overview import picture_beside, plot_result
 from smlmlp_dask.pictures.samples import LEVELS, PAIRS, raw_stacks
 
@@ -120,8 +122,50 @@ def test_it_warns_where_it_should_and_only_there(figure):
     assert "Saturated" not in narrow
 
 
+SAID = {
+    "pixel_size_um": (0.1, 0.11),
+    "frame_interval_s": 0.05,
+    "channel_names": ["Cy$5$", "Alexa 647 " * 20, "GFP"],
+}
+
+
+def test_it_shows_seconds_names_and_a_bar_where_they_are_known(result, movies, tmp_path):
+    known = run_spatial_mean(movies[0], tmp_path / "out.zarr", 7, **RAW, **SAID)
+    shown = parts(plot_result(known))
+    # A quarter of the frames is 2.6, 4.1 and 1.1 µm.
+    for (above, frames, curves), name, bar_um in zip(
+        shown, ("Cy$5$", "Alexa 647 ", "GFP"), (2, 2, 1), strict=True
+    ):
+        assert f"({name}" in words(above)
+        (bar,) = frames.axes[1].findobj(AnchoredSizeBar)
+        assert bar.txt_label.get_text() == f"{bar_um} µm"
+        (line,) = bar.size_bar.get_children()
+        assert line.get_width() == pytest.approx(bar_um / 0.11)
+        (seconds,) = curves.axes[2].child_axes
+        assert seconds.get_xlabel() == "time (s)"
+        curves.figure.canvas.draw()
+        low, high = curves.axes[2].get_xlim()
+        assert seconds.get_xlim() == pytest.approx((low * 0.05, high * 0.05))
+    for _, frames, curves in parts(plot_result(result)):
+        assert not frames.findobj(AnchoredSizeBar)
+        assert not curves.axes[2].child_axes
+
+
+@pytest.mark.parametrize(
+    ("most", "length"), [(2.6, 2), (9.99, 5), (10.0, 10), (0.3, 0.2), (0.0999, 0.05)]
+)
+def test_bars_have_round_lengths(most, length):
+    assert _round_length(most) == pytest.approx(length)
+
+
 @pytest.mark.parametrize("missing", [False, True])
-def test_nothing_overlaps_and_nothing_is_cut_off(result, movies, monkeypatch, missing):
+@pytest.mark.parametrize("said", [{}, SAID], ids=["unknown", "recorded"])
+def test_nothing_overlaps_and_nothing_is_cut_off(
+    result, movies, monkeypatch, missing, said, tmp_path
+):
+    if said:
+        radii = result.info["channels_mean_radii_pix"]
+        result = run_spatial_mean(movies[0], tmp_path / "out.zarr", radii, **RAW, **said)
     if missing:
         reason = f"/{'a-long-folder/' * 5}{movies[0][0]} does not exist: check the path"
         monkeypatch.setattr("smlmlp_dask.pictures.samples.raw_stacks", lambda path: [reason] * 3)
