@@ -24,7 +24,7 @@ from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.filters import spatial_mean
 from smlmlp_dask.movies.formats import zarr_movie
 from smlmlp_dask.movies.formats.zarr_movie import ZarrMovie
-from smlmlp_dask.movies.stack import SourceReadError, Stack
+from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.pipeline import block
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store import chunk_files, write
@@ -326,7 +326,7 @@ def begun(raw, tmp_path, monkeypatch):
     """A store with one of two blocks."""
     out = tmp_path / "out.zarr"
     with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
-        patch.setattr(Stack, "read", failing(Stack.read, 1, KeyboardInterrupt()))
+        patch.setattr(block, "_read", failing(block._read, 1, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             run_spatial_mean(raw, out, **BEGUN)
     assert progress(out) == Progress(1, 2)
