@@ -91,18 +91,19 @@ def correlate_on_device(
     frame_bytes = height * width * pixel_bytes
     with device.working_on(chunk):
         step = max(1, device.free_bytes() // frame_bytes)
-        with _naming_a_size_that_fits((min(step, frames), height, width), frame_bytes):
+        with naming_a_size_that_fits((min(step, frames), height, width), frame_bytes):
             if 0 < frames <= step:
-                background = _correlate_part(chunk, kernels)
+                background = correlate_part(chunk, kernels)
                 return device.to_host(background) if to_host else background
             whole = np.empty(chunk.shape, np.float32) if to_host else device.empty(chunk.shape)
             for start in range(0, frames, step):
-                part = _correlate_part(chunk[start : start + step], kernels)
+                part = correlate_part(chunk[start : start + step], kernels)
                 whole[start : start + step] = device.to_host(part) if to_host else part
             return whole
 
 
-def _correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
+def correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
+    """Correlate frames on the device in one piece, in the stream that the caller works on."""
     arrays = [
         device.to_device(frames).astype(np.float32, copy=False),
         *map(device.to_device, _as_weights(kernels)),
@@ -136,7 +137,7 @@ def _device_graph(
 
 
 @contextmanager
-def _naming_a_size_that_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterator[None]:
+def naming_a_size_that_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterator[None]:
     """Turn a device's out-of-memory error into one that names a block size that fits."""
     try:
         yield
@@ -169,3 +170,28 @@ def view_stack(array: Any) -> da.Array:
         graph[name, i, 0, 0] = array[start : start + run]
         start += run
     return da.Array(graph, name, (runs, (height,), (width,)), meta=array[:0, :0, :0])
+
+
+def open_stack(frames: Any, footprint: Any) -> Any:
+    """Return the grey opening of each float32 frame in memory, NumPy or CuPy.
+
+    The footprint is symmetric, so that the dilation needs no mirrored one. A NaN gives NaN
+    wherever it lies under the footprint of an eroded pixel that the footprint reaches.
+    """
+    if frames.size == 0:
+        return frames
+    xp = device.namespace(frames)
+    under = footprint[np.newaxis]
+    missing = xp.isnan(frames)
+
+    def filtered(function: Any, array: Any) -> Any:
+        lazy = da.from_array(array, chunks=array.shape, name=False, asarray=False)
+        return function(lazy, footprint=under, mode="nearest").compute(scheduler="synchronous")
+
+    # Comparisons leave NaN out or not, by its place: it takes part as infinity, and comes back.
+    numbers = xp.where(missing, np.float32("inf"), frames)
+    opened = filtered(ndfilters.maximum_filter, filtered(ndfilters.minimum_filter, numbers))
+    reached = missing.astype(np.float32)
+    for _ in range(2):
+        reached = filtered(ndfilters.maximum_filter, reached)
+    return xp.where(reached > 0, np.float32("nan"), opened)

@@ -71,6 +71,11 @@ def on_host(stack: "da.Array") -> bool:
     return isinstance(stack._meta, np.ndarray)
 
 
+def namespace(array: "np.ndarray[Any, Any] | cupy.ndarray") -> Any:
+    """Return the module whose functions take this array: NumPy or CuPy."""
+    return np if isinstance(array, np.ndarray) else _cupy()
+
+
 def empty(shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
     """Return an uninitialized array on the current device; of size 0, it is Dask's `meta`."""
     xp = _cupy()

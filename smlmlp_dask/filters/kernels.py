@@ -1,4 +1,4 @@
-"""The one-dimensional kernel of the background filter, its residual, and the noise factor.
+"""The kernels of the background filters, the local mean's residual, and the noise factor.
 
 NumPy and SciPy only: nothing here knows of Dask, chunks or devices.
 """
@@ -20,6 +20,10 @@ The reference has the same: another value would fail `tests/test_golden.py`.
 
 MAX_RADIUS_PIX = 10_000.0
 """Largest averaging radius (twice the sigma) in pixels: wider than any camera's frame."""
+
+
+MAX_OPENING_RADIUS_PIX = 1_000.0
+"""Largest radius of an opening in pixels; its disk, which callers get, takes 16 MB."""
 
 
 def gaussian_kernel(sigma: float) -> Kernel:
@@ -136,6 +140,32 @@ def noise_correction(sigma_y: float, sigma_x: float) -> np.float32:
     return residual_norm(
         residual_kernel(gaussian_kernel(sigma_y)), residual_kernel(gaussian_kernel(sigma_x))
     )
+
+
+def disk(radius_y: float, radius_x: float) -> Kernel:
+    """Return the disk, or ellipse, of an opening: equal weights that sum to 1.
+
+    Parameters
+    ----------
+    radius_y, radius_x : float
+        In pixels, greater than 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (m, n), float32: ceil(2 radius), made odd, along each axis. A pixel whose centre lies
+        at (y, x) counts if (y / (2 radius_y))**2 + (x / (2 radius_x))**2 <= 1/4; others are 0. The
+        package `smlmlp` 0.1.20 takes the same steps, so its footprints are equal bit for bit.
+    """
+    squares = []
+    for diameter in (2 * radius_y, 2 * radius_x):
+        length = math.ceil(diameter)
+        length += 1 - length % 2
+        squares.append(((np.arange(length) - (length - 1) / 2) / diameter) ** 2)
+    inside = squares[0][:, np.newaxis] + squares[1] <= 1 / 4
+    footprint: Kernel = inside.astype(np.float32)
+    footprint /= np.sum(footprint)
+    return footprint
 
 
 def without_zero_ends(kernel: Kernel) -> Kernel:

@@ -1,4 +1,4 @@
-"""Arguments of `bkgd_spatial_mean`, checked before anything is built or written."""
+"""Arguments of the background steps, checked before anything is built or written."""
 
 import math
 import numbers
@@ -6,6 +6,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import MutableSequence, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import takewhile
 from typing import Any, TypeAlias
@@ -14,59 +15,84 @@ import numpy as np
 
 from smlmlp_dask.messages import shown
 
-from .kernels import MAX_RADIUS_PIX
+from .kernels import MAX_OPENING_RADIUS_PIX, MAX_RADIUS_PIX
 
 Pair: TypeAlias = tuple[float, float]
 
 RADII_FORMS = "pass one radius, one (ry, rx) pair, or one (ry, rx) pair per channel"
 
 
-def as_radii(radii: Any, n_channels: int) -> list[Pair]:
+@dataclass(frozen=True)
+class Radii:
+    """What an argument of radii is called in errors, what None stands for, and how large they get.
+
+    Attributes
+    ----------
+    name : str
+        The argument's name.
+    default : float
+        The radius that None stands for, in pixels.
+    largest : float
+        The largest radius, in pixels.
+    """
+
+    name: str
+    default: float
+    largest: float
+
+
+MEAN_RADII = Radii("channels_mean_radii_pix", 7.0, MAX_RADIUS_PIX)
+OPENING_RADII = Radii("channels_opening_radii_pix", 3.0, MAX_OPENING_RADIUS_PIX)
+
+
+def as_radii(radii: Any, n_channels: int, kind: Radii = MEAN_RADII) -> list[Pair]:
     """Return one (ry, rx) pair of float radii per channel.
 
     Parameters
     ----------
     radii : float, sequence, array or None
         In pixels: one radius for everything; a pair (ry, rx) for all channels, even if there are
-        exactly two; or one (ry, rx) pair per channel. None is 7.
+        exactly two; or one (ry, rx) pair per channel. None is the default.
     n_channels : int
         Number of channels.
+    kind : Radii
+        Which argument it is.
 
     Raises
     ------
     ValueError
         If the form is none of these, the number of pairs is not `n_channels`, or a radius is not
-        greater than 0 and at most 10 000.
+        greater than 0 and at most the largest.
 
     Warns
     -----
     UserWarning
         If two channels get a list of two radii: the caller may have meant one per channel.
     """
-    plain = _plain(7.0 if radii is None else radii)
+    plain = _plain(kind.default if radii is None else radii)
     if not isinstance(plain, list):
-        radius = _radius(plain)
+        radius = _radius(plain, kind)
         return [(radius, radius)] * n_channels
     nested = [isinstance(entry, list) for entry in plain]
     if any(nested) and not all(nested):
         raise ValueError(
-            f"channels_mean_radii_pix mixes radii and sequences: {shown(radii)}: {RADII_FORMS}"
+            f"{kind.name} mixes radii and sequences: {shown(radii)}: {RADII_FORMS}"
         )
     if not any(nested):
         if len(plain) != 2:
             raise ValueError(
-                f"channels_mean_radii_pix is a sequence of {len(plain)} radii: {RADII_FORMS}"
+                f"{kind.name} is a sequence of {len(plain)} radii: {RADII_FORMS}"
             )
-        pair = _pair(plain)
+        pair = _pair(plain, kind)
         if n_channels == 2 and isinstance(radii, list):
-            _warn_of_list(pair)
+            _warn_of_list(pair, kind)
         return [pair] * n_channels
     if len(plain) != n_channels:
         raise ValueError(
-            f"channels_mean_radii_pix has {len(plain)} pairs for {n_channels} "
+            f"{kind.name} has {len(plain)} pairs for {n_channels} "
             f"channel{'s' if n_channels != 1 else ''}: {RADII_FORMS}"
         )
-    return [_pair(entry) for entry in plain]
+    return [_pair(entry, kind) for entry in plain]
 
 
 def check_corrections(corrections: Any, n_channels: int) -> MutableSequence[Any]:
@@ -152,6 +178,25 @@ def check_parallel(parallel: Any) -> int:
     )
 
 
+def check_window(window_fr: Any) -> int:
+    """Return the frames on each side of a temporal window; None is 25.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number of at least 0.
+    """
+    if window_fr is None:
+        return 25
+    is_whole = isinstance(window_fr, numbers.Integral) and not isinstance(window_fr, bool)
+    if not is_whole or window_fr < 0:
+        raise ValueError(
+            f"median_window_fr is {shown(window_fr)}: pass the frames on each side of a frame, "
+            "a whole number of at least 0"
+        )
+    return int(window_fr)
+
+
 def _plain(value: Any, depth: int = 3) -> Any:
     """Turn arrays and sequences of any kind into nested lists; leave the rest as it is."""
     if hasattr(value, "tolist"):  # NumPy and CuPy arrays and scalars
@@ -185,7 +230,7 @@ def _is_factor(entry: Any) -> bool:
     return math.isfinite(product) and (product > 0) == (value > 0)
 
 
-def _warn_of_list(pair: Pair) -> None:
+def _warn_of_list(pair: Pair, kind: Radii) -> None:
     """Warn, at the caller's line, that we took a list of two numbers as one pair."""
     ry, rx = (f"{radius:g}" for radius in pair)
     frames = (frame.f_globals for frame, _ in traceback.walk_stack(sys._getframe()))
@@ -193,7 +238,7 @@ def _warn_of_list(pair: Pair) -> None:
     inside = takewhile(lambda names: names.get("__name__", "").partition(".")[0] in ours, frames)
     level = 1 + sum(1 for _ in inside)
     warnings.warn(
-        f"channels_mean_radii_pix is a list of two numbers for two channels, taken as "
+        f"{kind.name} is a list of two numbers for two channels, taken as "
         f"(ry, rx) = ({ry}, {rx}) for both: pass the tuple ({ry}, {rx}) if that is meant, or "
         f"[({ry}, {ry}), ({rx}, {rx})] for one radius per channel",
         UserWarning,
@@ -201,20 +246,20 @@ def _warn_of_list(pair: Pair) -> None:
     )
 
 
-def _radius(value: Any) -> float:
+def _radius(value: Any, kind: Radii) -> float:
     radius = _number(value)
     # The sigma, half the radius, must not underflow to 0 either.
-    if radius is None or not (radius / 2 > 0 and radius <= MAX_RADIUS_PIX):
+    if radius is None or not (radius / 2 > 0 and radius <= kind.largest):
         raise ValueError(
-            f"channels_mean_radii_pix holds {shown(value)}: pass radii greater than 0 and "
-            f"at most {MAX_RADIUS_PIX:g} px"
+            f"{kind.name} holds {shown(value)}: pass radii greater than 0 and "
+            f"at most {kind.largest:g} px"
         )
     return radius
 
 
-def _pair(entries: list[Any]) -> Pair:
+def _pair(entries: list[Any], kind: Radii) -> Pair:
     if len(entries) != 2 or any(isinstance(entry, list) for entry in entries):
         raise ValueError(
-            f"channels_mean_radii_pix holds {shown(entries)} instead of a pair: {RADII_FORMS}"
+            f"{kind.name} holds {shown(entries)} instead of a pair: {RADII_FORMS}"
         )
-    return _radius(entries[0]), _radius(entries[1])
+    return _radius(entries[0], kind), _radius(entries[1], kind)

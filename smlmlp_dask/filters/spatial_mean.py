@@ -1,4 +1,4 @@
-"""The filter of one channel for frames in memory: its kernels and engines.
+"""The local mean of one channel for frames in memory: its kernels and engines.
 
 It imports Dask's arrays and dask-image only when they are used: a job on disk needs neither.
 """
@@ -6,6 +6,7 @@ It imports Dask's arrays and dask-image only when they are used: a job on disk n
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Literal, Self, TypeAlias, get_args
 
@@ -14,37 +15,10 @@ from dask.system import CPU_COUNT
 
 from . import parameters
 from .compiled.engine import FILTER_VERSION, correlate_frames
+from .frames import Frames, Halo, joined
 from .kernels import Kernel, fold, gaussian_kernel, without_zero_ends
 
 Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
-
-
-@dataclass(frozen=True)
-class SpatialMean:
-    """The filter of one channel: its radii, sigmas and kernels."""
-
-    radii: parameters.Pair
-    sigmas: parameters.Pair
-    kernel_y: Kernel
-    kernel_x: Kernel
-
-    @classmethod
-    def from_radii(cls, radii: parameters.Pair) -> "SpatialMean":
-        """Derive sigmas and kernels from (ry, rx), in pixels."""
-        sigmas = (radii[0] / 2, radii[1] / 2)
-        return cls(radii, sigmas, gaussian_kernel(sigmas[0]), gaussian_kernel(sigmas[1]))
-
-    def folded(self, frame: Sequence[int]) -> tuple[Kernel, Kernel]:
-        """Return the kernels along y and x, shortened for a frame of (height, width) pixels."""
-        return (
-            fold(without_zero_ends(self.kernel_y), frame[0]),
-            fold(without_zero_ends(self.kernel_x), frame[1]),
-        )
-
-    def halo(self, frame: Sequence[int]) -> tuple[int, int]:
-        """Return how many pixels along y and x a tile of a frame needs beyond its own."""
-        kernel_y, kernel_x = self.folded(frame)
-        return len(kernel_y) // 2, len(kernel_x) // 2
 
 
 @dataclass(frozen=True)
@@ -78,6 +52,74 @@ class FilterOptions:
         return {"engine": self.engine, "engine_version": versions, "cuda": self.cuda}
 
 
+@dataclass(frozen=True)
+class SpatialMean:
+    """The step that takes the local Gaussian mean of each frame.
+
+    Attributes
+    ----------
+    radii_pix : float, pair, or sequence of pairs
+        Averaging radius in pixels, as in `bkgd_spatial_mean`: one; (ry, rx); or one (ry, rx) per
+        channel. The kernels are those of one channel: see `for_channels`.
+    """
+
+    radii_pix: Any = 7.0
+
+    @classmethod
+    def from_radii(cls, radii: parameters.Pair) -> Self:
+        """Return the step of one channel by its (ry, rx), in pixels."""
+        return cls(radii)
+
+    def for_channels(self, n_channels: int) -> list[Self]:
+        """Return the step of each channel; raise `ValueError` if the radii are wrong."""
+        return [type(self)(pair) for pair in parameters.as_radii(self.radii_pix, n_channels)]
+
+    @cached_property
+    def radii(self) -> parameters.Pair:
+        """The radii (ry, rx) of one channel."""
+        return parameters.as_radii(self.radii_pix, 1)[0]
+
+    @property
+    def sigmas(self) -> parameters.Pair:
+        """Standard deviations along y and x, in pixels."""
+        return self.radii[0] / 2, self.radii[1] / 2
+
+    @cached_property
+    def kernel_y(self) -> Kernel:
+        """The kernel along y."""
+        return gaussian_kernel(self.sigmas[0])
+
+    @cached_property
+    def kernel_x(self) -> Kernel:
+        """The kernel along x."""
+        return gaussian_kernel(self.sigmas[1])
+
+    def folded(self, frame: Sequence[int]) -> tuple[Kernel, Kernel]:
+        """Return the kernels along y and x, shortened for a frame of (height, width) pixels."""
+        return (
+            fold(without_zero_ends(self.kernel_y), frame[0]),
+            fold(without_zero_ends(self.kernel_x), frame[1]),
+        )
+
+    def halo(self, frame: Sequence[int]) -> Halo:
+        """Return how far along (frame, y, x) a pixel's background depends on others."""
+        kernel_y, kernel_x = self.folded(frame)
+        return 0, len(kernel_y) // 2, len(kernel_x) // 2
+
+    def apply(self, parts: Frames, options: FilterOptions, start: int, stop: int) -> Any:
+        """Return the float32 background of frames `start` to `stop`."""
+        frames = joined(parts, start, stop)
+        if not isinstance(frames, np.ndarray):
+            from .dask_image import correlate_part
+
+            return correlate_part(frames, self.folded(frames.shape[1:]))
+        return filter_chunk(frames, self, options)
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return what a store records: the step's name and its settings."""
+        return {"step": "mean", "radii_pix": list(self.radii)}
+
+
 def engine_version(engine: Engine, cupy_versions: Sequence[str] = ()) -> str:
     """Return the versions that determine an engine's bits, besides input and kernels."""
     if cupy_versions:
@@ -106,10 +148,10 @@ def correlate_chunk(
     chunk: np.ndarray[Any, Any], kernels: tuple[Kernel, Kernel], threads: int
 ) -> np.ndarray[Any, Any]:
     """Filter a chunk, including its halo, with the compiled engine."""
-    return correlate_frames(chunk, *kernels, threads=threads or _worker_threads())
+    return correlate_frames(chunk, *kernels, threads=threads or worker_threads())
 
 
-def _worker_threads() -> int:
+def worker_threads() -> int:
     """Return the number of threads of the distributed worker that runs us, else the CPU count."""
     distributed = sys.modules.get("distributed")
     try:

@@ -69,7 +69,7 @@ def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> li
             stack.shape,
             stack.dtype.itemsize,
             stack.unit,
-            mean.halo(stack.shape[1:]),
+            mean.halo(stack.shape[1:])[1:],
             origin=stack.origin,
             decoding=stack.decoding,
             memory_bytes=share,

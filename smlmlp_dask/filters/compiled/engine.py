@@ -7,12 +7,8 @@ registers while the taps go by: from 17 taps to 10 000, a tap costs about the sa
 """
 
 import functools
-import threading
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -20,6 +16,7 @@ import numpy.typing as npt
 
 from smlmlp_dask.filters.kernels import fold, without_zero_ends
 
+from .compiling import COMPILING, compiled
 from .loops import RUN, SHORT, Floats, filter_in_rows, filter_in_tiles
 
 FILTER_VERSION = 1
@@ -34,8 +31,6 @@ _IN_PLACE = frozenset("bBhHiIlLqQf")
 
 # The sum of two such values is still finite.
 _HALF_RANGE = float(np.finfo(np.float32).max) / 2
-# Held during compilation, so that the first blocks of many threads compile a loop only once.
-_COMPILING = threading.Lock()
 
 
 def correlate_frames(
@@ -110,7 +105,7 @@ def correlate_frames(
     may_overflow = native.kind == "f" and native.itemsize > 2  # other dtypes' values are too small
     whole = in_place and not may_overflow
     run = count if whole else max(1, _PIXELS_AT_A_TIME // (height * width))
-    with _COMPILING:
+    with COMPILING:
         kernel = _compiled(readable.name, in_rows=short and width >= RUN)
 
     def fill(start: int, stop: int) -> None:
@@ -204,7 +199,6 @@ def _compiled(dtype: str, *, in_rows: bool) -> Callable[..., None]:
     """Return a compiled loop for C-contiguous frames of `dtype`, from Numba's cache if possible."""
     import numba
     from numba import types
-    from numba.core.registry import cpu_target
 
     from . import vectors
 
@@ -216,24 +210,5 @@ def _compiled(dtype: str, *, in_rows: bool) -> Callable[..., None]:
     out = types.Array(types.float32, 1, "C")
     signature = types.void(frames, taps, taps, out, types.boolean)
 
-    # Numba names its cache files after the function. Two processes that save at once, such as two
-    # kinds of nodes with one home folder, can leave the code of one under the key of the other. So
-    # each dtype and CPU gets its own name. Numba also checks only the function's own file for
-    # changes, so the name includes a hash of `vectors`.
-    cpu = repr(cpu_target.target_context.codegen().magic_tuple()).encode()
-    made_by = zlib.crc32(cpu + Path(vectors.__file__).read_bytes())
     loop = filter_in_rows if in_rows else filter_in_tiles
-    function = FunctionType(loop.__code__, loop.__globals__)
-    function.__qualname__ = f"{loop.__name__}_{dtype}_{made_by:08x}"
-
-    def compiled(*, cache: bool) -> Callable[..., None]:
-        kernel: Any = numba.njit(nogil=True, error_model="numpy", cache=cache)(function)
-        if kernel is not function:  # NUMBA_DISABLE_JIT=1 returns the plain function
-            kernel.compile(signature)
-            kernel.disable_compile()
-        return kernel  # type: ignore[no-any-return]
-
-    try:
-        return compiled(cache=True)
-    except Exception:  # no writeable folder, a full disk, a torn file: compile without the cache
-        return compiled(cache=False)
+    return compiled(loop, signature, dtype, vectors)
