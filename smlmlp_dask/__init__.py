@@ -7,8 +7,14 @@ from .filters import device  # noqa: F401 - before Dask and Zarr: a damaged CuPy
 
 if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .background import bkgd_spatial_mean as bkgd_spatial_mean
+    from .combination import bkgd_combination as bkgd_combination
+    from .combination import bkgd_spatial_opening as bkgd_spatial_opening
+    from .combination import bkgd_temporal_median as bkgd_temporal_median
     from .filters.kernels import gaussian_kernel as gaussian_kernel
     from .filters.kernels import noise_correction as noise_correction
+    from .filters.spatial_mean import SpatialMean as SpatialMean
+    from .filters.spatial_opening import SpatialOpening as SpatialOpening
+    from .filters.temporal_median import TemporalMedian as TemporalMedian
     from .lazy.channels import open_channels as open_channels
     from .movies.acquisition import Acquisition as Acquisition
     from .movies.described import DescribedMovie as DescribedMovie
@@ -27,9 +33,15 @@ __version__ = "0.1.0"
 # Each is loaded when it is first asked for: a command line that only prints its help, or a job
 # that needs no lazy arrays, does not wait for half of scientific Python.
 _ROOMS = {
+    "bkgd_combination": "combination",
     "bkgd_spatial_mean": "background",
+    "bkgd_spatial_opening": "combination",
+    "bkgd_temporal_median": "combination",
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",
+    "SpatialMean": "filters.spatial_mean",
+    "SpatialOpening": "filters.spatial_opening",
+    "TemporalMedian": "filters.temporal_median",
     "open_channels": "lazy.channels",
     "Acquisition": "movies.acquisition",
     "DescribedMovie": "movies.described",

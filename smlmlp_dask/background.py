@@ -11,14 +11,14 @@ import zarr
 from . import blocks
 from .filters import device, parameters
 from .filters.dask_image import correlate_on_device, correlate_stack
-from .filters.kernels import Kernel, residual_kernel, residual_norm
+from .filters.kernels import Kernel, residual_kernel
 from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk, resolve_engine
 from .lazy import arrays
 
 BATCH_BYTES = 2**29
 """Most float32 bytes of backgrounds that the caller's process holds before it writes them."""
 
-Info: TypeAlias = dict[str, list[Any]]
+Info: TypeAlias = dict[str, Any]
 
 
 def bkgd_spatial_mean(
@@ -155,10 +155,8 @@ def bkgd_spatial_mean(
         device.require_device()
 
     means = [SpatialMean.from_radii(pair) for pair in radii]
-    residuals = [(residual_kernel(m.kernel_y), residual_kernel(m.kernel_x)) for m in means]
     factors = [
-        entry * residual_norm(*residual)
-        for entry, residual in zip(corrections, residuals, strict=True)
+        entry * mean.noise_correction for entry, mean in zip(corrections, means, strict=True)
     ]
     backgrounds: list[Any] = [
         filter_stack(stack, mean, engine=engine, threads=threads, cuda=cuda)
@@ -167,16 +165,21 @@ def bkgd_spatial_mean(
     if targets is not None:
         # Store the factors on trial: a sequence that cannot hold them fails before we write.
         parameters.replace(corrections, parameters.replace(corrections, factors))
-        backgrounds = _write(backgrounds, targets)
+        backgrounds = write_targets(backgrounds, targets)
     parameters.replace(corrections, factors)
-    info: Info = {
+    return backgrounds, corrections, mean_info(means)
+
+
+def mean_info(means: Sequence[SpatialMean]) -> Info:
+    """Return what `info` says of the local means of all channels."""
+    radii = [mean.radii for mean in means]
+    return {
         "channels_mean_radii_pix": radii,
         "channels_mean_radius_pix": radii,
         "spatial_mean_sigmas": [mean.sigmas for mean in means],
-        "spatial_mean_kernels_y": [residual_y for residual_y, _ in residuals],
-        "spatial_mean_kernels_x": [residual_x for _, residual_x in residuals],
+        "spatial_mean_kernels_y": [residual_kernel(mean.kernel_y) for mean in means],
+        "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x) for mean in means],
     }
-    return backgrounds, corrections, info
 
 
 def filter_stack(
@@ -253,7 +256,7 @@ def _map_blocks(
     return correlated
 
 
-def _write(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]:
+def write_targets(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]:
     """Fill the targets and return their frames: of Zarr targets lazily, else the arrays."""
     results = [
         background if arrays.is_cupy(target) else device.stack_to_host(background)

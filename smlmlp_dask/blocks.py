@@ -95,6 +95,36 @@ def whole_frame_chunks(
     return cut, (sum(rows),), (sum(columns),)
 
 
+def join_runs(runs: Sequence[int], halo: int, most: int) -> tuple[int, ...]:
+    """Join runs of frames until reading a halo in time costs little.
+
+    Parameters
+    ----------
+    runs : sequence of int
+        Lengths of the runs, which are not cut.
+    halo : int
+        Frames that a block reads before and after its own.
+    most : int
+        Frames that joined runs should not exceed.
+
+    Returns
+    -------
+    tuple of int
+        Neighbours are joined up to four halos, so that a block reads at most half as many frames
+        again; runs stay as they are without a halo.
+    """
+    if not halo:
+        return tuple(runs)
+    enough = max(1, min(4 * halo, most))
+    joined: list[int] = []
+    for run in runs:
+        if joined and joined[-1] < enough and joined[-1] + run <= max(enough, most):
+            joined[-1] += run
+        else:
+            joined.append(run)
+    return tuple(joined)
+
+
 def write_chunks(
     shape: Sequence[int], unit: Sequence[int], block_bytes: int = BLOCK_BYTES
 ) -> Chunks:

@@ -75,14 +75,10 @@ def as_radii(radii: Any, n_channels: int, kind: Radii = MEAN_RADII) -> list[Pair
         return [(radius, radius)] * n_channels
     nested = [isinstance(entry, list) for entry in plain]
     if any(nested) and not all(nested):
-        raise ValueError(
-            f"{kind.name} mixes radii and sequences: {shown(radii)}: {RADII_FORMS}"
-        )
+        raise ValueError(f"{kind.name} mixes radii and sequences: {shown(radii)}: {RADII_FORMS}")
     if not any(nested):
         if len(plain) != 2:
-            raise ValueError(
-                f"{kind.name} is a sequence of {len(plain)} radii: {RADII_FORMS}"
-            )
+            raise ValueError(f"{kind.name} is a sequence of {len(plain)} radii: {RADII_FORMS}")
         pair = _pair(plain, kind)
         if n_channels == 2 and isinstance(radii, list):
             _warn_of_list(pair, kind)
@@ -259,7 +255,5 @@ def _radius(value: Any, kind: Radii) -> float:
 
 def _pair(entries: list[Any], kind: Radii) -> Pair:
     if len(entries) != 2 or any(isinstance(entry, list) for entry in entries):
-        raise ValueError(
-            f"{kind.name} holds {shown(entries)} instead of a pair: {RADII_FORMS}"
-        )
+        raise ValueError(f"{kind.name} holds {shown(entries)} instead of a pair: {RADII_FORMS}")
     return _radius(entries[0], kind), _radius(entries[1], kind)

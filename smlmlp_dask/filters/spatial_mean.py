@@ -16,7 +16,14 @@ from dask.system import CPU_COUNT
 from . import parameters
 from .compiled.engine import FILTER_VERSION, correlate_frames
 from .frames import Frames, Halo, joined
-from .kernels import Kernel, fold, gaussian_kernel, without_zero_ends
+from .kernels import (
+    Kernel,
+    fold,
+    gaussian_kernel,
+    residual_kernel,
+    residual_norm,
+    without_zero_ends,
+)
 
 Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
 
@@ -114,6 +121,11 @@ class SpatialMean:
 
             return correlate_part(frames, self.folded(frames.shape[1:]))
         return filter_chunk(frames, self, options)
+
+    @property
+    def noise_correction(self) -> np.float32:
+        """The factor by which subtracting this background changes white noise."""
+        return residual_norm(residual_kernel(self.kernel_y), residual_kernel(self.kernel_x))
 
     def to_attributes(self) -> dict[str, Any]:
         """Return what a store records: the step's name and its settings."""

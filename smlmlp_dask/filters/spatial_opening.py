@@ -75,6 +75,11 @@ class SpatialOpening:
         inside = self.footprint[rows : height - rows, columns : width - columns] > 0
         return open_stack(as_floats(frames), inside)
 
+    @property
+    def noise_correction(self) -> np.float32:
+        """The factor by which subtracting this background changes white noise: taken as 1."""
+        return np.float32(1)
+
     def to_attributes(self) -> dict[str, Any]:
         """Return what a store records: the step's name and its settings."""
         return {"step": "opening", "radii_pix": list(self.radii)}

@@ -35,6 +35,10 @@ class Step(Protocol):
         NumPy frames give a NumPy array, CuPy frames a CuPy array. It never overlaps `parts`.
         """
 
+    @property
+    def noise_correction(self) -> np.float32:
+        """The factor by which subtracting this background changes white noise."""
+
     def to_attributes(self) -> dict[str, Any]:
         """Return what a store records: the step's name and its settings, as JSON."""
 

@@ -41,6 +41,11 @@ class TemporalMedian:
         frames = as_floats(joined(parts, low, stop + self.window_fr))
         return _median_by_sorting(frames, self.window_fr, start - low, stop - low)
 
+    @property
+    def noise_correction(self) -> np.float32:
+        """The factor by which subtracting this background changes white noise: taken as 1."""
+        return np.float32(1)
+
     def to_attributes(self) -> dict[str, Any]:
         """Return what a store records: the step's name and its settings."""
         return {"step": "median", "window_fr": self.window_fr}
