@@ -345,8 +345,10 @@ def filter_steps(stack: da.Array, steps: Sequence[Step], options: FilterOptions)
     on_device = options.cuda or not device.on_host(stack)
     meta = device.empty((0, 0, 0)) if on_device else np.empty((0, 0, 0), np.float32)
     if not steps:
-        zeros = da.zeros(stack.shape, chunks=stack.chunks, dtype=np.float32)
-        return da.map_blocks(device.to_device, zeros, meta=meta) if on_device else zeros
+        zeros: da.Array = da.zeros(stack.shape, chunks=stack.chunks, dtype=np.float32)
+        if on_device:
+            zeros = da.map_blocks(device.to_device, zeros, meta=meta)
+        return zeros
     planned = blocks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     halo = halo_of(steps, stack.shape[1:])
     most = blocks.MERGED_BYTES // (4 * prod(max(lengths) for lengths in planned[1:]))

@@ -47,7 +47,8 @@ class SpatialOpening:
     def reach(self) -> npt.NDArray[np.int64]:
         """How far the disk's row at distance 0, 1, ... from its centre goes to either side."""
         rows = np.count_nonzero(self.footprint, axis=1)
-        return (rows[len(rows) // 2 : np.flatnonzero(rows)[-1] + 1] - 1) // 2
+        lower: npt.NDArray[np.int64] = rows[len(rows) // 2 : np.flatnonzero(rows)[-1] + 1]
+        return (lower - 1) // 2
 
     def halo(self, frame: Sequence[int]) -> Halo:
         """Return how far along (frame, y, x) a pixel's background depends on others."""

@@ -80,7 +80,7 @@ def map_with_halo(
             (frames[1], rows[1], columns[1]),
         )
         graph[(name, *place)] = (_apply, function, keys, reach)
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[stack])
+    layers = HighLevelGraph.from_collections(name, graph, [stack])  # type: ignore[list-item]
     return da.Array(layers, name, chunks, meta=meta)
 
 

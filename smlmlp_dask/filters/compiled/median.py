@@ -72,8 +72,8 @@ def median_frames(
     before, own, after = (
         _readable(part, kind).reshape(len(part), pixels) for part in _in_three(parts, low, high)
     )
-    key = np.dtype(np.int32 if kind not in _COUNTS else np.uint16)
-    lanes = LANE_BYTES // key.itemsize
+    key: Any = np.uint16 if kind in _COUNTS else np.int32
+    lanes = LANE_BYTES // np.dtype(key).itemsize
     groups = _CACHE_BYTES // (2 * LANE_BYTES * (2 * window_fr + 2))
     groups = max(1, min(groups, _MOST_GROUPS))
     nothing = np.full(groups * lanes, np.iinfo(key).max, key)

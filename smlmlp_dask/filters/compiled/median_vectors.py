@@ -23,29 +23,32 @@ def teach_numba() -> None:
     """Tell Numba how to compile the functions that `median_loops` calls."""
     type_callable(loops.replace)(_typing)
     lower_builtin(loops.replace, types.VarArg(types.Any))(_replace)
-    for chosen, floats, counts in (
-        (loops.load_keys, loops._load_floats, loops._load_counts),
-        (loops.store_medians, loops._store_floats, loops._store_counts),
+    for function in (
+        loops._load_floats,
+        loops._load_counts,
+        loops._store_floats,
+        loops._store_counts,
     ):
-        _choose(chosen, register_jitable(floats), register_jitable(counts))
+        register_jitable(function)
+    overload(loops.load_keys, strict=False)(_load_keys)
+    overload(loops.store_medians, strict=False)(_store_medians)
 
 
-def _choose(chosen: Any, floats: Any, counts: Any) -> None:
-    """Let Numba take `floats` where the keys are of int32, `counts` else."""
-    if chosen is loops.load_keys:
+# Numba wants the names of the arguments, too.
+def _load_keys(keys: Any, at: Any, pixels: Any, flip: Any) -> Any:  # noqa: ARG001
+    return loops._load_floats if keys.dtype == types.int32 else loops._load_counts
 
-        def load(keys: Any, at: Any, pixels: Any, flip: Any) -> Any:
-            return floats if keys.dtype == types.int32 else counts
 
-        overload(chosen, strict=False, inline="never")(load)
-    else:
-
-        def store(
-            out: Any, windows: Any, at: Any, size: Any, flip: Any, bits: Any, values: Any
-        ) -> Any:
-            return floats if windows.dtype == types.int32 else counts
-
-        overload(chosen, strict=False, inline="never")(store)
+def _store_medians(
+    out: Any,  # noqa: ARG001
+    windows: Any,
+    at: Any,  # noqa: ARG001
+    size: Any,  # noqa: ARG001
+    flip: Any,  # noqa: ARG001
+    bits: Any,  # noqa: ARG001
+    values: Any,  # noqa: ARG001
+) -> Any:
+    return loops._store_floats if windows.dtype == types.int32 else loops._store_counts
 
 
 def _typing(_context: Any) -> Any:

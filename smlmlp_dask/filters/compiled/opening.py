@@ -75,7 +75,6 @@ def _compiled(dtype: str) -> Callable[..., None]:
     """Return the compiled loop for C-contiguous frames of `dtype`."""
     import numba
     from numba import types
-
     from numba.extending import register_jitable
 
     from . import opening_loops
