@@ -56,3 +56,38 @@ def background(stack, sigma_y, sigma_x):
         rows = np.array(columns, np.float32).T.astype(float)
         out[t] = [correlate_line(list(row), kernel_x) for row in rows]
     return out
+
+
+def median(stack, window_fr):
+    """Sort each pixel's frames t - w ... t + w; of an even number take the mean of the middle."""
+    stack = np.asarray(stack, np.float32)
+    out = np.empty(stack.shape, np.float32)
+    for t, y, x in np.ndindex(stack.shape):
+        window = sorted(stack[max(0, t - window_fr) : t + window_fr + 1, y, x].tolist())
+        if any(math.isnan(value) for value in window):
+            out[t, y, x] = math.nan
+            continue
+        half, is_odd = divmod(len(window), 2)
+        out[t, y, x] = window[half] if is_odd else (window[half - 1] + window[half]) / 2
+    return out
+
+
+def under_disk(take, frame, radius_y, radius_x):
+    """Take the least, or the most, of the pixels within an ellipse around each pixel."""
+    out = np.empty(frame.shape, np.float32)
+    for y, x in np.ndindex(frame.shape):
+        out[y, x] = take(
+            frame[other]
+            for other in np.ndindex(frame.shape)
+            if ((other[0] - y) / (2 * radius_y)) ** 2 + ((other[1] - x) / (2 * radius_x)) ** 2
+            <= 1 / 4
+        )
+    return out
+
+
+def opening(stack, radius_y, radius_x):
+    """Take the least under the disk, then the most of that."""
+    out = np.empty(stack.shape, np.float32)
+    for t, frame in enumerate(np.asarray(stack, np.float32)):
+        out[t] = under_disk(max, under_disk(min, frame, radius_y, radius_x), radius_y, radius_x)
+    return out
