@@ -12,9 +12,6 @@ if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .combination import bkgd_temporal_median as bkgd_temporal_median
     from .filters.kernels import gaussian_kernel as gaussian_kernel
     from .filters.kernels import noise_correction as noise_correction
-    from .filters.spatial_mean import SpatialMean as SpatialMean
-    from .filters.spatial_opening import SpatialOpening as SpatialOpening
-    from .filters.temporal_median import TemporalMedian as TemporalMedian
     from .lazy.channels import open_channels as open_channels
     from .movies.acquisition import Acquisition as Acquisition
     from .movies.described import DescribedMovie as DescribedMovie
@@ -39,9 +36,6 @@ _ROOMS = {
     "bkgd_temporal_median": "combination",
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",
-    "SpatialMean": "filters.spatial_mean",
-    "SpatialOpening": "filters.spatial_opening",
-    "TemporalMedian": "filters.temporal_median",
     "open_channels": "lazy.channels",
     "Acquisition": "movies.acquisition",
     "DescribedMovie": "movies.described",

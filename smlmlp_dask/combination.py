@@ -173,8 +173,8 @@ def bkgd_spatial_opening(
     >>> [background], _, info = bkgd_spatial_opening([movie], 3.0)
     >>> float(background.max())
     100.0
-    >>> np.count_nonzero(info["footprints"][0])
-    29
+    >>> info["footprints"][0].shape
+    (7, 7)
     """
     steps = [SpatialOpening(channels_opening_radii_pix)]
     return _estimate(

@@ -17,6 +17,7 @@ import dask.array.backends
 import dask.array.chunk_types
 import dask.array.dispatch
 import numpy as np
+import scipy.ndimage
 from dask.utils import Dispatch
 from dask_image.dispatch import _dispatch_ndfilters
 
@@ -181,6 +182,15 @@ class ndarray:
     def __sub__(self, other):
         return ndarray(np.asarray(self._hidden - _bare(other)))
 
+    def __add__(self, other):
+        return ndarray(np.asarray(self._hidden + _bare(other)))
+
+    def __mul__(self, other):
+        return ndarray(np.asarray(self._hidden * _bare(other)))
+
+    def __gt__(self, other):
+        return ndarray(np.asarray(self._hidden > _bare(other)))
+
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
         if not copy and self.dtype == dtype:
             return self
@@ -247,6 +257,18 @@ def may_share_memory(a, b, max_work=None):
     return np.may_share_memory(_device_only(a)._hidden, _device_only(b)._hidden)
 
 
+def sort(a, axis=-1):
+    return ndarray(np.sort(_device_only(a)._hidden, axis))
+
+
+def isnan(x):
+    return ndarray(np.asarray(np.isnan(_device_only(x)._hidden)))
+
+
+def where(condition, x, y):
+    return ndarray(np.asarray(np.where(_device_only(condition)._hidden, _bare(x), _bare(y))))
+
+
 def _device_only(array):
     if not isinstance(array, ndarray):
         raise TypeError(f"Unsupported type {type(array)}")
@@ -290,13 +312,35 @@ def correlate1d(input, weights, axis=-1, output=None, mode="reflect", cval=0.0, 
     return correlate(input, weights.reshape(*shape), output, mode, cval, origin)
 
 
+def _under_footprint(function, input, footprint, mode, cval, origin):
+    assert mode == "nearest"
+    assert not any(np.atleast_1d(origin))
+    assert isinstance(footprint, np.ndarray), "cupyx copies it to the device"
+    host = _device_only(input)._hidden
+    return ndarray(function(host, footprint=footprint, mode=mode))
+
+
+def minimum_filter(
+    input, size=None, footprint=None, output=None, mode="reflect", cval=0.0, origin=0
+):
+    return _under_footprint(scipy.ndimage.minimum_filter, input, footprint, mode, cval, origin)
+
+
+def maximum_filter(
+    input, size=None, footprint=None, output=None, mode="reflect", cval=0.0, origin=0
+):
+    return _under_footprint(scipy.ndimage.maximum_filter, input, footprint, mode, cval, origin)
+
+
 def _not_here(*args, **kwargs):
     raise AssertionError("nothing on our path calls this")
 
 
 def _modules():
     cupy = ModuleType("cupy")
-    functions = (asarray, empty, empty_like, concatenate, asnumpy, may_share_memory)
+    functions = (
+        asarray, empty, empty_like, concatenate, asnumpy, may_share_memory, sort, isnan, where,
+    )  # fmt: skip
     vars(cupy).update({function.__name__: function for function in functions})
     cupy.__version__ = "0 (a stand-in)"
     cupy.ndarray = ndarray
@@ -316,14 +360,15 @@ def _modules():
             memGetInfo=lambda: (DEVICE.memory_bytes - DEVICE.live_bytes, DEVICE.memory_bytes),
         ),
     )
-    cupyx, scipy = ModuleType("cupyx"), ModuleType("cupyx.scipy")
+    cupyx, scipy_ = ModuleType("cupyx"), ModuleType("cupyx.scipy")
     ndimage = ModuleType("cupyx.scipy.ndimage")
     ndimage.correlate, ndimage.correlate1d = correlate, correlate1d
-    cupyx.scipy, scipy.ndimage = scipy, ndimage
+    ndimage.minimum_filter, ndimage.maximum_filter = minimum_filter, maximum_filter
+    cupyx.scipy, scipy_.ndimage = scipy_, ndimage
     return {
         "cupy": cupy,
         "cupyx": cupyx,
-        "cupyx.scipy": scipy,
+        "cupyx.scipy": scipy_,
         "cupyx.scipy.ndimage": ndimage,
     }
 
@@ -355,6 +400,8 @@ def installed(memory_bytes=2**40):
     # the real one's: their own code, on these modules.
     dask.array.backends.register_cupy()
     _dispatch_ndfilters.register_cupy_correlate()
+    _dispatch_ndfilters.register_cupy_minimum_filter()
+    _dispatch_ndfilters.register_cupy_maximum_filter()
     chunk_types.append(ndarray)
     fresh = Device(memory_bytes=memory_bytes)
     vars(DEVICE).update(vars(fresh))

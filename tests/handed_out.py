@@ -18,7 +18,10 @@ import zarr
 from zarr.storage import MemoryStore
 
 from smlmlp_dask import (
+    bkgd_combination,
     bkgd_spatial_mean,
+    bkgd_spatial_opening,
+    bkgd_temporal_median,
     blocks,
     open_backgrounds,
     open_channels,
@@ -58,7 +61,7 @@ def every_kind(folder):
     made = []
     for frames in BLOCKS:
         with _blocks_of(frames):
-            for group in (_opened, _stored, _filtered, _into_targets, _simulated):
+            for group in (_opened, _stored, _filtered, _stepped, _into_targets, _simulated):
                 for name, array, values in group(sources, frames):
                     # a NumPy target may be handed back as itself
                     stack = Stack(f"{name} in blocks of {frames}", da.asarray(array), values)
@@ -85,6 +88,7 @@ class _Sources:
         self.folder = folder
         self.rng = np.random.default_rng(14)
         self.values = {}
+        self.found = {}  #: by steps other than the mean
         for name in ("one.tif", "two.tif"):
             tifffile.imwrite(folder / name, self.counts(name), photometric="minisblack")
         (folder / "pages").mkdir()
@@ -188,6 +192,37 @@ def _filtered(sources, frames):
             bkgds, _, _ = bkgd_spatial_mean([array for _, array in tiled], RADIUS, engine=engine)
         for (name, _), bkgd in zip(tiled, bkgds, strict=True):
             yield f"tiles of {name} filtered by {engine}", bkgd, means[name]
+
+
+def _stepped(sources, frames):
+    """The other steps, each also with another setting, and steps that follow one another."""
+    folder, values = sources.folder, sources.values
+    channels = {
+        "NumPy": ("one.tif", values["one.tif"]),
+        "another NumPy": ("two.tif", values["two.tif"]),
+        "tiled Zarr": ("tiled.zarr", sources.zarr("tiled.zarr")),
+        "Dask": ("pages", da.from_array(values["pages"], chunks=(frames, HEIGHT, WIDTH))),
+        "opened": ("one.zarr", open_channels(folder / "one.zarr")[0]),
+    }
+    names, arrays = zip(*channels.values(), strict=True)
+    for setting in (1, 2):
+        for step, function, estimate in (
+            ("median", bkgd_temporal_median, reference.median),
+            ("opening", bkgd_spatial_opening, lambda v, r: reference.opening(v, r, r)),
+        ):
+            bkgds, _, _ = function(arrays, setting)
+            for kind, name, bkgd in zip(channels, names, bkgds, strict=True):
+                key = (step, setting, name)
+                if key not in sources.found:
+                    sources.found[key] = estimate(values[name], setting)
+                yield f"{step} {setting} of {kind}", bkgd, sources.found[key]
+        bkgds, _, _ = bkgd_combination(
+            arrays[:2], median_window_fr=setting, channels_mean_radii_pix=RADIUS
+        )
+        for name, bkgd in zip(names, bkgds, strict=False):
+            medians = sources.found["median", setting, name]
+            found = medians + sources.mean(values[name] - medians, RADIUS)
+            yield f"combination {setting} of {name}", bkgd, found
 
 
 def _into_targets(sources, frames):

@@ -68,7 +68,9 @@ def median(stack, window_fr):
             out[t, y, x] = math.nan
             continue
         half, is_odd = divmod(len(window), 2)
-        out[t, y, x] = window[half] if is_odd else (window[half - 1] + window[half]) / 2
+        middle = np.float32(window[half])
+        # the sum of two float32 is one, infinite beyond its range
+        out[t, y, x] = middle if is_odd else (np.float32(window[half - 1]) + middle) / 2
     return out
 
 

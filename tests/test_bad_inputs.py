@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ import zarr
 from click.testing import CliRunner
 
 from smlmlp_dask import (
+    bkgd_combination,
     bkgd_spatial_mean,
+    bkgd_spatial_opening,
+    bkgd_temporal_median,
     gaussian_kernel,
     noise_correction,
     open_backgrounds,
@@ -421,6 +425,16 @@ def filtering(*channels, **options):
     return lambda: bkgd_spatial_mean(channels, **options)
 
 
+def stepping(function, *channels, **options):
+    channels = list(channels) or [MOVIE]
+    return lambda: function(channels, **options)
+
+
+median = partial(stepping, bkgd_temporal_median)
+openings = partial(stepping, bkgd_spatial_opening)
+combining = partial(stepping, bkgd_combination)
+
+
 class Unfriendly:
     """Nothing that anybody would pass, with a name that breaks lines."""
 
@@ -533,6 +547,31 @@ CALLS = [
     (filtering(cuda=True), RuntimeError, "CuPy"),
     (filtering(bkgds=[b"buffer"]), TypeError, "bkgds[0] is a bytes"),
     (filtering(bkgds="f"), TypeError, "bkgds[0] is a str"),
+    *[(median(median_window_fr=window), ValueError, f"median_window_fr is {window}")
+      for window in (-1, -HUGE, 2.5, 25.0, True, np.nan, [25])],
+    (median(median_window_fr="25"), ValueError, "median_window_fr is '25'"),
+    (median(median_window_fr=Unfriendly()), ValueError, "line break"),
+    (median(noise_corrections=[np.nan]), ValueError, "noise_corrections[0] is nan"),
+    (median(parallel=1.5), ValueError, "parallel is 1.5"),
+    (median(engine="scipy"), ValueError, "engine is 'scipy'"),
+    (median(engine="fused", cuda=True), ValueError, "NumPy chunks only"),
+    (median(cuda=True), RuntimeError, "CuPy"),
+    (median(bkgds=[np.zeros((5, 20, 24), "f4")]), ValueError, "bkgds[0] has 5 frames"),
+    (median(bkgds=[np.zeros((11, 20, 24))]), ValueError, "bkgds[0] has dtype float64"),
+    (openings(channels_opening_radii_pix=0), ValueError, "channels_opening_radii_pix holds 0"),
+    (openings(channels_opening_radii_pix=1001), ValueError, "at most 1000 px"),
+    (openings(channels_opening_radii_pix=[1, 2, 3]), ValueError, "a sequence of 3 radii"),
+    (openings(channels_opening_radii_pix=[(1, 2)] * 2), ValueError, "2 pairs for 1 channel"),
+    (openings(channels_opening_radii_pix=[1, (2, 3)]), ValueError, "mixes radii and sequences"),
+    (openings(channels_opening_radii_pix=Unfriendly()), ValueError, "line break"),
+    (openings(np.zeros((2, 3, 4), "?")), TypeError, "channels[0] has dtype bool"),
+    (combining(median_window_fr=-1), ValueError, "median_window_fr is -1"),
+    (combining(channels_mean_radii_pix=-1), ValueError, "channels_mean_radii_pix holds -1"),
+    # of a step that is not taken
+    (combining(channels_opening_radii_pix=-1), ValueError, "channels_opening_radii_pix holds -1"),
+    (combining(np.zeros((3, 4))), ValueError, "channels[0] has shape (3, 4)"),
+    (combining(bkgds=[]), ValueError, "bkgds has 0 arrays for 1 channel"),
+    (combining(engine=None), ValueError, "engine is None"),
     *[(lambda sigma=sigma: gaussian_kernel(sigma), ValueError, f"{sigma:g}")
       for sigma in (0, -1.0, float("nan"), float("inf"), HUGE)],
     (lambda: noise_correction(0, 1), ValueError, "0"),

@@ -15,7 +15,7 @@ import zarr
 import smlmlp_dask
 from smlmlp_dask import open_backgrounds, open_channels, run_spatial_mean
 
-from . import reference
+from . import reference, step_cases
 
 WHY = "smlmlp is not installed here; .ci/run runs this file with smlmlp 0.1.20"
 arrlp = pytest.importorskip("arrlp", reason=WHY)
@@ -177,6 +177,55 @@ def test_inside_the_references_own_default_background(movies, monkeypatch):
     assert len(calls) == 1
     assert all(isinstance(bkgd, np.ndarray) for bkgd in bkgds)
     assert_same(detect(movies, bkgds, noise), theirs)
+
+
+# ---- its other background steps -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", step_cases.CASES, ids=str)
+def test_steps_case_by_case(case):
+    """Median and opening bit for bit, also in what `info` says."""
+    channels = step_cases.channels_of(case)
+    theirs, their_factors, their_info = step_cases.run(smlmlp, case, channels)
+    bkgds, factors, info = step_cases.run(smlmlp_dask, case, channels)
+    assert np.array(factors).tobytes() == np.array(their_factors).tobytes()
+    assert info.keys() - {"channels_mean_radius_pix"} == their_info.keys()
+    if "footprints" in info:
+        for one, other in zip(info["footprints"], their_info["footprints"], strict=True):
+            assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes())
+    for bkgd, expected, channel in zip(bkgds, theirs, channels, strict=True):
+        result = bkgd.compute()
+        if case.kind != "combination":
+            assert result.tobytes() == expected.tobytes()
+        error = np.abs(result.astype(float) - expected).max()
+        assert error <= reference.TOLERANCE * np.abs(channel.astype(float)).max()
+
+
+def test_its_default_background_gives_the_same_detections(movies):
+    """Its median and local mean, and ours, wrapped as it wraps its own."""
+    options = {"median_window_fr": 5, "parallel": 1}
+    bkgds, noise, _ = smlmlp.bkgd_combination(movies, **options)
+    theirs = detect(movies, bkgds, noise)
+    combination = smlmlp.block()(smlmlp_dask.bkgd_combination)
+    settings = SimpleNamespace(median_window_fr=5, cuda=0, parallel=0)
+    bkgds, noise, info = combination(movies, config=settings)
+    assert info["median_window_fr"] == 5
+    assert_same(detect(movies, bkgds, noise), theirs)
+
+
+def test_our_median_inside_its_combination(movies, monkeypatch):
+    """It fills arrays of its own, which the next step takes and fills again."""
+    combination = smlmlp.bkgd_combination.__wrapped__
+    options = {"do_spatial_opening": True, "median_window_fr": 3, "parallel": 1}
+    given = [movie[:12] for movie in movies]
+    theirs, _, _ = combination(given, **options)
+    for name in ("bkgd_temporal_median", "bkgd_spatial_opening"):
+        ours_of_it = smlmlp.block()(getattr(smlmlp_dask, name))
+        monkeypatch.setitem(combination.__globals__, name, ours_of_it)
+    buffers = [np.empty((14, *movie.shape[1:]), np.float32) for movie in given]
+    bkgds, _, _ = combination(given, buffers, **options)
+    for bkgd, expected in zip(bkgds, theirs, strict=True):
+        assert np.asarray(bkgd).tobytes() == expected.tobytes()
 
 
 # ---- the reference's decorator -------------------------------------------------------------------

@@ -84,6 +84,9 @@ def background_of(
         return np.ascontiguousarray(background)
     from .dask_image import naming_a_size_that_fits
 
+    shape = tuple(part.stop - part.start for part in own)
+    if 0 in shape:
+        return np.empty(shape, np.float32) if to_host else device.empty(shape)
     count, (height, width) = sum(map(len, parts)), parts[0].shape[1:]
     # the frames as they are, and float32 copies of them: before, sorted, found and left
     frame_bytes = height * width * (parts[0].dtype.itemsize + 6 * 4)
