@@ -55,17 +55,20 @@ def load_keys(keys: Keys, at: int, pixels: npt.NDArray[Any], flip: int) -> None:
 
 def _load_counts(keys: Keys, at: int, pixels: npt.NDArray[Any], flip: int) -> None:
     """Signed counts come as unsigned ones; flipping their highest bit puts them in order."""
+    # a slice, since Numba would look at each index whether it is negative
+    target, mask = keys[at : at + len(pixels)], np.uint16(flip)
     for x in range(len(pixels)):
-        keys[at + x] = np.uint16(pixels[x] ^ flip)
+        target[x] = np.uint16(pixels[x]) ^ mask
 
 
 def _load_floats(keys: Keys, at: int, pixels: npt.NDArray[Any], _flip: int) -> None:
     """Seen as integers, floats of one sign keep their order, and negative ones turn it round."""
+    target, mantissa = keys[at : at + len(pixels)], np.int32(MANTISSA)
+    infinity, missing = np.int32(0x7F800000), np.int32(NAN_KEY)
     for x in range(len(pixels)):
         bits = pixels[x]
-        magnitude = bits & MANTISSA
-        key = bits if bits >= 0 else np.int32(bits ^ MANTISSA)
-        keys[at + x] = key if magnitude <= 0x7F800000 else NAN_KEY
+        key = bits if bits >= 0 else bits ^ mantissa
+        target[x] = key if bits & mantissa <= infinity else missing
 
 
 def store_medians(
@@ -81,10 +84,11 @@ def _store_counts(
 ) -> None:
     lanes = LANE_BYTES // windows.itemsize
     low, high = at + (size - 1) // 2 * lanes, at + size // 2 * lanes
-    offset = np.float32(2 * flip)
+    lower, upper = windows[low : low + lanes], windows[high : high + lanes]
+    offset, half = np.int32(2 * flip), np.float32(0.5)
     for x in range(len(out)):
-        both = np.float32(windows[low + x]) + np.float32(windows[high + x])
-        out[x] = (both - offset) * np.float32(0.5)
+        both = np.int32(lower[x]) + np.int32(upper[x]) - offset
+        out[x] = np.float32(both) * half
 
 
 def _store_floats(
@@ -92,19 +96,22 @@ def _store_floats(
 ) -> None:
     lanes = LANE_BYTES // windows.itemsize
     low, high = at + (size - 1) // 2 * lanes, at + size // 2 * lanes
-    last = at + (size - 1) * lanes
-    for x in range(len(out)):
-        one, other = windows[low + x], windows[high + x]
-        if windows[last + x] == NAN_KEY:
-            one = other = np.int32(NAN_KEY)
-        bits[x] = one if one >= 0 else np.int32(one ^ MANTISSA)
-        bits[lanes + x] = other if other >= 0 else np.int32(other ^ MANTISSA)
+    lower, upper = windows[low : low + lanes], windows[high : high + lanes]
+    last = windows[at + (size - 1) * lanes : at + size * lanes]
+    mantissa, missing, half = np.int32(MANTISSA), np.int32(NAN_KEY), np.float32(0.5)
+    first_bits, other_bits = bits[:lanes], bits[lanes:]
+    for x in range(lanes):
+        one = lower[x] if last[x] != missing else missing
+        other = upper[x] if last[x] != missing else missing
+        first_bits[x] = one if one >= 0 else one ^ mantissa
+        other_bits[x] = other if other >= 0 else other ^ mantissa
+    first, second = values[:lanes], values[lanes:]
     if low == high:
         for x in range(len(out)):
-            out[x] = values[x]
+            out[x] = first[x]
     else:
         for x in range(len(out)):
-            out[x] = (values[x] + values[lanes + x]) * np.float32(0.5)
+            out[x] = (first[x] + second[x]) * half
 
 
 def slide_median(

@@ -66,9 +66,11 @@ def erode(keys: Keys, reach: npt.NDArray[np.int64], out: Keys) -> None:
         least[:] = keys[y]
         for half in range(widest + 1):
             if half:
-                left, right = widest - half, widest + half
+                # slices, since Numba would look at each index whether it is negative
+                left = padded[widest - half : widest - half + width]
+                right = padded[widest + half : widest + half + width]
                 for x in range(width):
-                    one, other = padded[left + x], padded[right + x]
+                    one, other = left[x], right[x]
                     smaller = one if one < other else other
                     least[x] = smaller if smaller < least[x] else least[x]
             for distance in range(len(reach)):
