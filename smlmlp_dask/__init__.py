@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .movies.acquisition import Acquisition as Acquisition
     from .movies.described import DescribedMovie as DescribedMovie
     from .movies.stack import SourceReadError as SourceReadError
+    from .pipeline.convert import convert_movies as convert_movies
     from .pipeline.plan import JobPlan as JobPlan
     from .pipeline.plan import plan_spatial_mean as plan_spatial_mean
     from .pipeline.run import run_spatial_mean as run_spatial_mean
@@ -40,6 +41,7 @@ _ROOMS = {
     "Acquisition": "movies.acquisition",
     "DescribedMovie": "movies.described",
     "SourceReadError": "movies.stack",
+    "convert_movies": "pipeline.convert",
     "JobPlan": "pipeline.plan",
     "plan_spatial_mean": "pipeline.plan",
     "run_spatial_mean": "pipeline.run",

@@ -226,6 +226,8 @@ class BlockPlan:
         Position within a unit of the source where the channel begins, on each axis.
     decoding : Decoding or None
         How units are decoded, and the memory for it; by default as `unit` says.
+    kept : bool
+        Whether pixels are stored as they are, instead of filtered to float32.
     """
 
     shape: tuple[int, int, int]
@@ -236,11 +238,17 @@ class BlockPlan:
     halo: tuple[int, int]
     origin: tuple[int, int, int] = (0, 0, 0)
     decoding: Decoding | None = None
+    kept: bool = False
 
     @property
     def n_blocks(self) -> int:
         """Number of blocks, one task each."""
         return prod(-(-n // b) for n, b in zip(self.shape, self.block, strict=True))
+
+    @property
+    def stored_itemsize(self) -> int:
+        """Bytes of one pixel of the output."""
+        return self.itemsize if self.kept else 4
 
     @property
     def block_bytes(self) -> int:
@@ -257,20 +265,17 @@ class BlockPlan:
         """
         read = self._read_shape
         decoding = self.decoding or Decoding.stored(self.unit, self.itemsize * prod(self.unit))
-        filtered = 4 * min(self.chunks[0], read[0]) * prod(read[1:])
-        chunk = 4 * prod(self.chunks)
+        filtered = 0 if self.kept else 4 * min(self.chunks[0], read[0]) * prod(read[1:])
+        chunk = self.stored_itemsize * prod(self.chunks)
         encoding = 2 * chunk
         if tuple(self.chunks[1:]) != tuple(self.shape[1:]):
             encoding += chunk  # cut out of its halo
         elif rest := self.shape[0] % self.chunks[0]:
             # The last chunk of a channel is filled up; the filling takes no room once encoded.
             encoding = max(encoding, chunk + 3 * rest * (chunk // self.chunks[0]) - filtered)
-        return {
-            "frames read": self.itemsize * prod(read),
-            "decoding": decoding.held(self.shape, self.block, self.halo, self.origin),
-            "filtered": filtered,
-            "encoding": encoding,
-        }
+        decoded = decoding.held(self.shape, self.block, self.halo, self.origin)
+        held = {"frames read": self.itemsize * prod(read), "decoding": decoded}
+        return held | ({} if self.kept else {"filtered": filtered}) | {"encoding": encoding}
 
     @property
     def read_amplification(self) -> float:
@@ -331,6 +336,7 @@ def plan_blocks(
     *,
     origin: tuple[int, int, int] = (0, 0, 0),
     decoding: Decoding | None = None,
+    kept: bool = False,
     memory_bytes: int = sys.maxsize,
     slab_bytes: int = SLAB_BYTES,
     block_bytes: int = BLOCK_BYTES,
@@ -352,10 +358,8 @@ def plan_blocks(
         Shape that the source stores together, (frame, y, x): its chunk; one frame of a TIFF.
     halo : tuple of int
         Reach of the kernels along (y, x), in pixels.
-    origin : tuple of int
-        Position within a unit of the source where the channel begins, on each axis.
-    decoding : Decoding, optional
-        How units are decoded, and the memory for it; by default as `unit` says.
+    origin, decoding, kept
+        As in `BlockPlan`. Frames that are kept are cut as their backgrounds would be.
     memory_bytes : int
         Most bytes that one block may hold. If no block fits, the plan has the smallest ones.
     slab_bytes : int
@@ -369,15 +373,16 @@ def plan_blocks(
 
     def plan(step: int, tile: tuple[int, int]) -> BlockPlan:
         """Return a plan with blocks of `step` frames of one tile, in chunks that divide them."""
-        tile = cut_tile(tile, unit[1:], CODEC_BYTES // 4)
+        most = CODEC_BYTES // (itemsize if kept and itemsize > 4 else 4)
+        tile = cut_tile(tile, unit[1:], most)
         fitting = max(1, block_bytes // (4 * prod(tile)))
         chunk = step if step <= fitting else largest_divisor(step, fitting)
         if 4 * chunk * prod(tile) < min(SMALLEST_BYTES, block_bytes // 4):
             chunk = step  # no good divisor: prefer large chunks to tiny ones
-        if 4 * chunk * prod(tile) > CODEC_BYTES:
-            chunk = largest_divisor(step, CODEC_BYTES // (4 * prod(tile)))
+        if chunk * prod(tile) > most:
+            chunk = largest_divisor(step, most // prod(tile))
         return BlockPlan(
-            shape, itemsize, unit, (chunk, *tile), (step, *tile), halo, origin, decoding
+            shape, itemsize, unit, (chunk, *tile), (step, *tile), halo, origin, decoding, kept
         )
 
     def cut(step: int, most: int, bytes_of: Callable[[BlockPlan], int]) -> BlockPlan:

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .movies.acquisition import Acquisition
-from .movies.formats.zarr_movie import open_stored
 from .movies.stack import Stack
 from .paths import absolute_path
-from .store.metadata import channel_array, recorded_acquisitions
-from .store.read import read_attributes, refusing_damage
+from .store.metadata import recorded_acquisitions
+from .store.read import (
+    read_attributes,
+    refuse_raw,
+    refuse_unfinished,
+    refusing_damage,
+    stored_stacks,
+)
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -201,14 +206,11 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     """
     path = absolute_path(path)
     attributes = read_attributes(path)
-    if attributes.get("finished") is not True:
-        raise ValueError(
-            f"{path} is not finished: its backgrounds are incomplete; resume it with resume=True "
-            "(smlmlp-dask run ... --resume), or delete it"
-        )
+    refuse_unfinished(path, attributes)
+    refuse_raw(path, attributes)
     with refusing_damage(path, ValueError, OSError):
         n_channels = len(attributes["noise_corrections"])
-        movies = [open_stored(channel_array(path, i), path) for i in range(n_channels)]
+        stacks = stored_stacks(path, n_channels)
         info: dict[str, list[Any]] = {
             **{
                 key: [(float(y), float(x)) for y, x in attributes[key]]
@@ -222,7 +224,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
             raise ValueError(f"not all of {', '.join(info)} have {n_channels} channels")
     info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
     stacks = [
-        replace(Stack.of(movie, range(movie.shape[0])), acquisition=acquisition)
-        for movie, acquisition in zip(movies, recorded, strict=True)
+        replace(stack, acquisition=acquisition)
+        for stack, acquisition in zip(stacks, recorded, strict=True)
     ]
     return SpatialMeanResult(stacks, corrections, info, path)

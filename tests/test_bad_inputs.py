@@ -19,6 +19,7 @@ from smlmlp_dask import (
     bkgd_spatial_mean,
     bkgd_spatial_opening,
     bkgd_temporal_median,
+    convert_movies,
     gaussian_kernel,
     noise_correction,
     open_backgrounds,
@@ -164,6 +165,14 @@ def unfinished():
     file.write_text(file.read_text().replace('"finished": true', '"finished": false'))
 
 
+def job_file(text):
+    return lambda: Path("job.toml").write_text(text)
+
+
+def frames():
+    convert_movies("movie.tif", "frames.zarr")
+
+
 def without_a_channel():
     store()
     Path("store.zarr/channel_0/0/zarr.json").unlink()
@@ -182,7 +191,7 @@ LINES = [
     ("run", "Missing argument 'SOURCES...'", None),
     ("run movie.tif", "Missing option '-o'", None),
     (f"run movie.tif {OUT} --nope", "No such option", None),
-    ("nope", "No such command 'nope'. Commands: demo, info, ", None),
+    ("nope", "No such command 'nope'. Commands: convert, demo, ", None),
     (f"run movie.tif {OUT} --radius", "--radius", None),
     # sources that are not there
     (f"run gone.tif {OUT}", "gone.tif does not exist", None),
@@ -375,9 +384,48 @@ LINES = [
      array_of((64, 4000, 4000), chunks=(64, 4000, 4000))),
     # the other commands
     ("info gone.zarr", "gone.zarr does not exist", None),
-    ("info movie.tif", "not a store of backgrounds", None),
-    ("info movie.zarr", "not a store of backgrounds", None),
-    ("info", "Missing argument 'PATH'", None),
+    ("info movie.raw", "for a headerless movie pass raw_shape", None),
+    ("info movie.tif --raw-shape 1,2,3 --raw-dtype u2", "no headerless movie but TIFF", None),
+    ("info movie.tif/none", "movie.tif/none", None),
+    ("info 'gone*.tif'", "gone*.tif matches 0 files", None),
+    ("info bad.zarr", "bad.zarr has damaged Zarr metadata", text_zarr("{")),
+    ("info", "Missing argument 'SOURCE'", None),
+    ("formats movie.tif", "unexpected extra argument", None),
+    # job files
+    ("run job.toml", "job.toml is not TOML: ", job_file("output = out.zarr")),
+    ("run job.toml", "job.toml is not TOML: ", lambda: Path("job.toml").write_bytes(b"\xff")),
+    ("run job.toml", "the key 'radios', which is no option of run", job_file("radios = 7")),
+    ("run job.toml", "the key 'save-job'", job_file('save-job = "a.toml"')),
+    ("run job.toml", "cuda = 1: give true or false", job_file("cuda = 1")),
+    ("run job.toml", "radius = {'y': 7}: give a text or a number", job_file("radius = {y = 7}")),
+    ("run job.toml", "radius = True: give a text or a number", job_file("radius = true")),
+    ("run job.toml", "has no list of sources", job_file('source = "movie.tif"')),
+    ("run job.toml", "a [[source]] with no path", job_file('[[source]]\nframes = ":"')),
+    ("run job.toml", "with radius: give path", job_file('[[source]]\npath = "a"\nradius = 7')),
+    (f"run job.toml {OUT}", "frames of all sources and of one",
+     job_file('frames = "0:2"\n[[source]]\npath = "movie.tif"\nframes = "0:3"')),
+    (f"run job.toml {OUT}", "gone.tif does not exist", job_file('[[source]]\npath = "gone.tif"')),
+    (f"run job.toml {OUT}", "'7x' is neither a radius", job_file('radius = "7x"')),
+    (f"run job.toml {OUT}", "Missing argument 'SOURCES...'", job_file("radius = 7")),
+    (f"run job.toml movie.tif {OUT}", "give it as the only source", job_file("radius = 7")),
+    (f"run gone.toml {OUT}", "gone.toml does not exist", None),
+    (f"run movie.tif {OUT} --save-job movie.tif", "movie.tif exists: choose another name", None),
+    (f"run gone.tif {OUT} --save-job a.toml", "gone.tif does not exist", None),
+    (f"run movie.tif {OUT} --save-job none/a.toml", "none/a.toml cannot be written", None),
+    ("convert", "Missing argument 'SOURCES...'", None),
+    ("convert movie.tif", "Missing option '-o'", None),
+    (f"convert gone.tif {OUT}", "gone.tif does not exist", None),
+    ("convert movie.tif -o movie.tif", "is the input", None),
+    ("convert movie.tif -o out.tif", "out.tif ends in .tif, as a file does", None),
+    (f"convert movie.tif {OUT} --radius 7", "No such option", None),
+    (f"convert movie.tif {OUT} --codec gzip", "'gzip' is not one of", None),
+    (f"convert movie.tif {OUT} --frames 20:", "selects none of the", None),
+    (f"convert movie.tif {OUT} --memory-limit 1MB", "--memory-limit is 1MB: pass more", None),
+    ("convert movie.tif -o store.zarr", "store.zarr exists: choose another", store),
+    ("convert movie.tif -o store.zarr --resume", "store.zarr was begun differently", store),
+    ("run movie.tif -o frames.zarr --resume", "frames.zarr was begun differently", frames),
+    ("plot frames.zarr", "frames.zarr holds raw frames, no backgrounds", frames),
+    ("report frames.zarr", "frames.zarr holds raw frames, no backgrounds", frames),
     ("info store.zarr", "store.zarr is damaged", without_a_channel),
     ("verify gone.zarr", "gone.zarr does not exist", None),
     ("verify movie.zarr", "not a store of backgrounds", None),

@@ -11,9 +11,11 @@ import click
 
 from smlmlp_dask import __version__
 
+from .convert import convert
 from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
-from .options import LocalPath, json_option, verbose_option
-from .run_options import Filtering, Movies, Planned, Recorded, Where, grouped
+from .jobs import JobCommand
+from .options import LocalPath, json_option, progress_option, resume_option, verbose_option
+from .run_options import Filtering, Movies, Planned, Radii, Recorded, Where, grouped
 from .store_commands import STORE_COMMANDS
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
@@ -27,7 +29,9 @@ def smlmlp() -> None:
     \b
     smlmlp-dask demo                                try it on a simulated movie
     smlmlp-dask run movie.tif -o background.zarr    your own movie
-    smlmlp-dask info background.zarr                what is in a result
+    smlmlp-dask info movie.tif                      what is in a movie, or in a result
+    smlmlp-dask formats                             which movies can be read
+    smlmlp-dask convert movie.tif -o movie.zarr     a movie as OME-Zarr, as it is
     smlmlp-dask verify background.zarr              is it whole?
     smlmlp-dask plot background.zarr                a picture of it
     smlmlp-dask report background.zarr              all of it as one HTML page
@@ -38,31 +42,25 @@ def smlmlp() -> None:
             stream.reconfigure(errors="backslashreplace")  # no locale can make us fail
 
 
-for command in STORE_COMMANDS:
+for command in (convert, *STORE_COMMANDS):
     smlmlp.add_command(command)
 
 
-@smlmlp.command()
+@smlmlp.command(cls=JobCommand)
 @click.option(
     "-o",
     "--output",
     type=LocalPath(),
     help="Store to write, such as background.zarr; must not exist (but see --resume).",
 )
-@grouped(movies=Movies, recorded=Recorded, how=Filtering, where=Where, plan=Planned)
-@click.option(
-    "--resume", is_flag=True, help="Resume an interrupted run, or start one if there is none."
-)
-@click.option(
-    "--progress/--no-progress",
-    "show_progress",
-    default=None,
-    help="Show progress: a bar in a terminal (the default there), a line now and then in a log.",
-)
+@grouped(radii=Radii, movies=Movies, recorded=Recorded, how=Filtering, where=Where, plan=Planned)
+@resume_option
+@progress_option
 @json_option
 @verbose_option
 def run(
     output: Path | None,
+    radii: Radii,
     movies: Movies,
     recorded: Recorded,
     how: Filtering,
@@ -82,6 +80,7 @@ def run(
     smlmlp-dask run movie.tif -o background.zarr --radius 7
     smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
+    smlmlp-dask run job.toml                        sources and options from a file
     smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
     smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
@@ -103,7 +102,7 @@ def run(
         with connected(place):
             planned = plan_spatial_mean(
                 described or list(movies.sources),
-                movies.radius(),
+                radii.passed(),
                 **job,
                 workers=plan.for_workers,
                 measured=True,
@@ -122,7 +121,7 @@ def run(
         connected(place, memory_limit=where.memory_limit, tell=tell),
     ):
         result = run_spatial_mean(
-            list(movies.sources), output, movies.radius(), **job, resume=resume, progress=shown
+            list(movies.sources), output, radii.passed(), **job, resume=resume, progress=shown
         )
     with printing():
         if as_json:

@@ -3,7 +3,7 @@
 Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes in bytes
 (``_bytes``), intensities in camera counts (``_counts``), other units by their symbols.
 
-``run`` and ``info``
+``run``, and ``info`` of a store
     ``path``, ``finished``, ``blocks`` and ``blocks_done``, ``channels``, ``sources``,
     ``selection`` (``frames``, ``bboxes``, ``flips``, ``raw_shape``, ``raw_dtype``, as passed),
     ``engine``, ``engine_version``, ``cuda``, ``codec``, ``keep_bits``,
@@ -13,6 +13,19 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     ``noise_correction``; and, null where it is not known, its ``name``, ``pixel_size_y_um``,
     ``pixel_size_x_um``, ``frame_interval_s``, ``exposure_s``, ``colour`` (six hexadecimal digits),
     ``gain`` (photoelectrons per count) and ``baseline_counts``.
+``convert``, and ``info`` of its store
+    The same without what belongs to a filter (radii, sigmas, factors, engine, rounding); besides,
+    ``outputs`` (the list ``raw``), and ``dtype`` for each channel.
+``info`` of any other source
+    ``path``, ``format``, ``disk_bytes`` (null for a source of very many files),
+    ``default_position`` (the one that the path names, else null), ``positions`` and ``notes``. A
+    position has ``position`` (its number), ``name``, ``z_slices``, ``channels``,
+    ``promised_frames`` and ``cut_short`` (both null unless frames are missing). A channel has
+    ``channel`` (its number), sizes, name and how it was recorded as above, ``dtype``, and
+    ``unit_frames``, ``unit_height_pix`` and ``unit_width_pix`` (what is stored together).
+``formats``
+    ``formats``. A format has ``name``, ``endings``, ``library`` (null if it needs no other),
+    ``installed``, ``install`` (a command), ``python`` (the first that suits) and ``python_suits``.
 ``run --dry-run``
     ``tasks``, ``tasks_at_a_time``, ``projected_bytes``, ``memory_limit_bytes``, ``output_bytes``
     (before compression) and ``channels``. A channel has ``channel``, sizes and chunks as above,
@@ -35,8 +48,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.codecs import holds_raw
 from smlmlp_dask.store.metadata import recorded_acquisitions
-from smlmlp_dask.store.read import Progress, progress, read_attributes, refusing_damage
+from smlmlp_dask.store.read import (
+    Progress,
+    progress,
+    read_attributes,
+    refusing_damage,
+    stored_stacks,
+)
 
 if TYPE_CHECKING:
     from smlmlp_dask.pipeline.plan import JobPlan
@@ -51,14 +71,15 @@ def store_document(path: Path) -> Document:
     attributes = read_attributes(path)
     state = progress(path, attributes)
     if attributes.get("finished") is True:
-        open_backgrounds(path)  # raises if arrays are missing
+        _refuse_without_arrays(path, attributes)
     with refusing_damage(path, ValueError):
         return _store_document(path, attributes, state)
 
 
 def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) -> Document:
+    if holds_raw(attributes):
+        return _frames_document(path, attributes, state)
     as_they_are = ("engine", "engine_version", "cuda", "codec", "keep_bits")
-    selection = ("frames", "bboxes", "flips", "raw_shape", "raw_dtype")
     channels = zip(
         attributes["plan"],
         attributes["channels_mean_radii_pix"],
@@ -75,26 +96,27 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
         "channels": [
             {
                 "channel": i,
-                **_sizes("", plan["shape"]),
-                **_sizes("chunk_", plan["chunks"]),
+                **sizes("", plan["shape"]),
+                **sizes("chunk_", plan["chunks"]),
                 "radius_y_pix": radius[0],
                 "radius_x_pix": radius[1],
                 "sigma_y_pix": sigma[0],
                 "sigma_x_pix": sigma[1],
                 "noise_correction": factor,
-                **_recorded(acquisition),
+                **recorded(acquisition),
             }
             for i, (plan, radius, sigma, factor, acquisition) in enumerate(channels)
         ],
         "sources": attributes["sources"],
-        "selection": {key: attributes[key] for key in selection},
+        "selection": _selected(attributes),
         **{key: attributes[key] for key in as_they_are},
         "relative_error_of_rounding": attributes["relative_error_of_rounding"],
         "versions": attributes["versions"],
     }
 
 
-def _recorded(acquisition: Acquisition) -> Document:
+def recorded(acquisition: Acquisition) -> Document:
+    """Describe how a channel was recorded; null where it is not known."""
     height, width = acquisition.pixel_size_um or (None, None)
     return {
         "name": acquisition.channel,
@@ -106,6 +128,46 @@ def _recorded(acquisition: Acquisition) -> Document:
         "gain": acquisition.gain,
         "baseline_counts": acquisition.baseline,
     }
+
+
+def _frames_document(path: Path, attributes: Mapping[str, Any], state: Progress) -> Document:
+    """Describe a store of movies as they are, which `convert` writes."""
+    known = recorded_acquisitions(attributes, len(attributes["plan"]))
+    channels = zip(attributes["plan"], attributes["dtypes"], known, strict=True)
+    return {
+        "path": str(path),
+        "finished": attributes["finished"] is True,
+        "outputs": attributes["outputs"],
+        "blocks": state.total,
+        "blocks_done": state.done,
+        "channels": [
+            {
+                "channel": i,
+                **sizes("", plan["shape"]),
+                **sizes("chunk_", plan["chunks"]),
+                "dtype": dtype,
+                **recorded(acquisition),
+            }
+            for i, (plan, dtype, acquisition) in enumerate(channels)
+        ],
+        "sources": attributes["sources"],
+        "selection": _selected(attributes),
+        "codec": attributes["codec"],
+        "versions": attributes["versions"],
+    }
+
+
+def _selected(attributes: Mapping[str, Any]) -> Document:
+    return {key: attributes[key] for key in ("frames", "bboxes", "flips", "raw_shape", "raw_dtype")}
+
+
+def _refuse_without_arrays(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Raise if arrays of a finished store are missing."""
+    if holds_raw(attributes):
+        with refusing_damage(path, ValueError, OSError):
+            stored_stacks(path, len(attributes["dtypes"]))
+    else:
+        open_backgrounds(path)
 
 
 def plan_document(plan: "JobPlan") -> Document:
@@ -124,10 +186,10 @@ def plan_document(plan: "JobPlan") -> Document:
         "channels": [
             {
                 "channel": i,
-                **_sizes("", channel.shape),
-                **_sizes("chunk_", channel.chunks),
+                **sizes("", channel.shape),
+                **sizes("chunk_", channel.chunks),
                 "blocks": channel.n_blocks,
-                **_sizes("block_", channel.block),
+                **sizes("block_", channel.block),
                 "block_bytes": channel.block_bytes,
                 "read_amplification": channel.read_amplification,
             }
@@ -167,6 +229,7 @@ def demo_document(report: "DemoReport") -> Document:
     }
 
 
-def _sizes(prefix: str, sizes: Sequence[int]) -> Document:
+def sizes(prefix: str, lengths: Sequence[int]) -> Document:
+    """Return frames, height and width under their names, each with a prefix."""
     names = ("frames", "height_pix", "width_pix")
-    return {prefix + name: int(size) for name, size in zip(names, sizes, strict=True)}
+    return {prefix + name: int(length) for name, length in zip(names, lengths, strict=True)}

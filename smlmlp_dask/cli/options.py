@@ -20,6 +20,17 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
 
+resume_option = click.option(
+    "--resume", is_flag=True, help="Resume an interrupted run, or start one if there is none."
+)
+
+progress_option = click.option(
+    "--progress/--no-progress",
+    "show_progress",
+    default=None,
+    help="Show progress: a bar in a terminal (the default there), a line now and then in a log.",
+)
+
 
 def radius(text: str) -> tuple[float, ...]:
     """Parse a radius like 7 or a pair like 6,10, in pixels."""

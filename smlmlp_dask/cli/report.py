@@ -23,7 +23,7 @@ from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_chann
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.metadata import recorded_acquisitions
-from smlmlp_dask.store.read import read_attributes, refusing_damage
+from smlmlp_dask.store.read import read_attributes, refuse_raw, refusing_damage
 
 from .documents import Document, store_document
 from .tables import recorded_rows
@@ -67,8 +67,9 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
         If the file cannot be written.
     """
     path, output = local_path(path), local_path(output)
-    store = store_document(path)
     attributes = read_attributes(path)
+    refuse_raw(path, attributes)
+    store = store_document(path)
     if output.exists():
         raise FileExistsError(f"{output} exists: delete it, or choose another with --output")
     if not output.parent.is_dir():

@@ -36,10 +36,21 @@ def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., Non
             }
             function(**filled, **values)
 
-        declared = [option for group in groups.values() for option in fields(group)]
-        for option in reversed(declared):
+        options = [option for group in groups.values() for option in fields(group)]
+        for option in reversed(options):
             command = option.metadata["declare"](option.name)(command)
         return command
+
+    return decorate
+
+
+def declared(group: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add only these options of a group to a command; its function gets them one by one."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed([option for option in fields(group) if option.name in names]):
+            function = option.metadata["declare"](option.name)(function)
+        return function
 
     return decorate
 
@@ -49,21 +60,34 @@ AS_THEY_ARE = ("z", "salvage", "raw_shape", "raw_dtype", "raw_header", "raw_foot
 
 
 @dataclass(frozen=True)
-class Movies:
-    """What is filtered: sources, radii, and which part of the sources makes which channel."""
+class Radii:
+    """The radii of the local mean."""
 
-    sources: tuple[str, ...] = _option(
-        declared=click.argument,
-        nargs=-1,
-        metavar="SOURCES...",
-        shell_complete=click.Path().shell_complete,
-    )
     radii: tuple[tuple[float, ...], ...] = _option(
         "--radius",
         type=Parsed("R|RY,RX", options.radius),
         multiple=True,
         help="Averaging radius in pixels, 7 by default. Once: for all channels; "
         "repeated: one per channel, in order.",
+    )
+
+    def passed(self) -> Any:
+        """Return the radii of all --radius options as `run_spatial_mean` takes them."""
+        if not self.radii:
+            return 7.0
+        pairs = [(pair[0], pair[-1]) for pair in self.radii]
+        return pairs if len(pairs) > 1 else pairs[0]
+
+
+@dataclass(frozen=True)
+class Movies:
+    """What is read: sources, and which part of them makes which channel."""
+
+    sources: tuple[str, ...] = _option(
+        declared=click.argument,
+        nargs=-1,
+        metavar="SOURCES...",
+        shell_complete=click.Path().shell_complete,
     )
     boxes: tuple[tuple[int, tuple[int, ...]], ...] = _option(
         "--bbox",
@@ -124,13 +148,6 @@ class Movies:
         metavar="BYTES",
         help="Bytes after the frames of headerless movies.",
     )
-
-    def radius(self) -> Any:
-        """Return the radii of all --radius options as `run_spatial_mean` takes them."""
-        if not self.radii:
-            return 7.0
-        pairs = [(pair[0], pair[-1]) for pair in self.radii]
-        return pairs if len(pairs) > 1 else pairs[0]
 
     def selection(self) -> dict[str, Any]:
         """Return the arguments of `run_spatial_mean` that say which part makes which channel."""
@@ -211,6 +228,19 @@ class Filtering:
         type=int,
         metavar="BITS",
         help="Round to this many mantissa bits of 23: 12 halves the store, within 0.012 %.",
+    )
+
+
+@dataclass(frozen=True)
+class Storing:
+    """How frames are stored as they are; the names are those of `convert_movies`."""
+
+    codec: "Codec" = _option(
+        "--codec",
+        type=click.Choice(["fast", "small", "none"]),
+        default="fast",
+        show_default=True,
+        help="How the store is compressed, without loss.",
     )
 
 

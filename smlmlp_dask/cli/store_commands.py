@@ -1,4 +1,4 @@
-"""The commands for stores, finished or not: info, verify, report, plot."""
+"""The commands for stores, finished or not, and for sources: info, verify, report, plot."""
 
 import sys
 from pathlib import Path
@@ -8,44 +8,79 @@ import click
 
 from .errors import Command, log_to_stderr, printing
 from .options import LocalPath, json_option, verbose_option
+from .run_options import Movies, declared
 
 
 @click.command(cls=Command)
-@click.argument("path", type=LocalPath())
+@click.argument("path", metavar="SOURCE", type=LocalPath())
+@declared(Movies, "raw_shape", "raw_dtype", "raw_header", "raw_footer")
 @json_option
 @verbose_option
-def info(path: Path, as_json: bool, verbose: bool) -> None:
-    """Show what is in a store of backgrounds.
+def info(path: Path, as_json: bool, verbose: bool, **raw: Any) -> None:
+    """Show what is in a movie, before any run, or in a store that run or convert wrote.
+
+    SOURCE is what run takes: only its metadata are read. Of a movie it shows format, positions,
+    channels, sizes, what its file says of the recording, and what is missing.
 
     \b
+    smlmlp-dask info movie.tif
+    smlmlp-dask info movie.raw --raw-shape 100,30,30 --raw-dtype '>u2'
     smlmlp-dask info background.zarr
     """
+    from smlmlp_dask.store.read import is_store
+
+    log_to_stderr(verbose=verbose)
+    if is_store(path):
+        _show_store(path, as_json=as_json)
+    else:
+        _show_source(path, raw, as_json=as_json)
+
+
+def _show_source(path: Path, raw: dict[str, Any], *, as_json: bool) -> None:
+    from smlmlp_dask.movies.arguments import checked_raw
+
+    from .sources import look, print_source, source_document
+    from .tables import console, print_json
+
+    seen = look(str(path), checked_raw(**raw))
+    with printing():
+        if as_json:
+            print_json(source_document(seen))
+        else:
+            print_source(console(), seen)
+
+
+def _show_store(path: Path, *, as_json: bool) -> None:
     from smlmlp_dask.messages import printable
     from smlmlp_dask.result import open_backgrounds
     from smlmlp_dask.store.checking import glance
+    from smlmlp_dask.store.codecs import holds_raw
     from smlmlp_dask.store.metadata import recorded_acquisitions
     from smlmlp_dask.store.read import progress, read_attributes, refusing_damage
 
     from . import documents
+    from .sources import frames_table
     from .tables import console, print_glance, print_json, recorded, summary
 
-    log_to_stderr(verbose=verbose)
     if as_json:
         document = documents.store_document(path)
         with printing():
             print_json(document)
         return
     attributes = read_attributes(path)
+    raw = holds_raw(attributes)
     with refusing_damage(path):
         lines = [
             f"sources: {', '.join(map(printable, attributes['sources']))}",
-            f"engine: {attributes['engine']}",
+            f"codec: {attributes['codec']}" if raw else f"engine: {attributes['engine']}",
             "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
         ]
         state = None if attributes["finished"] else progress(path, attributes)
         channels = recorded(recorded_acquisitions(attributes, len(attributes["plan"])))
     shown: Any
-    if state is None:
+    if state is None and raw:
+        shown = frames_table(documents.store_document(path))
+    elif state is None:
         shown = summary(open_backgrounds(path))
     else:
         shown = (
@@ -58,6 +93,26 @@ def info(path: Path, as_json: bool, verbose: bool) -> None:
         out.print(shown, *([channels] if channels else []), *lines, sep="\n")
         if state is None:
             print_glance(out, path, problems)
+
+
+@click.command(cls=Command)
+@json_option
+@verbose_option
+def formats(as_json: bool, verbose: bool) -> None:
+    """List the formats of movies that can be read, and how to install the readers of others.
+
+    \b
+    smlmlp-dask formats
+    """
+    from .sources import formats_document, print_formats
+    from .tables import console, print_json
+
+    log_to_stderr(verbose=verbose)
+    with printing():
+        if as_json:
+            print_json(formats_document())
+        else:
+            print_formats(console())
 
 
 @click.command(cls=Command)
@@ -183,4 +238,4 @@ def plot(
         console().print(f"picture: {picture}")
 
 
-STORE_COMMANDS = (info, verify, report, plot)
+STORE_COMMANDS = (info, formats, verify, report, plot)

@@ -149,12 +149,12 @@ def print_plan(console: Console, plan: "JobPlan") -> None:
     facts = Table.grid(padding=(0, 1))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    for i, channel in enumerate(plan.channels):
+    for i, (channel, dtype) in enumerate(zip(plan.channels, plan.dtypes, strict=True)):
         movie = format_bytes(channel.itemsize * prod(channel.shape))
         facts.add_row(f"channel {i}:", f"{_counts(channel.shape)} (frames×y×x), {movie}")
         facts.add_row("  blocks:", f"{channel.n_blocks:,} of {_times(channel.block)}")
         facts.add_row("  read:", f"every pixel is decoded {channel.read_amplification:.2f} times")
-        facts.add_row("  write:", f"float32 chunks of {_times(channel.chunks)}")
+        facts.add_row("  write:", f"{dtype} chunks of {_times(channel.chunks)}")
         facts.add_row(
             "  memory:", f"a block in work holds up to {format_bytes(channel.block_bytes)}:"
         )
@@ -193,7 +193,8 @@ def _add_rates(facts: Table, plan: "JobPlan", rates: "Rates") -> None:
     threads = "1 thread" if plan.threads == 1 else f"{plan.threads:,} threads"
     facts.add_row("  disk:", f"{format_bytes(stored)}, compressed as the sample was")
     facts.add_row("time:", f"{format_time(plan.seconds or 0.0)} with {threads}")
-    facts.add_row("  threads:", f"{format_time(work)} to read, filter and write")
+    steps = "read" if any(channel.kept for channel in plan.channels) else "read, filter"
+    facts.add_row("  threads:", f"{format_time(work)} to {steps} and write")
     facts.add_row(
         "  storage:",
         f"must read up to {give}/s and write {take}/s; "

@@ -164,8 +164,12 @@ class Selection:
             z = self._slice(recording, position)
             numbers = self._channels(recording, position)
             movies = [position.movie(number, z) for number in numbers]
-            taken = _selected(movies[0], frames or slice(None), position, salvage=self.salvage)
+            lengths: dict[int, range] = {}  # channels of our own stores may differ in it
             for number, movie in zip(numbers, movies, strict=True):
+                if (length := movie.shape[0]) not in lengths:  # a warning is said once
+                    salvage, part = self.salvage, frames or slice(None)
+                    lengths[length] = _selected(movie, part, position, salvage=salvage)
+                taken = lengths[length]
                 whole = (0, 0, *movie.shape[:0:-1])
                 acquisition = position.channels[number].every(abs(taken.step))
                 stacks += [_channel(movie, taken, box, acquisition) for box in boxes or (whole,)]

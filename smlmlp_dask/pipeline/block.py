@@ -1,4 +1,4 @@
-"""One task of a job: read a block, filter it, write whole chunks."""
+"""One task of a job: read a block, filter it or keep it as it is, write whole chunks."""
 
 import logging
 from collections.abc import Callable
@@ -25,13 +25,13 @@ RETRY_AFTER_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Task:
-    """One block of one channel: where its frames come from and where its background goes."""
+    """One block of one channel: where its frames come from, their filter, where they go."""
 
     channel: int
     source: Stack
     target: ChunkFiles
     block: blocks.Block
-    mean: SpatialMean
+    mean: SpatialMean | None
 
     def __str__(self) -> str:
         frames = self.block.inner[0]
@@ -86,7 +86,7 @@ class Guard:
 
 
 def filter_and_store(
-    task: Task, *, options: FilterOptions, guard: Guard | None = None
+    task: Task, *, options: FilterOptions | None, guard: Guard | None = None
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
     inner, target = task.block.inner, task.target
@@ -96,21 +96,23 @@ def filter_and_store(
     for first in range(inner[0].start, inner[0].stop, target.chunks[0]):
         stop = min(first + target.chunks[0], inner[0].stop)
         frames = raw[first - inner[0].start : stop - inner[0].start]
-        background = filtered(frames, own, task.mean, options, target.storage)
+        pixels = filtered(frames, own, task.mean, options, target.storage)
         if guard is not None:
             guard.check()
-        checksums.append(target.write((slice(first, stop), inner[1], inner[2]), background))
+        checksums.append(target.write((slice(first, stop), inner[1], inner[2]), pixels))
     return checksums
 
 
 def filtered(
     frames: np.ndarray[Any, Any],
     own: blocks.Box,
-    mean: SpatialMean,
-    options: FilterOptions,
+    mean: SpatialMean | None,
+    options: FilterOptions | None,
     storage: Storage,
 ) -> np.ndarray[Any, Any]:
     """Return the pixels to store for frames that were read, without their halo."""
+    if mean is None or options is None:
+        return frames[own]
     return storage.rounded(filter_chunk(frames, mean, options)[own])
 
 

@@ -24,14 +24,20 @@ from smlmlp_dask.movies.stack import Stack
 
 log = logging.getLogger(__name__)
 
+KEEP = object()
+"""Stands in place of radii in a job without a filter: frames are kept as they are."""
+
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of a job: where its frames come from, how they are cut, and their filter."""
+    """One channel of a job: where its frames come from, how they are cut, and their filter.
+
+    Without a filter, frames are kept as they are.
+    """
 
     source: Stack
     plan: blocks.BlockPlan
-    mean: SpatialMean
+    mean: SpatialMean | None
 
 
 def source_list(sources: Source | Sequence[Source]) -> list[Source]:
@@ -60,8 +66,13 @@ def workers_for(memory_limit: int | str | None, count: int | None = None) -> Wor
 
 
 def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> list[Channel]:
-    """Cut each channel into blocks so small that every thread of the workers can hold one."""
-    means = [SpatialMean.from_radii(pair) for pair in parameters.as_radii(radii, len(stacks))]
+    """Cut each channel into blocks so small that every thread of the workers can hold one.
+
+    With `KEEP` as radii, frames are kept as they are.
+    """
+    means: list[SpatialMean | None] = [None] * len(stacks)
+    if radii is not KEEP:
+        means[:] = map(SpatialMean.from_radii, parameters.as_radii(radii, len(stacks)))
     share = workers.task_bytes
     channels = []
     for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):
@@ -69,9 +80,10 @@ def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> li
             stack.shape,
             stack.dtype.itemsize,
             stack.unit,
-            mean.halo(stack.shape[1:])[1:],
+            (0, 0) if mean is None else mean.halo(stack.shape[1:])[1:],
             origin=stack.origin,
             decoding=stack.decoding,
+            kept=mean is None,
             memory_bytes=share,
         )
         channels.append(Channel(stack, plan, mean))

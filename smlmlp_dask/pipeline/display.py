@@ -51,7 +51,9 @@ def _display_range(channel: Channel) -> dict[str, float] | None:
     try:
         for number in _numbers(source):
             frame = _frame(source, number)
-            means.append(_tile_means(frame, channel.mean.radii))
+            # Frames that are kept as they are have no background: pixels themselves are shown.
+            radii = (0.0, 0.0) if channel.mean is None else channel.mean.radii
+            means.append(_tile_means(frame, radii))
             if (pixels := frame[np.isfinite(frame)]).size:
                 least.append(float(pixels.min()))
                 most.append(float(pixels.max()))

@@ -23,12 +23,12 @@ from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import read_metadata, stored_plans
-from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.codecs import RAW, Storage, holds_raw
 from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
-from .channels import Channel, cut_into_blocks, workers_for
+from .channels import KEEP, Channel, cut_into_blocks, workers_for
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Job:
     channels : list of Channel
         Where frames come from, how they are cut into blocks, and how they are filtered.
     noise_corrections : list of float
-        One factor per channel.
-    options : FilterOptions
-        Which filter runs, and how.
+        One factor per channel; empty without a filter.
+    options : FilterOptions or None
+        Which filter runs, and how; None keeps frames as they are.
     storage : Storage
-        How backgrounds are encoded.
+        How pixels are encoded.
     workers : Workers
         The workers whose memory the blocks fit.
     inputs : dict
@@ -65,7 +65,7 @@ class Job:
     selection: Selection
     channels: list[Channel]
     noise_corrections: list[float]
-    options: FilterOptions
+    options: FilterOptions | None
     storage: Storage
     workers: Workers
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -82,16 +82,16 @@ class Job:
         return [channel.plan for channel in self.channels]
 
     @property
+    def dtypes(self) -> list[str]:
+        """Dtype of each channel's output."""
+        kept = self.options is None
+        return [c.source.dtype.name if kept else "float32" for c in self.channels]
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """Everything that determines the bits, as JSON."""
-        means = [channel.mean for channel in self.channels]
         attributes = {
-            "channels_mean_radii_pix": [mean.radii for mean in means],
-            "spatial_mean_sigmas": [mean.sigmas for mean in means],
-            "spatial_mean_kernels_y": [residual_kernel(mean.kernel_y).tolist() for mean in means],
-            "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x).tolist() for mean in means],
-            "noise_corrections": self.noise_corrections,
-            **self.options.to_attributes(self.cupy_versions),
+            **self._steps,
             "sources": self.sources,
             "channels_of_sources": self.counts,
             "inputs": list(self.inputs.values()),
@@ -111,10 +111,26 @@ class Job:
         plain: dict[str, Any] = json.loads(json.dumps(attributes, default=lambda n: n.item()))
         return plain
 
+    @property
+    def _steps(self) -> dict[str, Any]:
+        """What is done with the frames that are read, and what is stored of it."""
+        if self.options is None:
+            return {"steps": [], "outputs": [RAW], "dtypes": self.dtypes}
+        means = [channel.mean for channel in self.channels if channel.mean is not None]
+        return {
+            "channels_mean_radii_pix": [mean.radii for mean in means],
+            "spatial_mean_sigmas": [mean.sigmas for mean in means],
+            "spatial_mean_kernels_y": [residual_kernel(mean.kernel_y).tolist() for mean in means],
+            "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x).tolist() for mean in means],
+            "noise_corrections": self.noise_corrections,
+            **self.options.to_attributes(self.cupy_versions),
+        }
+
     def with_inputs(self) -> "Job":
         """Record the present fingerprint of the sources, and CuPy's versions on the workers."""
         # Blocks are filtered where the workers are: a client's own machine needs no device.
-        versions = on_every_worker(device.require_device) if self.options.cuda else ()
+        cuda = self.options is not None and self.options.cuda
+        versions = on_every_worker(device.require_device) if cuda else ()
         return replace(self, inputs=_identities(self.sources), cupy_versions=tuple(versions))
 
     def as_begun(self, destination: Path) -> "Job":
@@ -152,8 +168,9 @@ class Job:
         differing = [path for path in now if before.get(path) != now[path]]
         differing += [path for path in before if path not in now]
         if differing:
+            work = "it was copied" if self.options is None else "its background was computed"
             raise SourceReadError(
-                f"{differing[0]} has changed while its background was computed: the store stays "
+                f"{differing[0]} has changed while {work}: the store stays "
                 "unfinished; start again once the movie no longer changes, or restore it and "
                 "resume with resume=True (--resume), which computes all blocks again"
             )
@@ -164,7 +181,7 @@ def prepare(
     radii: Any,
     *,
     selection: Selection,
-    options: FilterOptions,
+    options: FilterOptions | None,
     storage: Storage,
     overrides: Overrides | None = None,
     noise_corrections: Any = None,
@@ -173,7 +190,8 @@ def prepare(
 ) -> Job:
     """Open sources and cut them into blocks; parameters and errors are `run_spatial_mean`'s.
 
-    With `processes`, blocks are cut for that many processes instead of the present workers.
+    With `processes`, blocks are cut for that many processes instead of the present workers. With
+    `KEEP` as radii, and no options, frames are kept as they are.
     """
     if isinstance(sources, DescribedMovie):
         recording = Recording.of(sources, "none")
@@ -195,6 +213,7 @@ def prepare(
     factors = [
         float(np.float32(factor) * noise_correction(*channel.mean.sigmas))
         for factor, channel in zip(corrections, channels, strict=True)
+        if channel.mean is not None
     ]
     counts = [len(channels) for channels in found]
     return Job(paths, counts, selection, channels, factors, options, storage, workers)
@@ -203,9 +222,10 @@ def prepare(
 def recorded_job(attributes: Mapping[str, Any]) -> Job:
     """Prepare again the job that wrote a store; an error if a movie cannot be opened as before."""
     options, storage = recorded_options(attributes)
+    raw = holds_raw(attributes)
     job = prepare(
         attributes["sources"],
-        [tuple(pair) for pair in attributes["channels_mean_radii_pix"]],
+        KEEP if raw else [tuple(pair) for pair in attributes["channels_mean_radii_pix"]],
         selection=Selection.from_attributes(attributes),
         options=options,
         storage=storage,
@@ -213,22 +233,29 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
     if "acquisitions" in attributes:  # the user may have said other than the files do
         job = job.recorded_as(recorded_acquisitions(attributes, len(job.channels)))
     # The store records the factors after the job, not those that were passed to it.
-    return replace(job.with_inputs(), noise_corrections=attributes["noise_corrections"])
+    factors = [] if raw else attributes["noise_corrections"]
+    return replace(job.with_inputs(), noise_corrections=factors)
 
 
 def recorded_channels(attributes: Mapping[str, Any]) -> list[Channel | str]:
     """Return each channel of a store, or a text that says why its movie cannot be read again."""
-    radii, plans = attributes["channels_mean_radii_pix"], stored_plans(attributes)
+    plans = stored_plans(attributes)
+    means: list[SpatialMean | None] = [None] * len(plans)
+    if not holds_raw(attributes):
+        pairs = attributes["channels_mean_radii_pix"]
+        means = [SpatialMean.from_radii(tuple(pair)) for pair in pairs]
     return [
-        raw if isinstance(raw, str) else Channel(raw, plan, SpatialMean.from_radii(tuple(pair)))
-        for raw, plan, pair in zip(reopened_channels(attributes), plans, radii, strict=True)
+        raw if isinstance(raw, str) else Channel(raw, plan, mean)
+        for raw, plan, mean in zip(reopened_channels(attributes), plans, means, strict=True)
     ]
 
 
-def recorded_options(attributes: Mapping[str, Any]) -> tuple[FilterOptions, Storage]:
+def recorded_options(attributes: Mapping[str, Any]) -> tuple[FilterOptions | None, Storage]:
     """Return how the blocks of a store were filtered and encoded."""
+    if holds_raw(attributes):
+        return None, Storage.recorded(attributes)
     options = FilterOptions.checked(engine=attributes["engine"], cuda=attributes["cuda"])
-    return options, Storage.checked(attributes["codec"], attributes["keep_bits"])
+    return options, Storage.recorded(attributes)
 
 
 def _identities(sources: Sequence[Source]) -> dict[str, dict[str, Any]]:

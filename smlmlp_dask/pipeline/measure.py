@@ -115,14 +115,16 @@ def measure(job: Job, above: Path | None) -> Rates:
             # The first filter of a dtype and radius on a machine is compiled: not counted.
             _, height, width = sampled.plan.block
             first = np.zeros((1, height, width), sampled.source.dtype)
-            filter_chunk(first, sampled.mean, job.options)
+            if sampled.mean is not None and job.options is not None:
+                filter_chunk(first, sampled.mean, job.options)
             tasks = _tasks(sampled, folder / f"out_{i}.zarr", job.storage, side_by_side)
             timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
         flushed, seconds = _flush(folder)
     return Rates(
         seconds_per_pixel=[each.seconds for each in timed],
         core_seconds_per_pixel=[
-            each.seconds if job.options.cuda else each.core_seconds for each in timed
+            each.seconds if job.options and job.options.cuda else each.core_seconds
+            for each in timed
         ],
         bytes_per_pixel=[each.stored_bytes for each in timed],
         storage_bytes_per_second=flushed / max(seconds, 1e-6),
@@ -137,7 +139,8 @@ def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) ->
     """Yield tasks for blocks spread over a channel; their output lies one after the other."""
     plan = channel.plan
     slots = max(2 * side_by_side, SAMPLE_BYTES // (4 * prod(plan.block)))
-    target = ChunkFiles(path, plan.chunks, storage)
+    dtype = channel.source.dtype.name if plan.kept else "float32"
+    target = ChunkFiles(path, plan.chunks, storage, dtype=dtype)
     for i in count():
         block = plan.nth_block(int(i * GOLDEN % 1 * plan.n_blocks))
         moved = _moved(block, (i % slots) * plan.block[0])

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,8 @@ class JobPlan:
         Rates measured on this machine, if any.
     processes : int
         Processes that run the tasks.
+    dtypes : list of str
+        Of each channel's output.
     """
 
     channels: list[blocks.BlockPlan]
@@ -65,6 +67,7 @@ class JobPlan:
     on_cluster: bool = False
     rates: "Rates | None" = None
     processes: int = 1
+    dtypes: list[str] = field(default_factory=list)
 
     @property
     def n_blocks(self) -> int:
@@ -102,12 +105,12 @@ class JobPlan:
 
     @property
     def output_bytes(self) -> int:
-        """Size of the backgrounds before they are compressed."""
-        return sum(4 * prod(plan.shape) for plan in self.channels)
+        """Size of what is stored before it is compressed."""
+        return sum(plan.stored_itemsize * prod(plan.shape) for plan in self.channels)
 
     @property
     def stored_bytes(self) -> int | None:
-        """Size of the backgrounds on disk, if their compression was measured."""
+        """Size of what is stored on disk, if its compression was measured."""
         if self.rates is None:
             return None
         sizes = zip(self.channels, self.rates.bytes_per_pixel, strict=True)
@@ -221,9 +224,6 @@ def plan_spatial_mean(
     >>> plan.n_blocks, plan.tasks_under_way
     (312500, 256)
     """
-    if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise ValueError(f"workers is {workers!r}: pass 1 or more, or None for those there are")
-    above = None if destination is None else _existing(store_path(destination).parent)
     selection = Selection.checked(
         bboxes=bboxes,
         flips=flips,
@@ -237,20 +237,51 @@ def plan_spatial_mean(
         raw_header=raw_header,
         raw_footer=raw_footer,
     )
+    overrides = Overrides.checked(
+        pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channel_names=channel_names
+    )
+    return plan_job(
+        sources,
+        channels_mean_radii_pix,
+        selection=selection,
+        options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
+        storage=Storage.checked(codec, keep_bits),
+        overrides=overrides,
+        memory_limit=memory_limit,
+        workers=workers,
+        measured=measured,
+        destination=destination,
+    )
+
+
+def plan_job(
+    sources: Source | DescribedMovie | Sequence[Source],
+    radii: Any,
+    *,
+    selection: Selection,
+    options: FilterOptions | None,
+    storage: Storage,
+    overrides: Overrides | None,
+    memory_limit: int | str | None,
+    workers: int | None,
+    measured: bool,
+    destination: Source | None,
+) -> JobPlan:
+    """Plan a job; see `prepare` and `plan_spatial_mean`."""
+    if workers is not None and (isinstance(workers, bool) or workers < 1):
+        raise ValueError(f"workers is {workers!r}: pass 1 or more, or None for those there are")
+    above = None if destination is None else _existing(store_path(destination).parent)
     if isinstance(sources, DescribedMovie) and (selection.frames or selection.raw):
         raise ValueError(
             "frames, raw_shape and raw_dtype (--frames, --raw-shape, --raw-dtype) are for "
             "movies on disk: describe the frames to be filtered by shape and dtype instead"
         )
-    overrides = Overrides.checked(
-        pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channel_names=channel_names
-    )
     job = prepare(
         sources if isinstance(sources, DescribedMovie) else source_list(sources),
-        channels_mean_radii_pix,
+        radii,
         selection=selection,
-        options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
-        storage=Storage.checked(codec, keep_bits),
+        options=options,
+        storage=storage,
         overrides=overrides,
         memory_limit=memory_limit,
         processes=workers,
@@ -262,10 +293,11 @@ def plan_spatial_mean(
         workers,
         on_cluster=workers is not None or active_client() is not None,
         processes=job.workers.processes,
+        dtypes=job.dtypes,
     )
     if not measured or not any(prod(channel.shape) for channel in plan.channels):
         return plan
-    if cuda:
+    if options is not None and options.cuda:
         device.require_device()
     from .measure import measure  # imports dask.array
 

@@ -211,10 +211,8 @@ def run_job(
     channels, plans, attributes = job.channels, job.plans, job.attributes
     guard = Guard(destination / RECORDS, this_owner(), tuple(job.roots[:8]))
     work = partial(filter_and_store, options=job.options, guard=guard)
-    log.info(
-        "engine %s %s, codec %s",
-        *(attributes[key] for key in ("engine", "engine_version", "codec")),
-    )
+    engine = "engine {engine} {engine_version}" if job.options else "frames as they are"
+    log.info("%s, codec %s", engine.format(**attributes), job.storage.codec)
     with (
         checking_workers(job.roots, destination, package_versions()),
         writing(

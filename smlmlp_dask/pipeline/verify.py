@@ -8,10 +8,14 @@ from pathlib import Path
 from smlmlp_dask.filters import device
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.paths import absolute_path
-from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.checking import Findings, StoreMetadata, check, read_metadata, stored_plans
 from smlmlp_dask.store.provenance import differences
-from smlmlp_dask.store.read import refusing_damage
+from smlmlp_dask.store.read import (
+    read_attributes,
+    refuse_unfinished,
+    refusing_damage,
+    stored_stacks,
+)
 
 from .block import filtered
 from .job import recorded_channels, recorded_job, recorded_options
@@ -49,7 +53,7 @@ def verify_backgrounds(
     repair: bool = False,
     progress: bool = False,
 ) -> VerifyReport:
-    """Check that a store of backgrounds is finished and whole.
+    """Check that a store of backgrounds, or of converted movies, is finished and whole.
 
     The checksum (CRC-32C) that was recorded when a chunk was written is compared with the one at
     the end of the chunk, and with one computed from its bytes: a chunk that is missing, cut short,
@@ -99,7 +103,7 @@ def verify_backgrounds(
     path = absolute_path(path)
     store = read_metadata(path)
     if not store.finished:
-        open_backgrounds(path)  # raises, and says how to resume
+        refuse_unfinished(path, read_attributes(path))
     with refusing_damage(path, ValueError):
         plans = stored_plans(store.attributes)
     findings = check(path, store, plans)
@@ -145,7 +149,7 @@ def _compared(
     """Compute some blocks again; return how many, and what differs or cannot be compared."""
     attributes = store.attributes
     options, storage = recorded_options(attributes)
-    if options.cuda:
+    if options is not None and options.cuda:
         device.require_device()
     channels = [*enumerate(recorded_channels(attributes))]
     problems = [f"channel_{i}: not compared: {why}" for i, why in channels if isinstance(why, str)]
@@ -157,7 +161,7 @@ def _compared(
         if (i, block.number) in whole  # the others are among the problems already
     ]
     try:
-        stored = open_backgrounds(path).stacks
+        stored = stored_stacks(path, len(channels))
     except ValueError:  # metadata are damaged, and among the problems
         return 0, problems
     compared = 0

@@ -17,7 +17,7 @@ from dask.system import CPU_COUNT
 from smlmlp_dask.blocks import BlockPlan
 
 from .chunk_files import chunk_path, ends_in, own_checksum
-from .codecs import Storage
+from .codecs import Storage, holds_raw
 from .metadata import (
     COPY,
     RECORDS,
@@ -26,6 +26,7 @@ from .metadata import (
     copied_attributes,
     damaged_metadata,
     read_copy,
+    stored_dtypes,
     write_metadata,
 )
 from .read import read_attributes, refusing_damage
@@ -104,7 +105,7 @@ def _rebuilt(attributes: Mapping[str, Any]) -> dict[str, str] | None:
     now = {"zarr": version("zarr")}
     with suppress(LookupError, TypeError, ValueError), TemporaryDirectory() as folder:
         if now.items() <= attributes["versions"].items():
-            storage = Storage.checked(attributes["codec"], attributes["keep_bits"])
+            storage = Storage.recorded(attributes)
             write_metadata(Path(folder), stored_plans(attributes), attributes, storage)
             return read_copy(Path(folder))
     return None
@@ -113,9 +114,12 @@ def _rebuilt(attributes: Mapping[str, Any]) -> dict[str, str] | None:
 def stored_plans(attributes: Mapping[str, Any]) -> list[BlockPlan]:
     """Return the block plans of a store's channels."""
     plans = []
-    for plan in attributes["plan"]:
+    dtypes = stored_dtypes(attributes, len(attributes["plan"]))
+    for plan, dtype in zip(attributes["plan"], dtypes, strict=True):
         shape, chunks, block = (tuple(plan[key]) for key in ("shape", "chunks", "block"))
-        plans.append(BlockPlan(shape, 4, chunks, chunks, block, tuple(plan["halo"])))
+        size = np.dtype(dtype).itemsize
+        halo, kept = tuple(plan["halo"]), holds_raw(attributes)
+        plans.append(BlockPlan(shape, size, chunks, chunks, block, halo, kept=kept))
     return plans
 
 

@@ -25,7 +25,7 @@ CHECKSUM_BYTES = 4
 
 @dataclass(frozen=True)
 class ChunkFiles:
-    """Writes the chunks of one float32 Zarr array (frame, y, x).
+    """Writes the chunks of one Zarr array (frame, y, x).
 
     Attributes
     ----------
@@ -38,12 +38,15 @@ class ChunkFiles:
     synced : bool
         Bring each chunk to the disk before `write` returns. Workers of a cluster need this: their
         machine may lose power while ours does not.
+    dtype : str
+        The array's dtype.
     """
 
     array: Path
     chunks: tuple[int, int, int]
     storage: Storage
     synced: bool = False
+    dtype: str = "float32"
 
     def write(self, box: Box, pixels: np.ndarray[Any, Any]) -> int:
         """Write one chunk and return its checksum.
@@ -52,9 +55,9 @@ class ChunkFiles:
         ----------
         box : Box
             Position of the pixels in the array: one chunk, cut at the array's end. The rest of
-            such a chunk is filled with NaN, as Zarr does.
+            such a chunk is filled with NaN, or zeros for integers, as Zarr does.
         pixels : numpy.ndarray
-            Float32, of the shape of `box`.
+            Of the array's dtype and the shape of `box`.
 
         Raises
         ------
@@ -71,11 +74,17 @@ class ChunkFiles:
         return checksum
 
     def _filled_up(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        dtype = np.dtype(self.dtype).newbyteorder("<")
         if pixels.shape == self.chunks:
-            return np.ascontiguousarray(pixels, "<f4")
-        chunk = np.full(self.chunks, np.nan, "<f4")
+            return np.ascontiguousarray(pixels, dtype)
+        chunk = np.full(self.chunks, fill_value(dtype), dtype)
         chunk[tuple(map(slice, pixels.shape))] = pixels
         return chunk
+
+
+def fill_value(dtype: np.dtype[Any]) -> float:
+    """Return what an array holds where nothing was written: NaN, or zero for integers."""
+    return float("nan") if dtype.kind == "f" else 0
 
 
 def chunk_path(array: Path, place: Sequence[int]) -> Path:

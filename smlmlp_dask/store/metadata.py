@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.movies.acquisition import Acquisition
 
+from .chunk_files import fill_value
 from .codecs import Storage
 from .durable import write_whole
 from .ome import channel_labels, ome_image, rendering
@@ -57,6 +59,12 @@ def channel_array(path: Path, channel: int) -> Path:
     return path / f"channel_{channel}" / "0"
 
 
+def stored_dtypes(attributes: Mapping[str, Any], count: int) -> list[str]:
+    """Return the dtype of each of so many channels, by the attributes of their store."""
+    dtypes = attributes.get("dtypes")  # stores of backgrounds note none
+    return ["float32"] * count if dtypes is None else [str(dtype) for dtype in dtypes]
+
+
 def write_metadata(
     path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
 ) -> None:
@@ -71,16 +79,17 @@ def write_metadata(
         path, zarr_format=3, attributes={"ome": everything, ATTRIBUTE: own}, overwrite=False
     )
     labels = channel_labels(recorded)
-    for i, (name, plan) in enumerate(zip(names, plans, strict=True)):
+    dtypes = map(np.dtype, stored_dtypes(attributes, len(plans)))
+    for i, (name, plan, dtype) in enumerate(zip(names, plans, dtypes, strict=True)):
         shown = None if ranges[i] is None else rendering(labels[i], recorded[i].colour, ranges[i])
         image = ome_image({"0": name}, [recorded[i]], shown)
         root.create_group(name, attributes={"ome": image}).create_array(
             "0",
             shape=plan.shape,
             chunks=plan.chunks,
-            dtype="float32",
-            compressors=storage.compressors,
-            fill_value=float("nan"),
+            dtype=dtype,
+            compressors=storage.compressors(dtype.itemsize),
+            fill_value=fill_value(dtype),
             dimension_names=("t", "y", "x"),
         )
     n_chunks = sum(prod(plan.grid) for plan in plans)

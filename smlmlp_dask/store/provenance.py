@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .codecs import holds_raw
+
 CONSEQUENCES = frozenset(
     {
         "spatial_mean_sigmas",
@@ -12,6 +14,7 @@ CONSEQUENCES = frozenset(
         "noise_corrections",
         "plan",
         "blocks",
+        "dtypes",
     }
 )
 """Derived attributes, left out of "begun differently" errors."""
@@ -28,8 +31,14 @@ OPTIONS = {
 """Settings with another name on the command line."""
 
 
+_HOLDS = {True: "frames as they are", False: "backgrounds"}
+
+
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Name each setting in which a store and a new call differ; derived ones only if alone."""
+    was, now = (_HOLDS[holds_raw(attributes)] for attributes in (stored, wanted))
+    if was != now:
+        return [f"it holds {was}, not {now}"]
     names = [name for name, value in wanted.items() if _differs(name, value, stored)]
     chosen = [name for name in names if name not in CONSEQUENCES]
     return [

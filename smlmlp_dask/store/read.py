@@ -1,5 +1,6 @@
 """Read a store's attributes and its progress."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ import zarr
 from zarr.errors import NodeNotFoundError
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.formats.zarr_movie import repair_command
+from smlmlp_dask.movies.formats.zarr_movie import open_stored, repair_command
+from smlmlp_dask.movies.stack import Stack
 
+from .codecs import holds_raw
 from .journal import Journal
-from .metadata import ATTRIBUTE, RECORDS, ROOT, copied_attributes, read_copy
+from .metadata import ATTRIBUTE, COPY, RECORDS, ROOT, channel_array, copied_attributes, read_copy
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,42 @@ def refusing_damage(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 def _mend(path: Path) -> str:
     return f"repair it by {repair_command(path)}, or by the command that wrote it, with --resume"
+
+
+def refuse_unfinished(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless a store is finished."""
+    if attributes.get("finished") is True:
+        return
+    what, command = ("backgrounds", "run")
+    if holds_raw(attributes):
+        what, command = ("frames", "convert")
+    raise ValueError(
+        f"{path} is not finished: its {what} are incomplete; resume it with resume=True "
+        f"(smlmlp-dask {command} ... --resume), or delete it"
+    )
+
+
+def refuse_raw(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Raise `ValueError` if a store holds raw frames, not backgrounds."""
+    if holds_raw(attributes):
+        raise ValueError(
+            f"{path} holds raw frames, no backgrounds: open it as a movie, by open_channels, or "
+            f"estimate its background by smlmlp-dask run {shlex.quote(str(path))} -o NAME.zarr"
+        )
+
+
+def stored_stacks(path: Path, count: int) -> list[Stack]:
+    """Open the channels of a finished store; a missing or damaged chunk is an error."""
+    movies = [open_stored(channel_array(path, i), path) for i in range(count)]
+    return [Stack.of(movie, range(movie.shape[0])) for movie in movies]
+
+
+def is_store(path: Path) -> bool:
+    """Say whether a path is a store of ours, even an unfinished or a damaged one."""
+    try:
+        return (path / COPY).is_file() or f'"{ATTRIBUTE}"' in (path / ROOT).read_text("utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def read_attributes(path: Path, copy: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from .metadata import (
     channel_array,
     restore_metadata,
     set_finished,
+    stored_dtypes,
     versions,
     write_metadata,
 )
@@ -172,7 +173,8 @@ def writing(
             else:
                 with _uninterrupted():
                     _mend_metadata(path, store, findings)
-                with _filling(path, plans, storage, elsewhere) as writer:
+                dtypes = stored_dtypes(attributes, len(plans))
+                with _filling(path, plans, dtypes, storage, elsewhere) as writer:
                     yield writer
                 filled = True
                 _check_inputs(check_inputs, records)
@@ -227,14 +229,18 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _filling(
-    path: Path, plans: Sequence[BlockPlan], storage: Storage, elsewhere: bool
+    path: Path,
+    plans: Sequence[BlockPlan],
+    dtypes: Sequence[str],
+    storage: Storage,
+    elsewhere: bool,
 ) -> Iterator[StoreWriter]:
     """Yield a writer of the blocks that the journal lacks; record each block that is added."""
     arrays = [channel_array(path, i) for i in range(len(plans))]
     _remove_partials(path, arrays)
     targets = [
-        ChunkFiles(array, plan.chunks, storage, synced=elsewhere)
-        for array, plan in zip(arrays, plans, strict=True)
+        ChunkFiles(array, plan.chunks, storage, synced=elsewhere, dtype=dtype)
+        for array, plan, dtype in zip(arrays, plans, dtypes, strict=True)
     ]
     journal = without_lost_blocks(Journal.read(path / RECORDS / "journal"), plans, arrays)
     recorded = recorded_blocks(path, plans)  # empty unless the store was finished before

@@ -232,7 +232,7 @@ def test_verbose_shows_the_traceback(folder):
     result = call("info", "gone.zarr", "-v")
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
-    assert result.stderr.endswith("Error: gone.zarr does not exist\n")
+    assert result.stderr.endswith("gone.zarr does not exist: check the path\n")
 
 
 def test_a_fault_of_our_own_is_not_hidden(folder, monkeypatch):
@@ -320,7 +320,7 @@ def keys(document):
 def test_every_key_is_documented(folder):
     call("run", "movie.tif", "-o", "out.zarr")
     commands = ["info out.zarr", "verify out.zarr", "run movie.tif -o b.zarr --dry-run"]
-    commands.append("demo --frames 1")
+    commands += ["demo --frames 1", "info movie.tif", "formats", "convert movie.tif -o c.zarr"]
     for command in commands:
         shown = set(keys(json.loads(call(*command.split(), "--json").stdout)))
         documented = set(re.findall("``(.*?)``", documents.__doc__.replace("\n", " ")))
@@ -456,6 +456,9 @@ def test_closed_streams_do_not_stop_a_job(folder):
         ("run movie.tif --dry-run -o new.zarr", 0),
         ("info out.zarr", 0),
         ("info out.zarr --json", 0),
+        ("info movie.tif", 0),
+        ("formats", 0),
+        ("convert movie.tif -o new.zarr", 0),
         ("verify out.zarr", 0),
         ("verify damaged.zarr", 1),
         ("report out.zarr", 0),

@@ -43,9 +43,10 @@ def held_by(block, plan, stack):
     together = max(1, units.DECODING_BYTES // (2 * unit))
     read = stack.dtype.itemsize * prod(map(len, numbers))
     frames = min(plan.chunks[0], len(part.frames))
-    filtered = 4 * frames * len(part.rows) * len(part.columns)
+    filtered = 0 if plan.kept else 4 * frames * len(part.rows) * len(part.columns)
     whole = (frames, len(part.rows), len(part.columns)) == tuple(plan.chunks)
-    return read + min(together, reached) * 2 * unit + filtered + 4 * prod(plan.chunks) * (not whole)
+    chunk = (stack.dtype.itemsize if plan.kept else 4) * prod(plan.chunks)
+    return read + min(together, reached) * 2 * unit + filtered + chunk * (not whole)
 
 
 lengths = st.integers(1, 40)
@@ -71,15 +72,19 @@ def parts_of_movies(draw):
     st.integers(1, 100_000),
     st.integers(200, 20_000),
     st.sampled_from([1, 3000, 2**26]),
+    st.booleans(),
 )
 @settings(max_examples=200, deadline=None)
-def test_no_block_holds_more_than_was_planned(stack, halo, memory_bytes, block_bytes, decoding):
+def test_no_block_holds_more_than_was_planned(
+    stack, halo, memory_bytes, block_bytes, decoding, kept
+):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(units, "DECODING_BYTES", decoding)
         plan = blocks.plan_blocks(
-            *(stack.shape, 2, stack.unit, halo),
+            *(stack.shape, 2, stack.unit, (0, 0) if kept else halo),
             origin=stack.origin,
             decoding=stack.decoding,
+            kept=kept,
             memory_bytes=memory_bytes,
             block_bytes=block_bytes,
         )

@@ -10,7 +10,13 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path, is_whole, stored_checksum
+from smlmlp_dask.store.chunk_files import (
+    ChunkFiles,
+    chunk_path,
+    fill_value,
+    is_whole,
+    stored_checksum,
+)
 from smlmlp_dask.store.codecs import Codec, Storage
 
 CHUNKS = (2, 3, 5)
@@ -37,7 +43,7 @@ def zarr_array(path, shape, storage):
         shape=shape,
         chunks=CHUNKS,
         dtype="float32",
-        compressors=storage.compressors,
+        compressors=storage.compressors(),
         fill_value=float("nan"),
         config={"write_empty_chunks": True},
     )
@@ -80,7 +86,7 @@ def test_a_large_chunk_has_many_blocks_of_blosc(tmp_path, codec):
             shape=shape,
             chunks=shape,
             dtype="float32",
-            compressors=storage.compressors,
+            compressors=storage.compressors(),
         )
         for name in ("ours", "theirs")
     }
@@ -89,6 +95,29 @@ def test_a_large_chunk_has_many_blocks_of_blosc(tmp_path, codec):
     ChunkFiles(tmp_path / "ours", shape, storage).write(box, pixels)
     assert files(tmp_path / "ours") == files(tmp_path / "theirs")
     assert array["ours"][:].tobytes() == pixels.tobytes()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "int32", "float64"])
+def test_the_bytes_of_raw_frames_are_those_of_zarr(tmp_path, codec, dtype):
+    shape = (5, 7, 11)
+    pixels = np.random.default_rng(1).poisson(90, shape).astype(dtype)
+    storage = Storage.checked(codec, raw=True)
+    for name in ("ours", "theirs"):
+        array = zarr.create_array(
+            tmp_path / name,
+            shape=shape,
+            chunks=CHUNKS,
+            dtype=dtype,
+            compressors=storage.compressors(pixels.itemsize),
+            fill_value=fill_value(pixels.dtype),
+            config={"write_empty_chunks": True},
+        )
+    array[:] = pixels
+    writer = ChunkFiles(tmp_path / "ours", CHUNKS, storage, dtype=dtype)
+    for box in chunks_of(shape):
+        writer.write(box, pixels[box])
+    assert files(tmp_path / "ours") == files(tmp_path / "theirs")
 
 
 @pytest.mark.parametrize("layout", ["big-endian", "strided", "read-only"])

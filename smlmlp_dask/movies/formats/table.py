@@ -37,6 +37,8 @@ class Format:
         The first Python that the library runs on.
     inside : bool
         Whether ``file::/place`` names something in a file.
+    usual : tuple of str
+        Endings to show, where `suffixes` do not tell because the reader looks into the path.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Format:
     extra: str = ""
     python: tuple[int, int] = (3, 11)
     inside: bool = False
+    usual: tuple[str, ...] = ()
 
     @property
     def is_installed(self) -> bool:
@@ -115,7 +118,14 @@ FORMATS = (
         python=(3, 12),
     ),
     Format(name="SIF", suffixes=(".sif",), module="sif", library="sif_parser", extra="sif"),
-    Format(name="Andor spool", suffixes=("",), module="spool", library="sif_parser", extra="sif"),
+    Format(
+        name="Andor spool",
+        suffixes=("",),
+        module="spool",
+        library="sif_parser",
+        extra="sif",
+        usual=("spool.dat",),
+    ),
     Format(name="SPE", suffixes=(".spe",), module="spe"),
     Format(name="CINE", suffixes=(".cine",), module="cine"),
     Format(name="SEQ", suffixes=(".seq",), module="norpix"),
@@ -134,8 +144,15 @@ FORMATS = (
         inside=True,
     ),
     Format(name="Imaris", suffixes=(".ims",), module="ims", library="h5py", extra="ims"),
-    Format(name="Zarr", suffixes=("",), module="zarrs", inside=True),
-    Format(name="TIFF", suffixes=("",), module="tiff"),
+    Format(
+        name="Zarr", suffixes=("",), module="zarrs", inside=True, usual=(".zarr", ".zip", ".ozx")
+    ),
+    Format(
+        name="TIFF",
+        suffixes=("",),
+        module="tiff",
+        usual=(".tif", ".tiff", ".btf", ".tf2", ".tf8"),
+    ),
 )
 """All formats, in the order in which they are tried. Headerless movies, which nothing recognises,
 are described by the user."""

@@ -1,0 +1,92 @@
+"""The command that copies movies into an OME-Zarr."""
+
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from .errors import explaining_resume, log_to_stderr, printing
+from .jobs import JobCommand
+from .options import LocalPath, json_option, progress_option, resume_option, verbose_option
+from .run_options import Movies, Planned, Recorded, Storing, Where, grouped
+
+
+@click.command(cls=JobCommand)
+@click.option(
+    "-o",
+    "--output",
+    type=LocalPath(),
+    help="Store to write, such as movie.zarr; must not exist (but see --resume).",
+)
+@grouped(movies=Movies, recorded=Recorded, how=Storing, where=Where, plan=Planned)
+@resume_option
+@progress_option
+@json_option
+@verbose_option
+def convert(
+    output: Path | None,
+    movies: Movies,
+    recorded: Recorded,
+    how: Storing,
+    where: Where,
+    plan: Planned,
+    resume: bool,
+    show_progress: bool | None,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Copy movies of any format into one OME-Zarr, pixel for pixel.
+
+    SOURCES and their options are those of run; each is a channel, or several. The store has the
+    movie's own dtype, is compressed, can be verified and repaired, and is a source for run.
+
+    \b
+    smlmlp-dask convert movie.tif -o movie.zarr
+    smlmlp-dask convert movie.tif -o part.zarr --frames 0:1000 --bbox 0:0,0,256,512
+    """
+    from smlmlp_dask.execution.connect import connected
+    from smlmlp_dask.pipeline.convert import convert_movies, plan_conversion
+
+    from . import documents
+    from .sources import frames_table
+    from .tables import console, print_json, print_plan
+
+    log_to_stderr(verbose=verbose)
+    described = plan.movie(movies.sources)
+    if output is None and not plan.dry_run:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    job = {**movies.selection(), **recorded.overrides(), "codec": how.codec}
+    job["memory_limit"] = where.memory_limit
+    place = where.place(dry_run=plan.dry_run)
+    if plan.dry_run or output is None:
+        with connected(place):
+            planned = plan_conversion(
+                described or list(movies.sources),
+                **job,
+                workers=plan.for_workers,
+                measured=True,
+                destination=output,
+            )
+        with printing():
+            if as_json:
+                print_json(documents.plan_document(planned))
+            else:
+                print_plan(console(), planned)
+        return
+    shown = sys.stderr.isatty() if show_progress is None else show_progress
+    tell = partial(click.echo, err=True) if shown else logging.getLogger(__name__).info
+    with (
+        explaining_resume(output),
+        connected(place, memory_limit=where.memory_limit, tell=tell),
+    ):
+        convert_movies(list(movies.sources), output, **job, resume=resume, progress=shown)
+    document = documents.store_document(output)
+    with printing():
+        if as_json:
+            print_json(document)
+            return
+        out = console()
+        out.print(frames_table(document))
+        out.print(f"finished: {output}")

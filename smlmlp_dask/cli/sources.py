@@ -1,0 +1,295 @@
+"""What is seen in a source before any run, and which formats can be read: for eyes and scripts."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dask.utils import format_bytes
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from smlmlp_dask.messages import printable
+from smlmlp_dask.movies.acquisition import Acquisition
+from smlmlp_dask.movies.arguments import RawLayout
+from smlmlp_dask.movies.formats.table import FORMATS, Format
+from smlmlp_dask.movies.opening import HEADERLESS, open_recording, source_roots
+from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import Movie
+
+from .documents import Document, recorded, sizes
+
+COUNTED_FILES = 100_000
+"""Most files of a source whose sizes are added up: some seconds on a remote disk."""
+
+LISTED_NAMES = 8
+"""Most names of positions in one line."""
+
+
+# ---- A source ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A source as `open_recording` sees it, and its size on disk, None if it has many files."""
+
+    path: str
+    recording: Recording
+    disk_bytes: int | None
+
+
+def look(path: str, raw: RawLayout | None) -> Seen:
+    """Read the metadata of a source; errors are `open_recording`'s."""
+    recording = open_recording(path, raw)
+    if raw is not None and recording.format != HEADERLESS:
+        raise ValueError(
+            f"--raw-shape is given, but {path} is no headerless movie but {recording.format}: "
+            "leave out --raw-shape and --raw-dtype"
+        )
+    return Seen(path, recording, _disk_bytes(path))
+
+
+def _disk_bytes(path: str) -> int | None:
+    """Return the bytes of all files of a source; None if there are too many to count."""
+    total = 0
+    # A path into a Zarr store stands for the whole store; its own folder is what matters here.
+    roots = [Path(path)] if os.path.isdir(path) else source_roots(path)  # noqa: PTH112
+    for number, size in enumerate(size for root in roots for size in _sizes_below(root)):
+        if number >= COUNTED_FILES:
+            return None
+        total += size
+    return total
+
+
+def _sizes_below(root: Path) -> Iterator[int]:
+    if not root.is_dir():
+        yield root.stat().st_size
+        return
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sizes_below(Path(entry.path))
+            elif entry.is_file():
+                yield entry.stat().st_size
+
+
+def source_document(seen: Seen) -> Document:
+    """Describe a source."""
+    recording = seen.recording
+    return {
+        "path": seen.path,
+        "format": recording.format,
+        "disk_bytes": seen.disk_bytes,
+        "default_position": recording.default,
+        "positions": [
+            {"position": i, "name": position.name or None, **_position(position)}
+            for i, position in enumerate(recording.positions)
+        ],
+        "notes": list(recording.notes),
+    }
+
+
+def _position(position: Position) -> Document:
+    channels = [
+        {"channel": i, **_channel(position.movie(i, 0), acquisition)}
+        for i, acquisition in enumerate(position.channels)
+    ]
+    cut_short = position.promised is not None and position.promised > channels[0]["frames"]
+    return {
+        "z_slices": position.depth,
+        "channels": channels,
+        "promised_frames": position.promised if cut_short else None,
+        "cut_short": position.cut_short if cut_short else None,
+    }
+
+
+def _channel(movie: Movie, acquisition: Acquisition) -> Document:
+    return {
+        **sizes("", movie.shape),
+        "dtype": movie.dtype.name,
+        **sizes("unit_", [min(pair) for pair in zip(movie.unit, movie.shape, strict=True)]),
+        **recorded(acquisition),
+    }
+
+
+def print_source(out: Console, seen: Seen) -> None:
+    """Print what a source holds, one fact a line; positions that are alike stand together."""
+    document = source_document(seen)
+    facts = Table.grid(padding=(0, 1))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    size = document["disk_bytes"]
+    on_disk = f"over {COUNTED_FILES:,} files" if size is None else format_bytes(size)
+    facts.add_row("format:", f"{document['format']}, {on_disk} on disk")
+    positions = document["positions"]
+    if len(positions) > 1:
+        default = document["default_position"]
+        meant = "" if default is None else f"; {default} is meant"
+        facts.add_row("positions:", f"{len(positions):,}{meant}")
+    for _, alike in groupby(positions, key=_without_name):
+        group = list(alike)
+        if len(positions) > 1:
+            facts.add_row(f"{_numbers(group)}:", _names(group))
+        for name, value in _facts(group[0]):
+            facts.add_row(f"  {name}:" if len(positions) > 1 else f"{name}:", value)
+    for note in document["notes"]:
+        facts.add_row("note:", printable(note))
+    out.print(printable(document["path"]))
+    out.print(facts)
+    if advice := _advice(document):
+        out.print(advice)
+
+
+def _without_name(position: Document) -> Document:
+    return {key: value for key, value in position.items() if key not in ("position", "name")}
+
+
+def _numbers(group: Sequence[Document]) -> str:
+    first, last = group[0]["position"], group[-1]["position"]
+    return f"position {first}" if first == last else f"positions {first}-{last}"
+
+
+def _names(group: Sequence[Document]) -> str:
+    names = [printable(position["name"]) for position in group if position["name"]]
+    more = f" and {len(names) - LISTED_NAMES:,} more" if len(names) > LISTED_NAMES else ""
+    return ", ".join(names[:LISTED_NAMES]) + more
+
+
+def _facts(position: Document) -> Iterator[tuple[str, str]]:
+    channels = position["channels"]
+    layouts = [_layout(channel) for channel in channels]
+    alike = all(layout == layouts[0] for layout in layouts)
+    if alike:
+        yield from layouts[0]
+    if position["z_slices"] > 1:
+        yield "z slices", f"{position['z_slices']:,}"
+    if len(channels) > 1:
+        yield "channels", f"{len(channels):,}"
+    for channel, layout in zip(channels, layouts, strict=True):
+        parts = [] if alike else [value for _, value in layout]
+        parts += _acquired(channel)
+        if channel["name"] is not None:
+            parts.insert(0, printable(channel["name"]))
+        if parts:
+            yield f"channel {channel['channel']}", ", ".join(parts)
+    if position["promised_frames"] is not None:
+        yield (
+            "cut short",
+            (
+                f"{channels[0]['frames']:,} of {position['promised_frames']:,} frames: "
+                f"{printable(position['cut_short'])}"
+            ),
+        )
+
+
+def _layout(channel: Document) -> list[tuple[str, str]]:
+    pixels = channel["frames"] * channel["height_pix"] * channel["width_pix"]
+    size = format_bytes(np.dtype(channel["dtype"]).itemsize * pixels)
+    return [
+        ("frames×y×x", f"{_times(channel, '')} {channel['dtype']}, {size}"),
+        ("stored in", f"units of {_times(channel, 'unit_')}"),
+    ]
+
+
+def _acquired(channel: Mapping[str, Any]) -> list[str]:
+    """Return what is known of how a channel was recorded, as a person would say it."""
+    height, width = channel["pixel_size_y_um"], channel["pixel_size_x_um"]
+    parts = []
+    if height is not None:
+        pixel = f"{height:g}" if height == width else f"{height:g}×{width:g}"
+        parts.append(f"pixel {pixel} µm")
+    for key, text in (
+        ("frame_interval_s", "a frame every {:g} s"),
+        ("exposure_s", "exposure {:g} s"),
+        ("gain", "{:g} photoelectrons per count"),
+        ("baseline_counts", "baseline {:g} counts"),
+        ("colour", "colour {}"),
+    ):
+        if channel[key] is not None:
+            parts.append(text.format(channel[key]))
+    return parts
+
+
+def _advice(document: Document) -> str:
+    """Say which options a run needs."""
+    positions = document["positions"]
+    needed = []
+    if len(positions) > 1 and document["default_position"] is None:
+        needed.append("--position")
+    if any(position["z_slices"] > 1 for position in positions):
+        needed.append("--z")
+    if any(position["cut_short"] for position in positions):
+        needed.append("--salvage or --frames")
+    return f"to run it, choose by {', '.join(needed)}" if needed else ""
+
+
+# ---- Frames in a store of ours -------------------------------------------------------------------
+
+
+def frames_table(store: Document) -> Table:
+    """Tabulate the channels of a store of movies, by its document."""
+    table = Table("channel", "frames×y×x", "dtype", "chunks", box=box.SIMPLE)
+    for channel in store["channels"]:
+        table.add_row(
+            str(channel["channel"]),
+            _times(channel, ""),
+            channel["dtype"],
+            _times(channel, "chunk_"),
+        )
+    return table
+
+
+def _times(channel: Document, prefix: str) -> str:
+    names = ("frames", "height_pix", "width_pix")
+    return "×".join(f"{channel[prefix + name]:,}" for name in names)
+
+
+# ---- Formats -------------------------------------------------------------------------------------
+
+
+_OLDEST = "3.11"  # the first Python of this package
+
+
+def formats_document() -> Document:
+    """Describe all formats of movies."""
+    return {"formats": [_format(known) for known in FORMATS]}
+
+
+def _format(known: Format) -> Document:
+    least = ".".join(map(str, known.python))
+    return {
+        "name": known.name,
+        "endings": [*(known.usual or known.suffixes)],
+        "library": known.library or None,
+        "installed": known.is_installed,
+        "install": f"pip install 'smlmlp-dask[{known.extra}]'" if known.extra else None,
+        "python": least,
+        "python_suits": sys.version_info >= known.python,
+    }
+
+
+def print_formats(out: Console) -> None:
+    """Print a table of all formats."""
+    table = Table("format", box=box.SIMPLE)
+    table.add_column("endings", overflow="fold")
+    table.add_column("reader", overflow="fold")
+    table.add_column("installed", no_wrap=True)  # to be copied
+    missing = False
+    for known in formats_document()["formats"]:
+        reader = known["library"] or ""
+        if known["python"] != _OLDEST:
+            reader += f" (Python {known['python']} or later)"
+        here = "yes"
+        if not known["installed"]:
+            here, missing = known["install"] if known["python_suits"] else "no", True
+        table.add_row(known["name"], " ".join(known["endings"]), reader, here)
+    table.add_row("headerless", "any other", "", "yes; pass --raw-shape, --raw-dtype")
+    out.print(table)
+    out.print("TIFFs also as a folder or a glob, in quotes: 'folder/*.tif'")
+    if missing:
+        out.print("all readers: pip install 'smlmlp-dask[formats]'")

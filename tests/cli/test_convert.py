@@ -1,0 +1,113 @@
+"""The command that copies movies: what it passes on, prints, and says of its store."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+
+from smlmlp_dask import open_channels
+from smlmlp_dask.cli import documents, smlmlp
+from smlmlp_dask.pipeline import convert
+from tests.cli.test_app import DEFAULTS, Called
+
+MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
+FILTERING = ("cuda", "parallel", "engine", "keep_bits")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path
+
+
+def call(*arguments):
+    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ("", {}),
+        ("--codec small --memory-limit 4GB --resume --progress",
+         {"codec": "small", "memory_limit": "4GB", "resume": True, "progress": True}),
+        ("--bbox 1:0,1,2,3 --flip y --frames 0:1000 --channel red --position 1 --z 2 --salvage",
+         {"bboxes": [None, [(0, 1, 2, 3)]], "flips": [(True, False)], "frames": slice(0, 1000),
+          "channels": ("red",), "position": ("1",), "z": 2, "salvage": True}),
+        ("--raw-shape 100,30,30 --raw-dtype >u2 --raw-header 4 --raw-footer 8",
+         {"raw_shape": (100, 30, 30), "raw_dtype": ">u2", "raw_header": 4, "raw_footer": 8}),
+    ],
+)  # fmt: skip
+def test_options_are_passed_on(monkeypatch, options, changed):
+    seen = []
+
+    def job(*arguments, **keywords):
+        seen.append((arguments, keywords))
+        raise Called
+
+    monkeypatch.setattr(convert, "convert_movies", job)
+    result = call("convert", "a.tif", "b.tif", "-o", "out.zarr", *options.split())
+    assert isinstance(result.exception, Called), result.output
+    ((sources, output), keywords) = seen[0]
+    assert (sources, str(output)) == (["a.tif", "b.tif"], "out.zarr")
+    defaults = {key: value for key, value in DEFAULTS.items() if key not in FILTERING}
+    assert keywords == {**defaults, **changed}
+
+
+def test_convert_and_info(folder):
+    result = call("convert", "movie.tif", "-o", "out.zarr")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.search(r"0 +11×20×24 +uint16 +11×20×24", result.stdout)
+    assert "finished: out.zarr" in result.stdout
+    np.testing.assert_array_equal(open_channels("out.zarr")[0].compute(), MOVIE)
+    shown = call("info", "out.zarr")
+    assert re.search(r"0 +11×20×24 +uint16 +11×20×24", shown.stdout)
+    assert f"sources: {folder / 'movie.tif'}" in shown.stdout
+    assert "verify out.zarr checks every byte" in shown.stdout
+    assert call("verify", "out.zarr", "--deep").exit_code == 0
+
+
+def test_the_document_of_a_converted_movie(folder):
+    result = call("convert", "movie.tif", "-o", "out.zarr", "--frames", "1:", "--json")
+    document = json.loads(result.stdout)
+    assert document == json.loads(call("info", "out.zarr", "--json").stdout)
+    assert document["outputs"] == ["raw"]
+    assert (document["finished"], document["blocks"]) == (True, document["blocks_done"])
+    assert document["selection"]["frames"] == [1, None, None]
+    (channel,) = document["channels"]
+    assert channel == {
+        "channel": 0,
+        "frames": 10,
+        "height_pix": 20,
+        "width_pix": 24,
+        "chunk_frames": 10,
+        "chunk_height_pix": 20,
+        "chunk_width_pix": 24,
+        "dtype": "uint16",
+    }
+    documented = set(re.findall("``(.*?)``", documents.__doc__.replace("\n", " ")))
+    assert document.keys() | channel.keys() <= documented
+
+
+def test_an_unfinished_one_shows_how_far_it_is(folder):
+    call("convert", "movie.tif", "-o", "out.zarr")
+    root = Path("out.zarr/zarr.json")
+    root.write_text(root.read_text().replace('"finished": true', '"finished": false'))
+    assert "unfinished: 0 of 1 blocks" in call("info", "out.zarr").stdout
+    assert json.loads(call("info", "out.zarr", "--json").stdout)["finished"] is False
+
+
+def test_dry_run_shows_the_plan_and_writes_nothing(folder):
+    shown = call("convert", "movie.tif", "-o", "out.zarr", "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert "uint16 chunks of 11×20×24" in shown.stdout
+    assert "output:    10.31 kiB before compression" in shown.stdout
+    assert "to read and write" in shown.stdout
+    assert "filter" not in shown.stdout
+    assert not Path("out.zarr").exists()
+    described = call("convert", "--dry-run", "--shape", "1000,64,64", "--json")
+    assert json.loads(described.stdout)["output_bytes"] == 2 * 1000 * 64 * 64

@@ -1,0 +1,133 @@
+"""Job files say what a command line says."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+
+from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.pipeline import convert, run
+from tests.cli.test_app import DEFAULTS, Called
+from tests.stored import contents
+
+MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
+
+
+def call(*arguments):
+    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def seen(tmp_path, monkeypatch):
+    """What the jobs were called with, instead of running them."""
+    monkeypatch.chdir(tmp_path)
+    calls = []
+
+    def job(*arguments, **keywords):
+        calls.append((arguments, keywords))
+        raise Called
+
+    monkeypatch.setattr(run, "run_spatial_mean", job)
+    monkeypatch.setattr(convert, "convert_movies", job)
+    return calls
+
+
+def called(seen, *arguments):
+    result = call(*arguments)
+    assert isinstance(result.exception, Called), result.output
+    return seen.pop()
+
+
+SOURCE = '\n[[source]]\npath = "a.tif"\n'
+TWO = SOURCE + '[[source]]\npath = "b.tif"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "radii", "changed"),
+    [
+        (SOURCE, 7.0, {}),
+        ("radius = 5" + SOURCE, (5.0, 5.0), {}),
+        ('radius = "6,10"' + SOURCE, (6.0, 10.0), {}),
+        ("radius = [[6, 10]]" + SOURCE, (6.0, 10.0), {}),
+        ('radius = [6, "8,10"]' + SOURCE, [(6.0, 6.0), (8.0, 10.0)], {}),
+        ("raw-shape = [100, 30, 30]\nraw-dtype = '>u2'" + SOURCE, 7.0,
+         {"raw_shape": (100, 30, 30), "raw_dtype": ">u2"}),
+        ("resume = true\ncuda = false\nkeep-bits = 12" + SOURCE, 7.0,
+         {"resume": True, "keep_bits": 12}),
+        ("channel = ['red', 1]\nflip = ['y', 'none']" + SOURCE, 7.0,
+         {"channels": ("red", "1"), "flips": [(True, False), (False, False)]}),
+        (TWO + 'frames = "2:9"', 7.0, {"frames": (slice(None), slice(2, 9))}),
+        ('frames = "2:9"' + TWO, 7.0, {"frames": slice(2, 9)}),
+        (TWO + "boxes = [[0, 1, 2, 3], '4,5,6,7']", 7.0,
+         {"bboxes": [None, [(0, 1, 2, 3), (4, 5, 6, 7)]]}),
+    ],
+)  # fmt: skip
+def test_a_job_file_is_a_command_line(seen, tmp_path, text, radii, changed):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "job.toml").write_text('output = "out.zarr"\n' + text)
+    (sources, output, given), keywords = called(seen, "run", "elsewhere/job.toml")
+    names = ["a.tif", "b.tif"] if "b.tif" in text else ["a.tif"]
+    assert sources == [str(folder / name) for name in names]  # they lie beside the job file
+    assert output == folder / "out.zarr"
+    assert given == radii
+    assert keywords == {**DEFAULTS, **changed}
+
+
+def test_options_on_the_line_go_before_those_of_the_file(seen):
+    Path("job.toml").write_text(
+        'output = "out.zarr"\nradius = [5, 6]\nmemory-limit = "1GB"\n'
+        '[[source]]\npath = "a.tif"\nframes = "0:9"\nboxes = [[0, 0, 9, 9]]'
+    )
+    line = "-o b.zarr --radius 8 --frames 1:3 --bbox 0:1,2,3,4 --resume"
+    (_, output, radii), keywords = called(seen, "run", "job.toml", *line.split())
+    assert (output, radii) == (Path("b.zarr"), (8.0, 8.0))
+    assert (keywords["frames"], keywords["bboxes"]) == (slice(1, 3), [[(1, 2, 3, 4)]])
+    assert (keywords["memory_limit"], keywords["resume"]) == ("1GB", True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run a.tif",
+        "run a.tif --radius 6,10 --engine fused --codec small --keep-bits 9 --memory-limit 4GB",
+        "run a.tif b.tif --radius 6 --radius 8,10 --radius 7 --frames 0:5 --frames 2:",
+        "run a.tif b.tif --bbox 1:0,1,2,3 --bbox 0:4,5,6,7 --bbox 1:8,9,10,11 --flip x",
+        "run a.raw --raw-shape 5,6,7 --raw-dtype >u2 --raw-header 9 --channel red --z 2 --salvage",
+        "convert a.tif *.tif --codec none --position A1",
+    ],
+)
+def test_a_saved_job_is_the_same_job(seen, line):
+    before = called(seen, *line.split(), "-o", "out.zarr", "--progress", "--save-job", "job.toml")
+    command = line.split()[0]
+    (sources, output, *rest), keywords = called(seen, command, "job.toml", "--progress")
+    assert sources == [str(Path(name).absolute()) for name in before[0][0]]
+    assert output == Path("out.zarr").absolute()
+    assert (rest, keywords) == ([*before[0][2:]], before[1])
+
+
+@pytest.mark.parametrize("name", ["a \"b\" 'c'.tif", "Zelle-µ-🔬.tif", "back\\slash\t\x7f.tif"])
+def test_any_name_can_be_saved(seen, name):
+    (sources, _, _), _ = called(seen, "run", name, "-o", "o.zarr", "--save-job", "job.toml")
+    assert sources == [name]
+    (saved,) = tomllib.loads(Path("job.toml").read_text())["source"]
+    assert saved["path"] == str(Path(name).absolute())
+
+
+def test_what_a_call_says_of_itself_is_not_saved(seen):
+    options = ["--resume", "--no-progress", "-v", "--json"]
+    called(seen, "run", "a.tif", "-o", "o.zarr", *options, "--save-job", "job.toml")
+    assert tomllib.loads(Path("job.toml").read_text()).keys() == {"output", "source"}
+
+
+def test_saved_and_run_again_it_gives_the_same_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    line = "run movie.tif -o a.zarr --bbox 0:0,0,9,9 --bbox 0:9,9,20,20 --save-job job.toml"
+    assert call(*line.split()).exit_code == 0
+    assert call("run", "job.toml", "-o", "b.zarr").exit_code == 0
+    assert contents(Path("a.zarr")) == contents(Path("b.zarr"))
+    assert call("run", "job.toml", "--dry-run").exit_code == 0

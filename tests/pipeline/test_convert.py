@@ -1,0 +1,290 @@
+"""Movies kept as they are: the same pixels in another file, with the rules of every store."""
+
+import json
+import shutil
+import signal
+from functools import partial
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from ome_zarr_models.v05.image import Image
+
+from smlmlp_dask import (
+    blocks,
+    convert_movies,
+    open_backgrounds,
+    open_channels,
+    run_spatial_mean,
+    verify_backgrounds,
+)
+from smlmlp_dask.movies.stack import SourceReadError
+from smlmlp_dask.pipeline import run
+from smlmlp_dask.pipeline.convert import plan_conversion
+from smlmlp_dask.store.chunk_files import chunk_path
+from smlmlp_dask.store.read import read_attributes
+from tests.processes import finish, journal, start, wait_for
+from tests.stored import contents
+
+RNG = np.random.default_rng(5)
+MOVIE = RNG.poisson(200, (23, 40, 36)).astype(np.uint16)
+OTHER = RNG.integers(0, 256, (9, 20, 30), np.uint8)
+
+
+@pytest.fixture
+def tif(tmp_path):
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, MOVIE, byteorder=">", photometric="minisblack")
+    return path
+
+
+@pytest.fixture
+def few_frames(monkeypatch):
+    """Blocks of a few frames, so that a small movie has many, and the last chunk is filled up."""
+    monkeypatch.setattr(
+        blocks.plan_blocks, "__kwdefaults__", {**KEYWORDS, "block_bytes": 4 * 4 * 40 * 36}
+    )
+
+
+KEYWORDS = blocks.plan_blocks.__kwdefaults__
+
+
+def stored(path, channel=0):
+    return zarr.open_array(path / f"channel_{channel}/0", mode="r")
+
+
+DTYPES = ["u1", "i1", ">u2", "<u2", "i2", "u4", ">i4", "u8", "f2", ">f4", "<f8"]
+
+
+@pytest.mark.parametrize("codec", ["fast", "small", "none"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pixels_and_dtype_stay(dtype, codec, tmp_path, few_frames):
+    movie = (MOVIE % 120).astype(dtype)
+    if movie.dtype.kind == "f":
+        movie[0, 0, :3] = np.nan, np.inf, -0.0
+    movie.tofile(tmp_path / "m.raw")
+    raw = {"raw_shape": movie.shape, "raw_dtype": dtype}
+    path = convert_movies(tmp_path / "m.raw", tmp_path / "out.zarr", codec=codec, **raw)
+    array = stored(path)
+    native = movie.astype(movie.dtype.newbyteorder("="))
+    assert array.dtype == native.dtype
+    assert array.chunks[0] < len(movie)
+    assert len(movie) % array.chunks[0]  # the last chunk is filled up
+    assert array[:].tobytes() == native.tobytes()
+    assert verify_backgrounds(path, sample=3).problems == []
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"chunks": (8, 16, 16)},
+        {"chunks": (23, 5, 7)},
+        {"chunks": (2, 8, 12), "shards": (4, 16, 36)},
+        {"chunks": (8, 16, 16), "zarr_format": 2},
+    ],
+)
+@pytest.mark.parametrize("memory", ["plenty", "scarce"])
+def test_every_layout_gives_the_same_pixels(layout, memory, tmp_path, monkeypatch):
+    if memory == "scarce":  # frames are tiled
+        scarce = {**KEYWORDS, "slab_bytes": 9000, "block_bytes": 12_000}
+        monkeypatch.setattr(blocks.plan_blocks, "__kwdefaults__", scarce)
+    movie = zarr.create_array(tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", **layout)
+    movie[:] = MOVIE
+    path = convert_movies(tmp_path / "m.zarr", tmp_path / "out.zarr")
+    assert stored(path)[:].tobytes() == MOVIE.tobytes()
+
+
+def test_parts_of_movies_are_channels(tif, tmp_path):
+    path = convert_movies(
+        tif,
+        tmp_path / "out.zarr",
+        bboxes=[[(0, 0, 18, 40), (18, 0, 36, 30)]],
+        flips=[None, (True, True)],
+        frames=slice(2, 20, 3),
+    )
+    np.testing.assert_array_equal(stored(path, 0)[:], MOVIE[2:20:3, :, :18])
+    np.testing.assert_array_equal(stored(path, 1)[:], MOVIE[2:20:3, :30, 18:][:, ::-1, ::-1])
+
+
+def two_channels(tif, tmp_path, **options):
+    """A store of two channels that differ in length, size and dtype."""
+    OTHER.tofile(tmp_path / "m.raw")
+    raw = {"raw_shape": OTHER.shape, "raw_dtype": "u1"}
+    return convert_movies([tif, tmp_path / "m.raw"], tmp_path / "out.zarr", **raw, **options)
+
+
+def test_other_programs_read_it(tif, tmp_path):
+    path = two_channels(tif, tmp_path)
+    one = da.from_zarr(str(path), component="channel_0/0")
+    assert one.dtype == np.uint16
+    np.testing.assert_array_equal(one.compute(), MOVIE)
+    for i, dtype in enumerate(["uint16", "uint8"]):
+        image = Image.from_zarr(zarr.open_group(path / f"channel_{i}", mode="r"))
+        assert [axis.name for axis in image.attributes.ome.multiscales[0].axes] == ["t", "y", "x"]
+        assert stored(path, i).metadata.dimension_names == ("t", "y", "x")
+        assert (stored(path, i).dtype, stored(path, i).fill_value) == (dtype, 0)
+
+
+def test_it_is_a_source_of_all_its_channels(tif, tmp_path):
+    path = two_channels(tif, tmp_path)
+    for opened in (open_channels(path), open_channels(path / "channel_0", path / "channel_1")):
+        assert [channel.dtype for channel in opened] == [np.uint16, np.uint8]
+        for channel, pixels in zip(opened, (MOVIE, OTHER), strict=True):
+            np.testing.assert_array_equal(channel.compute(), pixels)
+    of_file = run_spatial_mean(tif, tmp_path / "a.zarr").bkgds[0].compute()
+    of_store = run_spatial_mean(path, tmp_path / "b.zarr").bkgds[0].compute()
+    assert of_file.tobytes() == of_store.tobytes()
+
+
+def test_what_the_store_says_of_itself(tif, tmp_path):
+    attributes = read_attributes(two_channels(tif, tmp_path, codec="small"))
+    assert attributes["finished"] is True
+    assert (attributes["steps"], attributes["outputs"]) == ([], ["raw"])
+    assert attributes["dtypes"] == ["uint16", "uint8"]
+    assert attributes["codec"] == "small"
+    assert attributes["sources"] == [str(tif), str(tmp_path / "m.raw")]
+    assert not any("radi" in key or "noise" in key or "engine" in key for key in attributes)
+
+
+def test_a_missing_chunk_is_an_error_not_zeros(tif, tmp_path):
+    path = convert_movies(tif, tmp_path / "out.zarr")
+    chunk_path(path / "channel_0/0", (0, 0, 0)).unlink()
+    (channel,) = open_channels(path)
+    with pytest.raises(SourceReadError, match="missing"):
+        channel.compute()
+
+
+def test_it_is_no_store_of_backgrounds(tif, tmp_path):
+    path = convert_movies(tif, tmp_path / "out.zarr")
+    with pytest.raises(ValueError, match="holds raw frames, no backgrounds"):
+        open_backgrounds(path)
+
+
+# ---- interrupted, damaged ------------------------------------------------------------------------
+
+
+def interrupted(tif, path, blocks_done, monkeypatch):
+    """Convert until some blocks are done; the next one fails."""
+    work, count = run.filter_and_store, iter(range(10**6))
+
+    def failing(task, **options):
+        if next(count) == blocks_done:
+            raise OSError("the disk is full")
+        return work(task, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "filter_and_store", failing)
+        with pytest.raises(OSError, match="the disk is full"):
+            convert_movies(tif, path)
+
+
+def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, few_frames, monkeypatch):
+    whole = contents(convert_movies(tif, tmp_path / "whole.zarr"))
+    path = tmp_path / "out.zarr"
+    interrupted(tif, path, 3, monkeypatch)
+    assert 0 < len(journal(path)) < 6
+    with pytest.raises(ValueError, match=r"its frames are incomplete.*smlmlp-dask convert"):
+        verify_backgrounds(path)
+    with pytest.raises(ValueError, match="unfinished"):
+        open_channels(path)
+    with pytest.raises(FileExistsError):
+        convert_movies(tif, path)
+    with pytest.raises(ValueError, match='codec was "fast" and is "small"'):
+        convert_movies(tif, path, codec="small", resume=True)
+    with pytest.raises(ValueError, match="it holds frames as they are, not backgrounds: "):
+        run_spatial_mean(tif, path, resume=True)
+    convert_movies(tif, path, resume=True)
+    assert contents(path) == whole
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["channel_0/0/c/1/0/0", "channel_0/0/zarr.json", "records/c/0", "records/metadata.json"],
+)
+@pytest.mark.parametrize("how", ["flip", "delete"])
+def test_damage_is_found_and_repaired(tif, tmp_path, few_frames, damaged, how):
+    path = convert_movies(tif, tmp_path / "out.zarr")
+    whole, file = contents(path), path / damaged
+    if how == "delete":
+        file.unlink()
+    else:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    problems = verify_backgrounds(path).problems
+    assert any(damaged.removesuffix("/c/0") in problem for problem in problems)
+    assert verify_backgrounds(path, repair=True).problems == []
+    assert contents(path) == whole
+
+
+def test_a_deep_check_compares_with_the_movie(tif, tmp_path):
+    path = convert_movies(tif, tmp_path / "out.zarr")
+    shutil.move(tif, tmp_path / "gone.tif")
+    (problem,) = verify_backgrounds(path, sample=1).problems
+    assert "not compared" in problem
+
+
+def test_a_movie_that_changes_meanwhile_leaves_it_unfinished(tif, tmp_path, monkeypatch):
+    work = run.filter_and_store
+
+    def changing(task, **options):
+        done = work(task, **options)
+        tifffile.imwrite(tif, MOVIE + 1, photometric="minisblack")
+        return done
+
+    monkeypatch.setattr(run, "filter_and_store", changing)
+    with pytest.raises(OSError, match=r"has changed while it was copied: the store stays"):
+        convert_movies(tif, tmp_path / "out.zarr")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["threads", "processes"])
+def test_killed_at_any_moment(tmp_path, options):
+    shape = (320, 512, 512)
+    movie = zarr.create_array(
+        tmp_path / "m.zarr", shape=shape, chunks=(16, 512, 512), dtype="u2", compressors=None
+    )
+    movie[:] = RNG.integers(0, 4000, shape, np.uint16)
+    command = ("convert", tmp_path / "m.zarr", "-o")
+    assert finish(start(*command, tmp_path / "whole.zarr"))[0] == 0
+    out = tmp_path / "out.zarr"
+    for least in (1, 5, 12):
+        process = start(*command, out, "--resume", *options)
+        wait_for(partial(lambda n: len(journal(out)) >= n, least), process, may_end=True)
+        process.kill()
+        assert finish(process)[0] in (-signal.SIGKILL, 0)
+    assert finish(start(*command, out, "--resume", *options))[0] == 0
+    assert contents(out) == contents(tmp_path / "whole.zarr")
+    assert stored(out)[:].tobytes() == movie[:].tobytes()
+
+
+# ---- planned -------------------------------------------------------------------------------------
+
+
+def test_the_plan_is_in_the_movies_own_dtype(tif, tmp_path):
+    plan = plan_conversion(tif)
+    assert plan.output_bytes == MOVIE.nbytes
+    assert plan.dtypes == ["uint16"]
+    assert "filtered" not in plan.channels[0].held
+    path = convert_movies(tif, tmp_path / "out.zarr")
+    assert json.loads((path / "channel_0/0/zarr.json").read_text())["data_type"] == "uint16"
+    measured = plan_conversion(tif, measured=True, destination=tmp_path / "no.zarr")
+    assert measured.stored_bytes > 0
+    assert not (tmp_path / "no.zarr").exists()
+
+
+def test_chunks_are_those_of_its_background(tmp_path):
+    """So a background of the store decodes each chunk once."""
+    zarr.create_array(tmp_path / "m.zarr", shape=(500, 300, 200), chunks=(7, 300, 200), dtype="u2")
+    (kept,) = plan_conversion(tmp_path / "m.zarr").channels
+    again = blocks.plan_blocks(kept.shape, 2, kept.chunks, (9, 9))
+    assert again.read_amplification == 1
+    assert again.block == kept.block
+
+
+def test_a_chunk_of_wide_pixels_fits_the_codec(monkeypatch):
+    monkeypatch.setattr(blocks, "CODEC_BYTES", 1000)
+    plan = blocks.plan_blocks((10, 10, 30), 8, (1, 10, 30), (0, 0), kept=True)
+    assert 8 * np.prod(plan.chunks) <= 1000
