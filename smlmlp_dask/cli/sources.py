@@ -283,13 +283,13 @@ def print_formats(out: Console) -> None:
     for known in formats_document()["formats"]:
         reader = known["library"] or ""
         if known["python"] != _OLDEST:
-            reader += f" (Python {known['python']} or later)"
+            reader += f" (Python {known['python']}+)"
         here = "yes"
         if not known["installed"]:
             here, missing = known["install"] if known["python_suits"] else "no", True
         table.add_row(known["name"], " ".join(known["endings"]), reader, here)
-    table.add_row("headerless", "any other", "", "yes; pass --raw-shape, --raw-dtype")
     out.print(table)
+    out.print("headerless movies, with any ending: pass --raw-shape and --raw-dtype")
     out.print("TIFFs also as a folder or a glob, in quotes: 'folder/*.tif'")
     if missing:
         out.print("all readers: pip install 'smlmlp-dask[formats]'")

@@ -38,6 +38,8 @@ def call(*arguments):
         ("--bbox 1:0,1,2,3 --flip y --frames 0:1000 --channel red --position 1 --z 2 --salvage",
          {"bboxes": [None, [(0, 1, 2, 3)]], "flips": [(True, False)], "frames": slice(0, 1000),
           "channels": ("red",), "position": ("1",), "z": 2, "salvage": True}),
+        ("--pixel-size 0.1 --frame-interval 0.05 --channel-name red",
+         {"pixel_size_um": (0.1, 0.1), "frame_interval_s": 0.05, "channel_names": ("red",)}),
         ("--raw-shape 100,30,30 --raw-dtype >u2 --raw-header 4 --raw-footer 8",
          {"raw_shape": (100, 30, 30), "raw_dtype": ">u2", "raw_header": 4, "raw_footer": 8}),
     ],
@@ -72,7 +74,8 @@ def test_convert_and_info(folder):
 
 
 def test_the_document_of_a_converted_movie(folder):
-    result = call("convert", "movie.tif", "-o", "out.zarr", "--frames", "1:", "--json")
+    line = "movie.tif -o out.zarr --frames 1: --pixel-size 0.1 --frame-interval 0.05 --json"
+    result = call("convert", *line.split())
     document = json.loads(result.stdout)
     assert document == json.loads(call("info", "out.zarr", "--json").stdout)
     assert document["outputs"] == ["raw"]
@@ -88,6 +91,14 @@ def test_the_document_of_a_converted_movie(folder):
         "chunk_height_pix": 20,
         "chunk_width_pix": 24,
         "dtype": "uint16",
+        "name": None,
+        "pixel_size_y_um": 0.1,
+        "pixel_size_x_um": 0.1,
+        "frame_interval_s": 0.05,
+        "exposure_s": None,
+        "colour": None,
+        "gain": None,
+        "baseline_counts": None,
     }
     documented = set(re.findall("``(.*?)``", documents.__doc__.replace("\n", " ")))
     assert document.keys() | channel.keys() <= documented

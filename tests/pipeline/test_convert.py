@@ -148,6 +148,22 @@ def test_what_the_store_says_of_itself(tif, tmp_path):
     assert not any("radi" in key or "noise" in key or "engine" in key for key in attributes)
 
 
+def test_how_it_was_recorded_goes_along(tif, tmp_path):
+    known = {"pixel_size_um": (0.1, 0.2), "frame_interval_s": 0.05, "channel_names": ["red"]}
+    path = convert_movies(tif, tmp_path / "out.zarr", **known)
+    group = zarr.open_group(path / "channel_0", mode="r")
+    (image,) = group.attrs["ome"]["multiscales"]
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == [0.05, 0.1, 0.2]
+    (channel,) = group.attrs["ome"]["omero"]["channels"]
+    assert channel["label"] == "red"
+    shown = channel["window"]
+    taken = MOVIE[[0, 11, 22]]
+    assert (shown["min"], shown["max"]) == (taken.min(), taken.max())
+    assert shown["min"] <= shown["start"] < MOVIE.mean() < shown["end"] <= shown["max"]
+    again = run_spatial_mean(path, tmp_path / "b.zarr").acquisitions
+    assert (again[0].channel, again[0].pixel_size_um) == ("red", (0.1, 0.2))
+
+
 def test_a_missing_chunk_is_an_error_not_zeros(tif, tmp_path):
     path = convert_movies(tif, tmp_path / "out.zarr")
     chunk_path(path / "channel_0/0", (0, 0, 0)).unlink()
