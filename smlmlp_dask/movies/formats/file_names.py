@@ -14,8 +14,35 @@ _AXES = {
 }
 _AXIS_OF = {word: axis for axis, words in _AXES.items() for word in words}
 
+_RECORDINGS = frozenset((
+    "cell", "cells", "roi", "region", "well", "dish", "sample", "tile", "site", "run", "exp",
+    "experiment", "acq", "acquisition", "rep", "repeat", "replicate", "trial", "slide",
+    "coverslip", "embryo", "nucleus",
+))  # fmt: skip
+"""Words before the number of a recording, or of its place; a long number counts frames."""
+
+_FRAME_DIGITS = 4
+"""Digits of a number that counts frames, whatever recording a word before it names."""
+
+_LASERS = frozenset((
+    375, 405, 442, 445, 458, 473, 476, 488, 491, 496, 505, 514, 515, 532, 543, 552, 555, 560,
+    561, 568, 589, 592, 594, 633, 635, 637, 638, 639, 640, 642, 643, 646, 647, 650, 655, 656,
+    658, 660, 670, 671, 676, 680, 685, 690, 730, 750, 760, 780, 785, 790, 808,
+))  # fmt: skip
+"""Wavelengths in nm of lasers and dyes."""
+
+_LASER_STEP_NM = 10
+"""Least distance of two of them that are channels: numbers that follow on count frames."""
+
 _MICRO_MANAGER = re.compile(r"img_(?P<t>\d{9})_(?P<c>.*)_(?P<z>\d{3})")
 """Separate files of Micro-Manager 1.4: frame, channel, slice."""
+
+_DATE = r"(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d"
+_TIME = r"[0-2]\d[-_.:h]?[0-5]\d[-_.:m]?[0-5]\d"
+_DATE_AND_TIME = rf"(?<!\d){_DATE}[-_T ]{{1,3}}{_TIME}(?!\d)"
+_NUMBER = re.compile(rf"({_DATE_AND_TIME}|\d+)")
+_NUMBER_OR_METAMORPH = re.compile(rf"({_DATE_AND_TIME}|(?<=[_\W]w)\d[^_]*|\d+)", re.IGNORECASE)
+"""Also a number and a name after ``_w``, as in MetaMorph's ``_w1Cy5``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +59,9 @@ class Arrangement:
         (position, channel, z) → names of the files, in the order of frames.
     notes : tuple of str
         What looks wrong, but need not be: numbers that are missing.
+    counts : bool
+        Whether the numbers of frames follow on, but for some that are missing. Else they may be
+        times, which put single frames in order, but do not say that stacks are of one movie.
     """
 
     positions: tuple[str, ...]
@@ -39,6 +69,7 @@ class Arrangement:
     depth: int
     groups: Mapping[tuple[int, int, int], tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    counts: bool = True
 
 
 def arranged(names: Sequence[str]) -> Arrangement:
@@ -56,11 +87,13 @@ def arranged(names: Sequence[str]) -> Arrangement:
     if len(names) == 1:
         return _one_group(names)
     fields = _fields(names)
-    varying = [at for at in range(len(fields[0])) if len({row[at][1] for row in fields}) > 1]
+    varying = [at for at in range(len(fields[0])) if len({row[at].value for row in fields}) > 1]
+    if not varying:
+        raise ValueError(f"{names[0]} and {names[1]} have the same place: keep one elsewhere")
     counted = _in_one_order(fields, varying)
     if counted is not None:
-        return _one_group(names, [int(row[counted][1]) for row in fields])
-    axes = [fields[0][at][0] for at in varying]
+        return _one_group(names, [row[counted].value for row in fields])
+    axes = [fields[0][at].axis for at in varying]
     unnamed = [at for at, axis in zip(varying, axes, strict=True) if not axis]
     if len(unnamed) == 1 and "t" not in axes:
         axes[varying.index(unnamed[0])], unnamed = "t", []
@@ -74,31 +107,48 @@ def arranged(names: Sequence[str]) -> Arrangement:
     return _grid(names, fields, dict(zip(axes, varying, strict=True)))
 
 
-def _one_group(names: Sequence[str], numbers: Sequence[int] = ()) -> Arrangement:
+def _one_group(names: Sequence[str], numbers: Sequence[int | str] = ()) -> Arrangement:
     order = sorted(range(len(names)), key=lambda at: numbers[at]) if numbers else range(len(names))
+    counted = sorted(number for number in numbers if isinstance(number, int))
+    counts, notes = _gap(counted)
     return Arrangement(
         positions=("",),
         channels=("",),
         depth=1,
         groups={(0, 0, 0): tuple(names[at] for at in order)},
-        notes=_gap(sorted(numbers)),
+        notes=notes,
+        counts=counts,
     )
 
 
-_Field = tuple[str, str]
-"""Axis that a word names, or an empty text; the number or channel name that stands there."""
+@dataclass(frozen=True)
+class _Field:
+    """What may differ in names.
+
+    Attributes
+    ----------
+    axis : str
+        That a word names; or empty.
+    text : str
+        A number or the name of a channel.
+    name : str
+        As messages and positions have it: with the word before it.
+    """
+
+    axis: str
+    text: str
+    name: str
+
+    @property
+    def value(self) -> int | str:
+        """What is compared: 1 and 01 are the same."""
+        return int(self.text) if self.text.isdecimal() else self.text
 
 
 def _fields(names: Sequence[str]) -> list[list[_Field]]:
     """Cut names into what may differ; refuse names that differ in their words."""
     stems = [_stem(name) for name in names]
-    matches = [_MICRO_MANAGER.fullmatch(PurePosixPath(stem).name) for stem in stems]
-    folders = {str(PurePosixPath(stem).parent) for stem in stems}
-    if all(matches) and len(folders) == 1:
-        return [[(axis, match[axis]) for axis in ("t", "c", "z")] for match in matches if match]
-    parts = [re.split(r"(\d+)", stem) for stem in stems]
-    parts = _with_wavelengths(parts)
-    parts = _with_first(parts)
+    parts = _micro_manager(stems) or _with_first(_cut_at_numbers(stems))
     words = {tuple(part[::2]) for part in parts}
     if len(words) > 1:
         one, other = (next(n for n, p in zip(names, parts, strict=True) if tuple(p[::2]) == w)
@@ -108,7 +158,26 @@ def _fields(names: Sequence[str]) -> list[list[_Field]]:
             "frames of one movie: pass each channel as a source of its own, keep other images "
             "elsewhere, or number the files of one movie"
         )
-    return [[(_axis(part[at - 1]), part[at]) for at in range(1, len(part), 2)] for part in parts]
+    columns = [_column(parts, at) for at in range(1, len(parts[0]), 2)]
+    return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in names]
+
+
+def _column(parts: Sequence[Sequence[str]], at: int) -> list[_Field]:
+    """Return what stands at one place of all names."""
+    before, after = parts[0][at - 1], parts[0][at + 1]
+    texts = [part[at] for part in parts]
+    last = re.search(r"([A-Za-z]+)[_\-= ]?$", before)
+    word = last[1] if last else ""
+    axis = _AXIS_OF.get(word.lower(), "")
+    values = sorted({int(text) for text in texts if text.isdecimal()})
+    lasers = len(values) > 1 and _LASERS.issuperset(values)
+    if re.match(r"[ _]?nm(?![a-z])", after, re.IGNORECASE) or (
+        not axis and lasers and all(b - a >= _LASER_STEP_NM for a, b in pairwise(values))
+    ):
+        axis = "c"
+    elif word.lower() in _RECORDINGS and max(map(len, texts)) < _FRAME_DIGITS:
+        axis = "p"
+    return [_Field(axis, text, f"{word}{text}") for text in texts]
 
 
 def _stem(name: str) -> str:
@@ -116,39 +185,49 @@ def _stem(name: str) -> str:
     return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
-def _with_wavelengths(parts: list[list[str]]) -> list[list[str]]:
-    """Take MetaMorph's ``_w1Cy5`` as one name of a channel: the words go with the number."""
-    length = min(map(len, parts))
-    if length != max(map(len, parts)):
-        return parts
-    for at in range(1, length, 2):
-        if not re.search(r"(^|[_\W])w$", parts[0][at - 1], re.IGNORECASE):
-            continue
-        heads: dict[str, set[str]] = {}
-        for part in parts:
-            head = re.match(r"[^_]*", part[at + 1])
-            heads.setdefault(part[at], set()).add(head[0] if head else "")
-        if all(len(found) == 1 for found in heads.values()):
-            return [
-                [
-                    *part[:at],
-                    part[at] + next(iter(heads[part[at]])),
-                    part[at + 1][len(next(iter(heads[part[at]]))) :],
-                    *part[at + 2 :],
-                ]
-                for part in parts
-            ]
+def _micro_manager(stems: Sequence[str]) -> list[list[str]]:
+    """Cut names of Micro-Manager's separate files; nothing if some are others."""
+    parts = []
+    for stem in stems:
+        folder, slash, name = stem.rpartition("/")
+        match = _MICRO_MANAGER.fullmatch(name)
+        if match is None:
+            return []
+        words = [f"{slash}t", match["t"], "_c", match["c"], "_z", match["z"], ""]
+        before = _NUMBER.split(folder)
+        parts.append([*before[:-1], before[-1] + words[0], *words[1:]])
     return parts
 
 
+def _cut_at_numbers(stems: Sequence[str]) -> list[list[str]]:
+    """Cut names into words and numbers, in turn."""
+    parts = [_numbers_alone(_NUMBER_OR_METAMORPH.split(stem)) for stem in stems]
+    for column in zip(*(part[1::2] for part in parts), strict=False):
+        # A name belongs to a number if each number has one name.
+        pairs = {(re.match(r"\d*", text)[0], text) for text in column}  # type: ignore[index]
+        if len(pairs) != len({number for number, _ in pairs}):
+            return [_numbers_alone(_NUMBER.split(stem)) for stem in stems]
+    return parts
+
+
+def _numbers_alone(parts: list[str]) -> list[str]:
+    """Make one number of a date and time."""
+    return [
+        re.sub(r"\D", "", part) if at % 2 and re.fullmatch(_DATE_AND_TIME, part) else part
+        for at, part in enumerate(parts)
+    ]
+
+
 def _with_first(parts: list[list[str]]) -> list[list[str]]:
-    """Give the first file of ``movie.tif, movie_1.tif, movie_2.tif`` the number 0."""
+    """Give the first file of ``movie.tif, movie_1.tif, movie_2.tif`` the number 0.
+
+    In ``movie.tif, movie_X2.tif, movie_X3.tif`` it is 1.
+    """
     shortest = min(parts, key=len)
     others = [part for part in parts if part is not shortest]
     if not others or any(len(part) != len(shortest) + 2 for part in others):
         return parts
-    for at in range(len(shortest) // 2 + 1):
-        at = 2 * at
+    for at in range(0, len(shortest), 2):
         before, after = others[0][at], others[0][at + 2]
         joined = [
             *others[0][:at],
@@ -156,109 +235,109 @@ def _with_first(parts: list[list[str]]) -> list[list[str]]:
             *others[0][at + 3 :],
         ]
         if joined[::2] == shortest[::2]:
+            numbers = [part[at + 1] for part in others]
+            first = "1" if "2" in numbers and "1" not in numbers else "0"
             return [
                 [
                     *part[:at],
                     f"{before} t",
-                    *(["0", after, *part[at + 1 :]] if part is shortest else part[at + 1 :]),
+                    *([first, after, *part[at + 1 :]] if part is shortest else part[at + 1 :]),
                 ]
                 for part in parts
             ]
     return parts
 
 
-def _axis(word: str) -> str:
-    """Return the axis that the word before a number names, or an empty text."""
-    last = re.search(r"([A-Za-z]+)[_\-= ]?$", word)
-    return _AXIS_OF.get(last[1].lower(), "") if last else ""
-
-
 def _in_one_order(fields: Sequence[Sequence[_Field]], varying: Sequence[int]) -> int | None:
     """Return the field that alone puts all files in order, if it may count frames."""
+    if any(fields[0][at].axis in ("c", "z", "p") for at in varying):
+        return None  # what has a name counts something else, even where it grows with the frames
     for at in varying:
-        axis, text = fields[0][at]
-        if axis not in ("", "t") or not text.isdecimal():
-            continue
-        rows = sorted(fields, key=lambda row: int(row[at][1]) if row[at][1].isdecimal() else -1)
-        numbers = [row[at][1] for row in rows]
-        others = [other for other in varying if other != at]
-        # An axis that has a name counts something else, even where it grows with the frames.
-        if (
-            all(n.isdecimal() for n in numbers)
-            and len(set(map(int, numbers))) == len(numbers)
-            and not any(fields[0][other][0] in ("c", "z", "p") for other in others)
-            and all(_rises([row[other][1] for row in rows]) for other in others)
+        rows = sorted(fields, key=lambda row: (str(type(row[at].value)), row[at].value))
+        if len({row[at].value for row in rows}) == len(rows) and all(
+            _rises([row[other].value for row in rows]) for other in varying
         ):
             return at
     return None
 
 
-def _rises(texts: Sequence[str]) -> bool:
-    numbers = [int(text) if text.isdecimal() else -1 for text in texts]
-    return -1 not in numbers and numbers == sorted(numbers)
+def _rises(values: Sequence[int | str]) -> bool:
+    numbers = [value for value in values if isinstance(value, int)]
+    return len(numbers) == len(values) and numbers == sorted(numbers)
 
 
 def _grid(
     names: Sequence[str], fields: Sequence[Sequence[_Field]], at: Mapping[str, int]
 ) -> Arrangement:
-    values = {
-        axis: _ordered({row[at[axis]][1] for row in fields}) if axis in at else [""]
-        for axis in "pczt"
-    }
-    found: dict[tuple[str, ...], str] = {}
+    columns = [at.get(axis) for axis in "pczt"]
+    values = [_ordered({row[n] for row in fields}) if n is not None else [_NONE] for n in columns]
+    found: dict[tuple[int | str, ...], str] = {}
     for name, row in zip(names, fields, strict=True):
-        key = tuple(row[at[axis]][1] if axis in at else "" for axis in "pczt")
+        key = tuple("" if n is None else row[n].value for n in columns)
         if key in found:
             raise ValueError(f"{found[key]} and {name} have the same place: keep one elsewhere")
         found[key] = name
-    missing = [key for key in product(*(values[axis] for axis in "pczt")) if key not in found]
-    if missing:
-        words = {"p": "position", "c": "channel", "z": "slice", "t": "frame"}
-        what = ", ".join(
-            f"{words[axis]} {value}"
-            for axis, value in zip("pczt", missing[0], strict=True)
-            if axis in at
-        )
-        raise ValueError(
-            f"its files lack {what}, which the names of others, such as {names[0]}, have: restore "
-            "the missing file"
-        )
+    for place in product(*values):
+        if tuple(field.value for field in place) not in found:
+            words = ("position", "channel", "slice", "frame")
+            what = ", ".join(
+                f"{word} {field.text}"
+                for word, field in zip(words, place, strict=True)
+                if field.text
+            )
+            raise ValueError(
+                f"its files lack {what}, which the names of others, such as {names[0]}, have: "
+                "restore the missing file"
+            )
+    positions, channels, slices, times = values
     groups = {
-        (p, c, z): tuple(found[position, channel, depth, t] for t in values["t"])
-        for p, position in enumerate(values["p"])
-        for c, channel in enumerate(values["c"])
-        for z, depth in enumerate(values["z"])
+        (p, c, z): tuple(found[position.value, channel.value, depth.value, t.value] for t in times)
+        for p, position in enumerate(positions)
+        for c, channel in enumerate(channels)
+        for z, depth in enumerate(slices)
     }
-    times = [int(t) for t in values["t"] if t.isdecimal()]
+    counts, notes = _gap([field.value for field in times if isinstance(field.value, int)])
     return Arrangement(
-        positions=tuple(values["p"]),
-        channels=tuple(values["c"]),
-        depth=len(values["z"]),
+        positions=tuple(field.name for field in positions),
+        channels=tuple(_channel_name(field.text) for field in channels),
+        depth=len(slices),
         groups=groups,
-        notes=_gap(times),
+        notes=notes,
+        counts=counts,
     )
 
 
-def _ordered(texts: set[str]) -> list[str]:
-    """Sort numbers by value, and names of channels as they are."""
+_NONE = _Field("", "", "")
+
+
+def _ordered(fields: set[_Field]) -> list[_Field]:
+    """Sort numbers by value, and names of channels as they are; each value once."""
+    each = {field.value: field for field in sorted(fields, key=lambda field: field.text)}
     return sorted(
-        texts, key=lambda text: (int(m[0]) if (m := re.match(r"\d+", text)) else -1, text)
+        each.values(),
+        key=lambda field: (
+            int(m[0]) if (m := re.match(r"\d+", field.text)) else -1,
+            field.text,
+        ),
     )
 
 
-def _gap(numbers: Sequence[int]) -> tuple[str, ...]:
-    """Say which numbers are missing in a run, if it is one."""
-    if len(numbers) < 3:
-        return ()
+def _channel_name(text: str) -> str:
+    """Return the name of a channel without MetaMorph's number: Cy5 of 1Cy5."""
+    return re.sub(r"^\d(?=[A-Za-z])", "", text)
+
+
+def _gap(numbers: Sequence[int]) -> tuple[bool, tuple[str, ...]]:
+    """Return whether rising numbers are a run, and what is missing in it."""
     steps = [b - a for a, b in pairwise(numbers)]
-    step = min(steps)
+    step = min(steps, default=1) if len(numbers) > 2 else 1
     gaps = [(a, s) for a, s in zip(numbers, steps, strict=False) if s != step]
-    if not gaps or step < 1 or any(s % step for _, s in gaps):
-        return ()
     absent = sum(s // step - 1 for _, s in gaps)
-    if absent > len(numbers):
-        return ()  # numbers that do not count frames, such as times
-    return (
+    if any(s % step for _, s in gaps) or absent > len(numbers):
+        return False, ()
+    if not gaps:
+        return True, ()
+    return True, (
         f"{absent} file{'s are' if absent > 1 else ' is'} missing in the run of numbers, the first "
         f"after {gaps[0][0]}: the frames that are there are joined",
     )

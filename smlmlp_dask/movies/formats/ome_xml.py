@@ -72,7 +72,13 @@ class Ome:
 
 
 def read_ome(xml: str, own_name: str) -> Ome | None:
-    """Read OME-XML; None if it is none."""
+    """Read OME-XML; None if it is none.
+
+    Raises
+    ------
+    ValueError
+        If it has no number where one is due.
+    """
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
@@ -80,6 +86,9 @@ def read_ome(xml: str, own_name: str) -> Ome | None:
     if _kind(root) != "OME":
         return None
     uuid = _plain(root.get("UUID"))
+    named = {e.get("FileName", "") for e in root.iter() if _kind(e) == "UUID"}
+    if not uuid and len(named) == 1 and not own_name.endswith((".ome", ".xml")):
+        own_name = named.pop()  # the only file of its set, which was renamed
     images: list[OmeImage] = []
     metadata_file = ""
     for element in root:
@@ -94,8 +103,8 @@ def read_ome(xml: str, own_name: str) -> Ome | None:
 def _image(image: Any, pixels: Any, own_uuid: str, own_name: str) -> OmeImage:
     order = pixels.get("DimensionOrder", "XYZCT")[2:]
     channels = [element for element in pixels if _kind(element) == "Channel"]
-    samples = max([int(c.get("SamplesPerPixel", 1)) for c in channels], default=1)
-    size = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in "TCZ"}
+    samples = max([_count(c, "SamplesPerPixel", 1, 1) for c in channels], default=1)
+    size = {axis: _count(pixels, f"Size{axis}", 1, 1) for axis in "TCZ"}
     size["C"] = max(1, size["C"] // samples)
     data = [_data(e, own_uuid, own_name) for e in pixels if _kind(e) == "TiffData"]
     files = {file: uuid for _, _, _, file, uuid in data}
@@ -130,7 +139,7 @@ def _data(
     element: Any, own_uuid: str, own_name: str
 ) -> tuple[dict[str, int], int | None, int | None, str, str]:
     """Return the first place, the first page, the number of pages, and the file of a TiffData."""
-    first = {axis: int(element.get(f"First{axis}", 0)) for axis in "TCZ"}
+    first = {axis: _count(element, f"First{axis}", 0, 0) for axis in "TCZ"}
     page, count = element.get("IFD"), element.get("PlaneCount", element.get("NumPlanes"))
     file = uuid = ""
     for child in element:
@@ -152,7 +161,7 @@ def _acquisitions(pixels: Any, channels: list[Any], count: int) -> Iterator[Acqu
     for plane in pixels:
         if _kind(plane) == "Plane":
             exposure = _in_unit(plane, "ExposureTime", SECONDS, "s")
-            exposures.setdefault(int(plane.get("TheC", 0)), exposure)
+            exposures.setdefault(_count(plane, "TheC", 0, 0), exposure)
     for number in range(count):
         channel = channels[number] if number < len(channels) else None
         yield Acquisition(
@@ -171,7 +180,7 @@ def _interval(pixels: Any) -> float | None:
         if _kind(plane) == "Plane" and plane.get("TheC", "0") == plane.get("TheZ", "0") == "0":
             time = _in_unit(plane, "DeltaT", SECONDS, "s", zero=True)
             if time is not None:
-                times[int(plane.get("TheT", 0))] = time
+                times[_count(plane, "TheT", 0, 0)] = time
     ordered = [times[t] for t in sorted(times)]
     if len(ordered) < 2:
         return None
@@ -203,6 +212,14 @@ def _kind(element: Any) -> str:
 
 def _plain(uuid: str | None) -> str:
     return (uuid or "").strip().lower()
+
+
+def _count(element: Any, name: str, default: int, least: int) -> int:
+    text = element.get(name)
+    number = default if text is None else _number(text)
+    if number is None or number < least:
+        raise ValueError(f"its OME-XML has {name}={text!r}: export the file again")
+    return number
 
 
 def _number(text: str | None) -> int | None:

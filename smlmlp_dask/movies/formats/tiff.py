@@ -1,33 +1,32 @@
 """TIFF: one file, the set that it belongs to, or a folder of files."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from tifffile import TiffFile, natural_sorted
+from tifffile import natural_sorted
 
 from smlmlp_dask.movies.recording import Recording
 
 from .frames import open_file
-from .tiff_file import parsing
+from .micromanager import is_mmstack, mmstack_files, open_mmstack
+from .ndtiff import is_ndtiff, open_ndtiff
+from .ome_xml import Ome
+from .tiff_file import check_description, parsing
 from .tiff_folder import join
-from .tiff_sets import (
-    is_mmstack,
+from .tiff_ome import (
+    is_companion,
     is_ome_set,
-    mmstack_files,
     ome_files,
+    ome_in,
     ome_of,
-    open_mmstack,
-    open_ndtiff,
     open_ome_set,
 )
 from .tiff_single import Single, single
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 """Endings, in lower case, of the files that count as TIFF in a folder or glob."""
-
-MAX_HEADERS = 2000
-"""Most single-page files of a folder whose headers are all read when it is opened."""
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -63,27 +62,18 @@ def tiff_names(folder: Path, files: Sequence[Path]) -> list[str]:
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a path is a TIFF, or a folder of TIFFs."""
-    return is_tiff(path) if path.is_file() else bool(tiff_names(path, list(path.iterdir())))
+    """Say whether a path is a TIFF, a file that describes some, or a folder of TIFFs."""
+    if path.is_file():
+        return is_tiff(path) or is_companion(path)
+    return bool(tiff_names(path, list(path.iterdir())))
 
 
 def files(path: Path) -> list[Path]:
     """Return all files and folders that reading a path reads: the whole set."""
     if path.is_dir():
         return [path]
-    with parsing(path):
-        tif = open_file(path)
-    with tif:
-        if tif.is_ndtiff:
-            return [path.parent]
-        if is_mmstack(tif):
-            return mmstack_files(path)
-        ome, holder = ome_of(path, tif)
-        return (
-            ome_files(path, ome, holder)
-            if ome is not None and is_ome_set(ome, len(tif.pages))
-            else [path]
-        )
+    found = _looked_at(path)
+    return found.files if isinstance(found, _Set) else [path]
 
 
 def open(path: Path) -> Recording:
@@ -101,28 +91,22 @@ def open_tiff(path: Path) -> Recording:
     ValueError
         If a file is damaged, without a whole frame, or holds something else than gray frames.
     """
-    with _opened(path) as tif:
-        if tif.is_ndtiff:
-            return open_ndtiff(path.parent)
-        if is_mmstack(tif):
-            return open_mmstack(path)
-        ome, holder = ome_of(path, tif)
-        if ome is not None and is_ome_set(ome, len(tif.pages)):
-            return open_ome_set(path, ome, holder)
-        found = single(path, tif, ome)
-        if found.is_page:
-            raise ValueError(
-                f"{path} is one 2-D page of shape {found.frame_shape}: pass its folder or a glob "
-                "pattern to open pages as the frames of a movie"
-            )
-        return Recording(path=str(path), format=found.format, positions=(found.position,))
+    found = _looked_at(path)
+    if isinstance(found, _Set):
+        return found.open()
+    if found.is_page:
+        raise ValueError(
+            f"{path} is one 2-D page of shape {found.frame_shape}: pass its folder or a glob "
+            "pattern to open pages as the frames of a movie"
+        )
+    return Recording(path=str(path), format=found.format, positions=(found.position,))
 
 
 def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> Recording:
     """Join TIFF files to one movie, or to the channels and positions that they tell of.
 
     A set of files is opened as its metadata say; other files are told apart by their names. This
-    reads the headers of all files, except in a folder of over `MAX_HEADERS` single-page files:
+    reads the headers of all files, except in a folder of very many single-page files:
     there it reads the first and the last, and each page is checked when it is read.
 
     Parameters
@@ -141,10 +125,11 @@ def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> Recording:
         their channels and positions apart.
     """
     given = [folder / name for name in names]
-    members = _set_of(given[0])
-    if members is None:
+    found = _looked_at(given[0])
+    if not isinstance(found, _Set):
         return join(label, folder, names, _member)
-    others = [file for file in given if file.resolve() not in {m.resolve() for m in members}]
+    members = {file.resolve() for file in found.files if not is_companion(file)}
+    others = [file for file in given if file.resolve() not in members]
     if others:
         raise ValueError(
             f"{label} holds {others[0].name}, which is not of the set of {given[0].name}: keep "
@@ -155,39 +140,21 @@ def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> Recording:
             f"{label} matches {len(given)} of the {len(members)} files of a set: pass one of its "
             "files, which stands for all of them"
         )
-    return open_tiff(given[0])
+    return replace(found.open(), path=label, default=None)
 
 
-def _set_of(path: Path) -> list[Path] | None:
-    """Return the files of the set that a file belongs to; None if it stands alone."""
-    with _opened(path) as tif:
-        if tif.is_ndtiff:
-            beside = tiff_names(path.parent, list(path.parent.iterdir()))
-            return [path.parent / name for name in beside]
-        if is_mmstack(tif):
-            found = mmstack_files(path)
-            return found if len(found) > 1 else None
-        ome, holder = ome_of(path, tif)
-        return (
-            ome_files(path, ome, holder)
-            if ome is not None and is_ome_set(ome, len(tif.pages))
-            else None
-        )
+@dataclass(frozen=True, kw_only=True)
+class _Set:
+    """Files that metadata put together: those that exist, and how they are opened."""
+
+    files: list[Path]
+    open: Callable[[], Recording]
 
 
-def _member(path: Path) -> Single:
-    """Open a file of a folder, which stands for its own pages."""
-    if _set_of(path) is not None:
-        raise ValueError(
-            f"{path} is one file of a set, and others beside it are not: pass one file of the set"
-        )
-    with _opened(path) as tif:
-        ome, _ = ome_of(path, tif)
-        return single(path, tif, ome)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TiffFile]:
+def _looked_at(path: Path) -> _Set | Single:
+    """Open a file; if metadata put its images together with others, say with which."""
+    if is_companion(path):
+        return _ome_set(path, ome_in(path), path.name)
     with parsing(path):
         tif = open_file(path)
     with tif:
@@ -195,4 +162,28 @@ def _opened(path: Path) -> Iterator[TiffFile]:
             empty = not len(tif.pages)
         if empty:
             raise ValueError(f"{path} has no image: it is empty or cut short; copy the file again")
-        yield tif
+        if is_ndtiff(tif):
+            beside = tiff_names(path.parent, list(path.parent.iterdir()))
+            within = [path.parent / name for name in beside]
+            return _Set(files=within, open=partial(open_ndtiff, path.parent))
+        if is_mmstack(tif):
+            return _Set(files=mmstack_files(path), open=partial(open_mmstack, path))
+        check_description(path, tif)
+        ome, holder = ome_of(path, tif)
+        if ome is not None and is_ome_set(ome, len(tif.pages)):
+            return _ome_set(path, ome, holder)
+        return single(path, tif, ome)
+
+
+def _ome_set(path: Path, ome: Ome, holder: str) -> _Set:
+    return _Set(files=ome_files(path, ome, holder), open=partial(open_ome_set, path, ome, holder))
+
+
+def _member(path: Path) -> Single:
+    """Open a file of a folder, which stands for its own pages."""
+    found = _looked_at(path)
+    if isinstance(found, _Set):
+        raise ValueError(
+            f"{path} is one file of a set, and others beside it are not: pass one file of the set"
+        )
+    return found

@@ -1,6 +1,7 @@
 """One TIFF file: where its pages lie, and how many of them are whole."""
 
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from tifffile import TiffFile, TiffFileError
 from smlmlp_dask.messages import one_line
 
 from .frames import CodedPages, FileMovie, Frames, PlainFrames, open_file
-from .tiff_pages import follow_on, pages_as_they_are
+from .tiff_pages import Directory, follow_on, pages_as_they_are
 
+_DESCRIPTION = 270  # tag
 _MM_METADATA = 51123  # tag of Micro-Manager's metadata of a page, in JSON
 
 
@@ -68,6 +70,16 @@ def parsing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def beside(path: Path, name: str) -> Path:
+    """Return the file of a name that metadata have; refuse one of another folder."""
+    if not name or Path(name).name != name:
+        raise ValueError(
+            f"{path}: its metadata name the file {name!r}, which is not in the same folder: put "
+            "all files of the set into one folder"
+        )
+    return path.parent / name
+
+
 def all_pages(path: Path) -> Pages:
     """Find all pages of a file, whatever its metadata say of them.
 
@@ -93,7 +105,13 @@ def readable_pages(tif: TiffFile) -> list[Any]:
     pages: list[Any] = []
     with suppress(Exception):  # whatever tifffile raises there
         pages += (tif.pages[number] for number in range(len(tif.pages)))
+    if len(pages) == len(tif.pages) and not _header_is_whole(tif):
+        pages.pop()
     return pages
+
+
+IN_ONE_RUN = "run"
+"""Kind of a series whose pixels follow one another from `dataoffset`, whatever pages there are."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,23 @@ class PageSeries:
     keyframe: Any
     dtype: Any
     dataoffset: int | None = None
+    kind: str = "pages"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one page."""
+        shape: tuple[int, ...] = self.keyframe.shape
+        return shape
+
+    @property
+    def axes(self) -> str:
+        """Of one page."""
+        return str(self.keyframe.axes)
+
+    @property
+    def ndim(self) -> int:
+        """Of one page."""
+        return len(self.shape)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.pages)
@@ -143,14 +178,20 @@ def found_pages(
     """Find the pages of a series of an open file, and those that are whole."""
     with parsing(path):
         pages = len(tif.pages)
-        complete = _chain_is_complete(tif)
+        complete, readable = _chain_is_complete(tif), _header_is_whole(tif)
+        in_one_run = series.kind == IN_ONE_RUN
         frames, ends = _located(str(path), tif, series, (count, *frame_shape))
         size = tif.filehandle.size
-        description, first_tags = tif.pages.first.description, _micromanager(tif)
+        description, first_tags = tif.pages.first.description, micromanager_tag(tif.pages.first)
     whole, cut_short, promised = count, "", count
-    if not complete:
+    if in_one_run:
+        pass  # the headers of the other pages say nothing more
+    elif not complete:
         promised = max(count, pages) + 1
         cut_short = f"its page {pages} points to a next page that is not in the file"
+    elif not readable:
+        promised = max(count, pages)
+        cut_short = f"the header of its page {pages} is not wholly in the file"
     if ends.max(initial=0) > size:
         whole = int(np.argmax(ends > size))
         cut_short = f"its {count} frames reach to byte {ends.max()}, the file ends at {size}"
@@ -172,8 +213,9 @@ def found_pages(
     )
 
 
-def _micromanager(tif: TiffFile) -> Mapping[str, Any]:
-    tag = tif.pages.first.tags.get(_MM_METADATA)
+def micromanager_tag(page: Any) -> Mapping[str, Any]:
+    """Return Micro-Manager's metadata of a page; nothing if there are none."""
+    tag = page.tags.get(_MM_METADATA)
     try:
         found = tag.value if tag is not None else {}
         found = json.loads(found) if isinstance(found, str | bytes) else found
@@ -182,11 +224,51 @@ def _micromanager(tif: TiffFile) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_whole(tif: TiffFile) -> bool:
+    """Say whether the headers of all pages of a file are in it."""
+    return _chain_is_complete(tif) and _header_is_whole(tif)
+
+
 def _chain_is_complete(tif: TiffFile) -> bool:
     # tifffile silently ends a chain of pages whose next link leads out of the file.
     tif.filehandle.seek(cast("int", tif.pages.next_page_offset))
     link = tif.filehandle.read(tif.tiff.offsetsize)
     return len(link) == tif.tiff.offsetsize and not any(link)
+
+
+def _header_is_whole(tif: TiffFile) -> bool:
+    """Say whether the header of the last page is in the file."""
+    tif.pages.useframes = True
+    tif.pages.set_keyframe(0)
+    try:
+        last = Directory.read(tif, tif.pages[len(tif.pages) - 1].offset)
+    except Exception:  # whatever tifffile raises there
+        return False
+    return bool(last.layout)  # zeros stand where a crash left the space of a page
+
+
+def check_description(path: Path, tif: TiffFile) -> None:
+    """Refuse a file whose description lies beyond its end, since that may name channels.
+
+    Raises
+    ------
+    ValueError
+        If so: tifffile would take the file as one without a description.
+    """
+    tiff, file = tif.tiff, tif.filehandle
+    with parsing(path):
+        file.seek(tif.pages.first.offset)
+        (count,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
+        entries = file.read(count * tiff.tagsize)
+        for start in range(0, len(entries), tiff.tagsize):
+            header = entries[start : start + tiff.tagsize]
+            code, _, length, value = struct.unpack(tiff.tagheaderformat, header)
+            (place,) = struct.unpack(tiff.offsetformat, value)
+            if code == _DESCRIPTION and length > tiff.offsetsize and place + length > file.size:
+                raise TiffFileError(
+                    f"its description reaches to byte {place + length}, the file ends at "
+                    f"{file.size}, so nothing says which pages are channels"
+                )
 
 
 def _located(
@@ -197,7 +279,7 @@ def _located(
     stored = dtype.newbyteorder(tif.byteorder)
     frame_bytes = prod(shape[1:]) * dtype.itemsize
     start = series.dataoffset
-    if start and follow_on(tif, shape[0], frame_bytes):
+    if start and (series.kind == IN_ONE_RUN or follow_on(tif, shape[0], frame_bytes)):
         places = range(start, start + shape[0] * frame_bytes, frame_bytes)
         ends = np.arange(1, shape[0] + 1, dtype=np.int64) * frame_bytes + start
         return PlainFrames(path=path, offsets=places, dtype=stored), ends

@@ -1,6 +1,8 @@
 """TIFF files of a folder or pattern, joined as their names say."""
 
+import filecmp
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from .tiff_single import Single
 MAX_HEADERS = 2000
 """Most single-page files of a folder whose headers are all read when it is opened."""
 
+SAMPLE_BYTES = 2**12
+"""Bytes by which files are compared: a camera's noise is never twice the same."""
+
 
 def join(
     label: str, folder: Path, names: Sequence[str], open_member: Callable[[Path], Single]
@@ -26,26 +31,55 @@ def join(
         raise ValueError(f"{label}: {error}") from error
     many = len(names) > MAX_HEADERS
     looked_at = [names[0], names[-1]] if many else list(names)
-    files = {name: open_member(folder / name) for name in looked_at}
-    sampled = many and all(file.is_page for file in files.values())
+    files, lost = _members(folder, looked_at, order, open_member)
+    sampled = many and all(file.is_page for file in files.values()) and not lost
     if many and not sampled:
-        files = {name: open_member(folder / name) for name in names}
-    _check_alike(files)
+        files, lost = _members(folder, names, order, open_member)
+    _check_alike(label, files, order)
+    notes = order.notes
+    if lost:
+        order = _without(order, lost[0])
+    if not sampled:
+        notes += _doubled(label, folder, files)
     positions = []
     for number, name in enumerate(order.positions):
         if sampled:
             positions.append(_of_pages(label, folder, order, number, name, files[names[0]]))
         else:
-            positions.append(_of_stacks(label, order, number, name, files))
+            positions.append(_of_stacks(label, order, number, name, files, lost))
     return Recording(
         path=label,
         format=files[names[0]].format,
         positions=tuple(positions),
-        notes=order.notes,
+        notes=notes,
     )
 
 
-def _check_alike(files: Mapping[str, Single]) -> None:
+def _members(
+    folder: Path, names: Sequence[str], order: Arrangement, open_member: Callable[[Path], Single]
+) -> tuple[dict[str, Single], tuple[str, ...]]:
+    """Open files; return them, and the name of the last one and its error if it has no frame.
+
+    That one may be the file of a frame that was being written when recording was aborted.
+    """
+    files: dict[str, Single] = {}
+    (last, *_), *others = (group[::-1] for group in order.groups.values())
+    for name in names:
+        try:
+            files[name] = open_member(folder / name)
+        except ValueError as error:
+            if others or name != last or len(names) < 2:
+                raise
+            return files, (name, str(error))
+    return files, ()
+
+
+def _without(order: Arrangement, name: str) -> Arrangement:
+    groups = {at: tuple(n for n in group if n != name) for at, group in order.groups.items()}
+    return replace(order, groups=groups)
+
+
+def _check_alike(label: str, files: Mapping[str, Single], order: Arrangement) -> None:
     reference, *others = (file.position.movie(0, 0) for file in files.values())
     for movie in others:
         mine, first = (_kind(m) for m in (movie, reference))
@@ -55,6 +89,49 @@ def _check_alike(files: Mapping[str, Single]) -> None:
                 f"{reference.path} of {first[0]} and {first[1]}; a movie's frames are all alike: "
                 "keep other images elsewhere"
             )
+    stacks = [name for name, file in files.items() if not file.is_page]
+    if stacks and not order.counts:
+        raise ValueError(
+            f"{label}: the numbers in the names of {', '.join(list(files)[:3])} do not follow one "
+            "another, so nothing says that these are parts of one movie: pass each as a source of "
+            "its own, or number the parts 1, 2, 3"
+        )
+    for group in order.groups.values():
+        said = {_channel_names(files[name]): name for name in group if name in files}
+        if len(said) > 1:
+            (one, first_name), (other, second_name), *_ = said.items()
+            raise ValueError(
+                f"{label}: the metadata of {first_name} name the channel {', '.join(one)}, those "
+                f"of {second_name} {', '.join(other)}, so they are no frames of one movie: pass "
+                "each channel as a source of its own"
+            )
+
+
+def _channel_names(file: Single) -> tuple[str, ...]:
+    return tuple(channel.channel or "without a name" for channel in file.position.channels)
+
+
+def _doubled(label: str, folder: Path, files: Mapping[str, Single]) -> tuple[str, ...]:
+    """Refuse stacks that hold the same; say so of single frames, which may be dark.
+
+    Few bytes are read of each file, and all of two that agree in those.
+    """
+    found: dict[Any, str] = {}
+    for name, file in files.items():
+        path = folder / name
+        size = path.stat().st_size
+        with path.open("rb") as content:
+            content.seek(size // 2)
+            middle = content.read(SAMPLE_BYTES)
+        other = found.setdefault((size, middle), name)
+        if other == name or not filecmp.cmp(folder / other, path, shallow=False):
+            continue
+        if not file.is_page:
+            raise ValueError(
+                f"{label}: {other} and {name} hold the same frames: keep copies elsewhere"
+            )
+        return (f"{other} and {name} hold the same frame: is one a copy?",)
+    return ()
 
 
 def _kind(movie: Movie) -> tuple[tuple[int, ...], Any]:
@@ -86,7 +163,12 @@ def _of_pages(
 
 
 def _of_stacks(
-    label: str, order: Arrangement, number: int, name: str, files: Mapping[str, Single]
+    label: str,
+    order: Arrangement,
+    number: int,
+    name: str,
+    files: Mapping[str, Single],
+    absent: tuple[str, ...],
 ) -> Position:
     """Return a position of files that follow one another, each with a grid of its own."""
     own = next(iter(files.values())).position
@@ -123,16 +205,15 @@ def _of_stacks(
 
     known = own.channels if channels > 1 else _named(order.channels, own.channels)
     position = Position(name=name, movie=movie, channels=known, depth=max(depth, order.depth))
+    whole = position.movie(0, 0).shape[0]
+    if absent:
+        return replace(position, promised=whole + 1, cut_short=f"its last file: {absent[1]}")
     if not lost:
         return position
     ((path, file),) = lost.items()
-    whole = position.movie(0, 0).shape[0]
     missing = (file.position.promised or 0) - file.position.movie(0, 0).shape[0]
-    return Position(
-        name=name,
-        movie=movie,
-        channels=known,
-        depth=position.depth,
+    return replace(
+        position,
         promised=whole + missing,
         cut_short=f"its last file {path}: {file.position.cut_short}",
     )

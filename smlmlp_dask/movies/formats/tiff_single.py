@@ -1,28 +1,31 @@
 """A TIFF that stands alone: a movie, or channels and slices of one."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffFile, TiffFileError
 
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position
 
-from .ome_xml import MICROMETRES, Ome, read_ome
+from .ome_xml import MICROMETRES, Ome
 from .tiff_file import (
+    IN_ONE_RUN,
     Pages,
     PageSeries,
     check_frame,
     check_pixels,
     found_pages,
+    is_whole,
     parsing,
     readable_pages,
 )
-from .tiff_planes import ABSENT, in_axes, no_planes, position_of
+from .tiff_planes import ABSENT, in_axes, position_of
 
 _REWRITE = (
     "write the frames as one stack, such as tifffile.imwrite(path, movie) with a movie of shape "
@@ -30,6 +33,9 @@ _REWRITE = (
 )
 
 _FORMATS = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}
+
+_ORIGINS = {"ome": "OME", "imagej": "ImageJ", "shaped": "tifffile"}
+"""Whose metadata describe a file, by the kinds of tifffile."""
 
 _LENGTHS = MICROMETRES | {"micron": 1.0, "microns": 1.0, "\\u00B5m": 1.0, "micrometer": 1.0}
 """Units of ImageJ."""
@@ -66,45 +72,44 @@ def single(path: Path, tif: TiffFile, ome: Ome | None) -> Single:
         If it is damaged, without a whole frame, or not frames, channels and slices of gray images.
     """
     with parsing(path):
-        pages, series = len(tif.pages), list(tif.series)
-    if not series:
-        raise ValueError(f"{path} has no image: it is empty or cut short; copy the file again")
-    first = series[0]
-    if len(series) > 1:
-        raise ValueError(
-            f"{path} holds {len(series)} image series in {pages} pages, the first of shape "
-            f"{first.shape}, not one movie; {_REWRITE}"
-        )
-    check_pixels(path, first.keyframe)
-    frame_shape = check_frame(path, first.shape, first.axes)
-    kept = [
-        (n, a) for n, a in zip(first.shape, first.axes, strict=True) if a not in "YX" and n != 1
-    ]
-    sizes, axes = [n for n, _ in kept], "".join(a for _, a in kept)
-    with parsing(path):
-        origin, lengths = _described(tif, first)
-    lengths = tuple(sizes) if lengths is None else lengths
-    described = prod(lengths)
-    # One page may stand for a whole contiguous movie: ImageJ writes only one above 4 GiB.
-    if (prod(sizes), pages) not in {(described, described), (described, 1)}:
-        if described <= pages or sum(n > 1 for n in lengths) != 1:
+        whole = is_whole(tif)
+        first, pages = tif.pages.first, len(tif.pages)
+    check_pixels(path, first)
+    image: Any = PageSeries((), first, first.dtype)
+    if whole:
+        with parsing(path):
+            series = list(tif.series)
+        if len(series) > 1:
             raise ValueError(
-                f"{path} holds {pages} pages, but its {origin} metadata describe {described} "
-                "frames; copy the file again, pass the folder or a glob of a multi-file set, or "
-                f"{_REWRITE}"
+                f"{path} holds {len(series)} image series in {pages} pages, the first of shape "
+                f"{series[0].shape}, not one movie; {_REWRITE}"
             )
-        found = _aborted(path, tif, first, described, frame_shape)
-        sizes, axes = [found.movie.shape[0]], "T"
+        image = series[0]
+    frame_shape = check_frame(path, image.shape, image.axes)
+    with parsing(path):
+        said = _described(tif, image)
+    here = _Frames.of(image.kind, image.shape, image.axes)
+    if said is None or said.origin == image.kind:
+        said = here
+    count, origin = said.count, _ORIGINS.get(said.origin, said.origin)
+    # One page may stand for a whole contiguous movie: ImageJ writes only one above 4 GiB.
+    if whole and here.count == count and pages in (count, 1):
+        found = found_pages(path, tif, image, count, frame_shape)
+    elif not whole or count > pages:
+        found = _cut(path, tif, said, frame_shape)
     else:
-        found = found_pages(path, tif, first, described, frame_shape)
-    planes = in_axes(path, sizes, axes, frame_shape)
+        raise ValueError(
+            f"{path} holds {pages} pages, but its {origin} metadata describe {count} frames; "
+            f"copy the file again, pass the folder or a glob of a multi-file set, or {_REWRITE}"
+        )
+    promised, why = max(count, found.promised), found.cut_short
+    if not why and found.movie.shape[0] < promised:
+        more = f"{promised} frames that its {origin} metadata describe"
+        why = f"its {pages} pages hold fewer than the {more}"
+    if said.count < promised:
+        said = _Frames(said.origin, (promised,), "T")
+    planes = in_axes(path, said.sizes, said.axes, frame_shape)
     planes[planes[..., 1] >= found.movie.shape[0]] = ABSENT
-    promised, why = max(described, found.promised), found.cut_short
-    if promised > planes[..., 0].size:
-        absent = promised - planes[..., 0].size
-        planes = np.concatenate([planes, no_planes(path, (absent, *planes.shape[1:-1]))])
-        more = f"{described} frames that its {origin} metadata describe"
-        why = why or f"its {pages} pages hold fewer than the {more}"
     position = position_of(
         str(path),
         [found.movie],
@@ -114,64 +119,83 @@ def single(path: Path, tif: TiffFile, ome: Ome | None) -> Single:
     )
     return Single(
         position=position,
-        format=_FORMATS.get(first.kind, "TIFF"),
+        format=_FORMATS.get(said.origin, "TIFF"),
         frame_shape=frame_shape,
-        is_page=first.ndim == 2 and promised == 1,
+        is_page=image.ndim == 2 and promised == 1,
     )
 
 
-def _aborted(
-    path: Path, tif: TiffFile, series: Any, described: int, frame_shape: tuple[int, int]
-) -> Pages:
+@dataclass(frozen=True)
+class _Frames:
+    """Frames that metadata describe: their origin, and their sizes along some axes."""
+
+    origin: str
+    sizes: tuple[int, ...]
+    axes: str
+
+    @property
+    def count(self) -> int:
+        return prod(self.sizes)
+
+    @classmethod
+    def of(cls, origin: str, sizes: Sequence[int], axes: str) -> Self:
+        """Return the frames of an image of this shape, its last two axes or more included."""
+        kept = [
+            (int(n), axis)
+            for n, axis in zip(sizes, axes, strict=True)
+            if axis not in "YXS" and n != 1
+        ]
+        return cls(origin, tuple(n for n, _ in kept), "".join(axis for _, axis in kept))
+
+
+def _cut(path: Path, tif: TiffFile, said: _Frames, frame_shape: tuple[int, int]) -> Pages:
     """Find the whole frames of a file that has fewer than its metadata describe."""
-    first = tif.pages.first
-    if len(tif.pages) == 1 and tif.is_imagej and first.is_contiguous:
-        one = PageSeries((), first, first.dtype, first.dataoffsets[0])
-        return found_pages(path, tif, one, described, frame_shape)
-    pages = readable_pages(tif)
-    every = PageSeries(pages, first, series.dtype)
-    return found_pages(path, tif, every, len(pages), frame_shape)
+    first, pages = tif.pages.first, readable_pages(tif)
+    if said.origin == "imagej" and first.is_contiguous:
+        # ImageJ writes all pixels in one piece, and then the headers of the other pages.
+        start, size = first.dataoffsets[0], first.nbytes
+        follow = all(p.dataoffsets[0] == start + n * size for n, p in enumerate(pages))
+        end = pages[1].offset if len(pages) > 1 else tif.filehandle.size
+        lone = len(tif.pages) == 1 or not is_whole(tif)
+        if follow and lone and (len(pages) == 1 or start + said.count * size <= end):
+            one = PageSeries((), first, first.dtype, start, IN_ONE_RUN)
+            return found_pages(path, tif, one, said.count, frame_shape)
+    return found_pages(path, tif, PageSeries(pages, first, first.dtype), len(pages), frame_shape)
 
 
-def _described(tif: TiffFile, series: Any) -> tuple[str, tuple[int, ...] | None]:
-    """Return whose metadata count the frames, and their axes' lengths if the series ignores it."""
+def _described(tif: TiffFile, series: Any) -> _Frames | None:
+    """Return what metadata say of the frames; None if they say nothing."""
     if tif.is_ome:
-        return "OME", None if series.kind == "ome" else _ome_sizes(tif.ome_metadata or "")
+        if series.kind == "ome":
+            return _Frames.of("ome", series.shape, series.axes)
+        raise TiffFileError("its OME metadata do not fit its pages")
+    page = tif.pages.first
     if tif.is_shaped:
-        return "tifffile", _shaped_sizes(tif.pages.first)
+        try:
+            said = json.loads(page.shaped_description or "")
+        except ValueError:  # old versions wrote shape=(...)
+            return None
+        sizes = said["shape"][: len(said["shape"]) - page.ndim]
+        axes = str(said.get("axes", ""))[: len(sizes)]
+        return _Frames.of("shaped", sizes, axes if len(axes) == len(sizes) else "Q" * len(sizes))
     if tif.is_imagej:
-        if series.kind == "imagej":
-            return "ImageJ", None
-        said = tif.imagej_metadata or {}
-        sizes = [int(said.get(name, 1)) for name in ("frames", "slices", "channels")]
-        images = int(said.get("images", 1))
-        return "ImageJ", tuple(sizes) if prod(sizes) == images else (images,)
-    return series.kind, None
+        text = tif.imagej_metadata or {}
+        sizes = [int(text.get(name, 1)) for name in ("frames", "slices", "channels")]
+        rest, left = divmod(int(text.get("images", 1)), prod(sizes))
+        if left:
+            return _Frames.of("imagej", [rest * prod(sizes) + left], "T")
+        return _Frames.of("imagej", [rest, *sizes], "ITZC")
+    return None
 
 
-def _shaped_sizes(page: TiffPage) -> tuple[int, ...] | None:
-    try:
-        shape: list[int] = json.loads(page.shaped_description or "")["shape"]
-    except ValueError:  # old versions wrote shape=(...)
-        return None
-    return tuple(shape[: len(shape) - page.ndim])
-
-
-def _ome_sizes(xml: str) -> tuple[int, ...] | None:
-    ome = read_ome(xml, "")
-    return ome.images[0].sizes if ome is not None and ome.images else None
-
-
-def _acquisitions(
-    tif: TiffFile, series: Any, ome: Ome | None, count: int
-) -> tuple[Acquisition, ...]:
+def _acquisitions(tif: TiffFile, page: Any, ome: Ome | None, count: int) -> tuple[Acquisition, ...]:
     if ome is not None and ome.images and len(ome.images[0].channels) == count:
         return ome.images[0].channels
     if not tif.is_imagej:
         return (UNKNOWN,) * count
     said = tif.imagej_metadata or {}
     scale = _LENGTHS.get(str(said.get("unit", "")))
-    sides = [_pixel_side(series.keyframe, f"{axis}Resolution") for axis in "YX"]
+    sides = [_pixel_side(page, f"{axis}Resolution") for axis in "YX"]
     size = None
     if scale and sides[0] and sides[1]:
         size = (sides[0] * scale, sides[1] * scale)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from smlmlp_dask import open_channels
 from smlmlp_dask.movies.formats import frames as frames_module
-from smlmlp_dask.movies.formats import tiff_folder, tiff_single
+from smlmlp_dask.movies.formats import tiff_folder
 from smlmlp_dask.movies.formats.tiff import open_tiff as open_recording
 from smlmlp_dask.movies.formats.tiff import open_tiffs
 from smlmlp_dask.movies.selection import Selection
@@ -276,8 +276,6 @@ def test_metadata_that_do_not_tell_a_count(tmp_path):
     path = tmp_path / "movie.tif"
     edited(LAYOUTS["zlib"], b'{"shape": [11, 9, 7]}', b"shape=(10, 9, 7)     ")(path)
     assert open_tiff(path).shape == MOVIE.shape
-    assert tiff_single._ome_sizes("<OME><Image") is None
-    assert tiff_single._ome_sizes("<OME><Image/></OME>") is None
 
 
 # Folders

@@ -1,0 +1,182 @@
+"""NDTiff: a folder of TIFFs with an index of all images."""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tifffile import TiffFile, natural_sorted
+from tifffile.tifffile import read_micromanager_metadata
+
+from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.acquisition import Acquisition
+from smlmlp_dask.movies.recording import Recording
+
+from .frames import FileMovie, PlainFrames
+from .micromanager import summary_channels
+from .tiff_file import beside
+from .tiff_planes import no_planes, position_of
+
+NDTIFF_INDEX = "NDTiff.index"
+"""File of an NDTiff folder that lists all images."""
+
+
+def open_ndtiff(folder: Path) -> Recording:
+    """Open a folder that NDTiff's index describes.
+
+    Raises
+    ------
+    ValueError
+        If the index is damaged, has axes beside time, channel, z and position, or names frames
+        of several sizes or in files that are missing.
+    """
+    index = folder / NDTIFF_INDEX
+    entries, whole = _ndtiff_index(index)
+    if not entries:
+        raise ValueError(f"{index} lists no image: nothing was recorded")
+    values: dict[str, dict[Any, int]] = {axis: {} for axis in _ND_AXES}
+    for axes, *_ in entries:
+        for axis, value in axes.items():
+            values.setdefault(axis, {}).setdefault(value, 0)
+    other = [axis for axis in values if axis not in _ND_AXES and len(values[axis]) > 1]
+    if other:
+        raise ValueError(
+            f"{folder} has an axis {other[0]!r} of {len(values[other[0]])} steps beside time, "
+            "channel, z and position: save each of its steps as a movie of its own"
+        )
+    for axis in _ND_AXES:  # names keep their order, numbers are sorted
+        found = list(values[axis])
+        ordered = found if any(isinstance(v, str) for v in found) else sorted(found)
+        values[axis] = {value: number for number, value in enumerate(ordered)}
+    names = natural_sorted({beside(index, entry[1]).name for entry in entries})
+    summary = _ndtiff_summary(folder / entries[0][1])
+    cut = "" if whole else f"{NDTIFF_INDEX} is cut short, after {len(entries)} images"
+    return _ndtiff_recording(folder, entries, values, summary, names, cut)
+
+
+def is_ndtiff(tif: TiffFile) -> bool:
+    """Say whether a file is one of an NDTiff folder."""
+    tif.filehandle.seek(8)
+    mark = tif.filehandle.read(4)
+    return (
+        mark in (_NDTIFF, _NDTIFF[::-1])
+        and (Path(tif.filehandle.path).parent / NDTIFF_INDEX).is_file()
+    )
+
+
+_NDTIFF = (483729).to_bytes(4, "little")
+"""What stands before the version in NDTiff's header."""
+
+_Entry = tuple[dict[str, Any], str, int, int, int, int, int]
+"""Axes, file, offset of the pixels, width, height, type and compression of an image."""
+
+
+def _ndtiff_index(path: Path) -> tuple[list[_Entry], bool]:
+    """Return all images of an index, and whether it ends with the last one."""
+    content, at = path.read_bytes(), 0
+    entries: list[_Entry] = []
+
+    def text() -> str:
+        nonlocal at
+        (size,) = struct.unpack_from("<I", content, at)
+        at += 4 + size
+        if at > len(content):
+            raise struct.error
+        return content[at - size : at].decode()
+
+    while at < len(content):
+        try:
+            axes, name = json.loads(text()), text()
+            numbers = struct.unpack_from("<IiiiiIii", content, at)
+        except struct.error:
+            return entries, False
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read: {one_line(error)}; copy it again") from error
+        entries.append((axes, name, *numbers[:5]))
+        at += 32
+    return entries, True
+
+
+_ND_AXES = ("time", "channel", "z", "position")
+_ND_TYPES = {0: "u1", 1: "u2", 3: "u2", 4: "u2", 5: "u2", 6: "u2"}
+
+
+def _ndtiff_recording(
+    folder: Path,
+    entries: Sequence[Any],
+    values: Mapping[str, Mapping[Any, int]],
+    summary: Mapping[str, Any],
+    names: Sequence[str],
+    missing: str,
+) -> Recording:
+    sizes = [max(1, len(values[axis])) for axis in _ND_AXES]
+    sizes[0] += bool(missing)  # at least a frame more
+    planes = no_planes(folder, sizes)
+    offsets: dict[str, list[int]] = {name: [] for name in names}
+    kinds = set()
+    for axes, name, offset, width, height, kind, compression in entries:
+        if kind not in _ND_TYPES or compression:
+            what = "is compressed" if compression else f"has pixels of NDTiff's type {kind}"
+            raise ValueError(f"{folder / name}: an image {what}: save it as gray, uncompressed")
+        kinds.add((height, width, _ND_TYPES[kind]))
+        if len(kinds) > 1:
+            raise ValueError(f"{folder} has images of several sizes or types: {sorted(kinds)}")
+        file = folder / name
+        size = height * width * int(_ND_TYPES[kind][1])
+        if not file.is_file() or offset + size > file.stat().st_size:
+            missing = missing or f"{name} is missing or cut short"
+            continue
+        place = tuple(values[axis].get(axes.get(axis), 0) for axis in _ND_AXES)
+        planes[place] = (names.index(name), len(offsets[name]))
+        offsets[name].append(offset)
+    ((height, width, dtype),) = kinds
+    order = ""
+    for name in names:
+        if not order and (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                order = {b"II": "<", b"MM": ">"}.get(file.read(2), "<")
+    files = [
+        FileMovie(
+            path=str(folder / name),
+            frame_shape=(height, width),
+            dtype=np.dtype(dtype),
+            pieces=(
+                PlainFrames(
+                    path=str(folder / name),
+                    offsets=np.array(offsets[name], np.int64),
+                    dtype=np.dtype((order or "<") + dtype),
+                ),
+            ),
+            counts=(len(offsets[name]),),
+        )
+        for name in names
+    ]
+    channels = summary_channels(summary, {}, sizes[1])
+    named = [str(value) if isinstance(value, str) else None for value in values["channel"]]
+    positions = []
+    for number, position in enumerate(values["position"] or {"": 0}):
+        positions.append(
+            position_of(
+                str(folder),
+                files,
+                planes[:, :, :, number],
+                name=str(position),
+                channels=[
+                    Acquisition(**{**vars(known), "channel": name or known.channel})
+                    for known, name in zip(channels, named or [None], strict=True)
+                ],
+                why=missing,
+            )
+        )
+    return Recording(path=str(folder), format="NDTiff", positions=tuple(positions))
+
+
+def _ndtiff_summary(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            found: dict[str, Any] = read_micromanager_metadata(file, {"Summary"})
+            return found.get("Summary") or {}
+    except (OSError, ValueError, json.JSONDecodeError):
+        return {}
