@@ -233,7 +233,16 @@ def _chain_is_complete(tif: TiffFile) -> bool:
     # tifffile silently ends a chain of pages whose next link leads out of the file.
     tif.filehandle.seek(cast("int", tif.pages.next_page_offset))
     link = tif.filehandle.read(tif.tiff.offsetsize)
-    return len(link) == tif.tiff.offsetsize and not any(link)
+    if len(link) < tif.tiff.offsetsize or not any(link):
+        return len(link) == tif.tiff.offsetsize
+    # Bio-Formats links the last page of a plain TIFF to the end of the file. So may one that was
+    # cut there, but for the count that ImageJ's metadata have.
+    (place,) = struct.unpack(tif.tiff.offsetformat, link)
+    return bool(
+        place == tif.filehandle.size
+        and tif.is_imagej
+        and (tif.imagej_metadata or {}).get("images") == len(tif.pages)
+    )
 
 
 def _header_is_whole(tif: TiffFile) -> bool:

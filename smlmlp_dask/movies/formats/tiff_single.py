@@ -160,6 +160,12 @@ def _cut(path: Path, tif: TiffFile, said: _Frames, frame_shape: tuple[int, int])
         if follow and lone and (len(pages) == 1 or start + said.count * size <= end):
             one = PageSeries((), first, first.dtype, start, IN_ONE_RUN)
             return found_pages(path, tif, one, said.count, frame_shape)
+        if len(said.sizes) > 1:  # Bio-Formats writes so in each file of one channel
+            raise ValueError(
+                f"{path} holds {len(pages)} pages, but its ImageJ metadata describe {said.count} "
+                f"images ({said.axes} {said.sizes}), so nothing says which channel or slice they "
+                "are: save all channels as one OME-TIFF"
+            )
     return found_pages(path, tif, PageSeries(pages, first, first.dtype), len(pages), frame_shape)
 
 
