@@ -90,7 +90,8 @@ class Command(click.Command):
         """Run the command; raise any error as one line."""
         verbose = bool(ctx.params.get("verbose"))
         try:
-            return super().invoke(ctx)
+            with warnings_on_one_line():
+                return super().invoke(ctx)
         except click.UsageError as error:
             _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
         except BrokenPipeError:
@@ -106,6 +107,28 @@ class Command(click.Command):
         names["channels_mean_radii_pix"] = names.get("radii", "")
         name, space, rest = message.partition(" ")
         return f"{names.get(name) or name}{space}{rest}"
+
+
+@contextmanager
+def warnings_on_one_line() -> Iterator[None]:
+    """Print each `UserWarning` in the ``with`` block as one line, without a place in the code."""
+    previous = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any
+    ) -> None:
+        if category is not UserWarning:
+            previous(message, category, filename, lineno, *rest)
+            return
+        text = printable(" ".join(str(message).split()))
+        line = Text.assemble(("Warning:", "bold yellow"), " ", text)
+        Console(stderr=True).print(line, soft_wrap=True)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = previous
 
 
 class Group(click.Group):

@@ -13,7 +13,7 @@ from .frames import open_file
 from .micromanager import is_mmstack, mmstack_files, open_mmstack
 from .ndtiff import is_ndtiff, open_ndtiff
 from .ome_xml import Ome
-from .tiff_file import check_description, parsing
+from .tiff_file import check_description, is_whole, parsing
 from .tiff_folder import join
 from .tiff_ome import (
     is_companion,
@@ -170,7 +170,7 @@ def _looked_at(path: Path) -> _Set | Single:
             return _Set(files=mmstack_files(path), open=partial(open_mmstack, path))
         check_description(path, tif)
         ome, holder = ome_of(path, tif)
-        if ome is not None and is_ome_set(ome, len(tif.pages)):
+        if ome is not None and (is_ome_set(ome, len(tif.pages)) or not is_whole(tif)):
             return _ome_set(path, ome, holder)
         return single(path, tif, ome)
 

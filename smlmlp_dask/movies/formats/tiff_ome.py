@@ -92,6 +92,8 @@ def open_ome_set(path: Path, ome: Ome, holder: str) -> Recording:
     ValueError
         If a file or a plane is missing, or a file is not the one that is meant.
     """
+    if not ome.images:
+        raise ValueError(f"{path}: its OME-XML describes no image: export the file again")
     opened: dict[str, Pages | None] = {}
 
     def pages(name: str) -> Pages | None:
@@ -117,7 +119,7 @@ def _ome_position(path: Path, image: OmeImage, pages: Any) -> Position:
     for plane in image.planes(lambda name: pages(name).promised if pages(name) else 0):
         found = pages(plane.file)
         if found is None:
-            why = why or f"its file {plane.file} is missing"
+            why = why or f"its file {plane.file} is missing or empty"
             continue
         if plane.page >= found.movie.shape[0]:
             why = why or found.why(plane.page)
@@ -139,9 +141,9 @@ def _place(path: Path, planes: NDArray[np.int64], plane: Plane, where: tuple[int
 
 
 def _member(path: Path, name: str, holder: str, uuid: str) -> Pages | None:
-    """Open a file of a set; None if it is missing."""
+    """Open a file of a set; None if it is missing or empty."""
     file = beside(path, name or holder)
-    if not file.is_file():
+    if not file.is_file() or not file.stat().st_size:
         return None
     found = all_pages(file)
     own = read_ome(found.description, file.name) if name and uuid else None
