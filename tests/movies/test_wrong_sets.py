@@ -238,6 +238,10 @@ RIGHT = {
 WRONG = {
     # channels, positions and acquisitions in one folder
     "two channels by words": (stacks(a_red=(0, 1), a_green=(2, 3)), "differ in more than a number"),
+    "parts of another movie": (
+        stacks(movie=(0, 1), movie_1=(2, 3), other_2=(4, 5)),
+        "differ in more than a number",
+    ),
     "two positions by name": (stacks(a_Pos0=(0, 1), a_Pos1=(2, 3)), "holds 2 positions"),
     "three cells": (stacks(cell1=(0, 1), cell2=(2, 3), cell3=(4, 5)), "holds 3 positions"),
     "two acquisitions of pages": (

@@ -238,11 +238,9 @@ def _with_first(parts: list[list[str]]) -> list[list[str]]:
             numbers = [part[at + 1] for part in others]
             first = "1" if "2" in numbers and "1" not in numbers else "0"
             return [
-                [
-                    *part[:at],
-                    f"{before} t",
-                    *([first, after, *part[at + 1 :]] if part is shortest else part[at + 1 :]),
-                ]
+                [*part[:at], f"{before} t", first, after, *part[at + 1 :]]
+                if part is shortest
+                else [*part[:at], f"{part[at]} t", *part[at + 1 :]]
                 for part in parts
             ]
     return parts
