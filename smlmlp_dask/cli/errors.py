@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 from rich.console import Console
@@ -115,14 +115,19 @@ def warnings_on_one_line() -> Iterator[None]:
     previous = warnings.showwarning
 
     def show(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
     ) -> None:
         if category is not UserWarning:
-            previous(message, category, filename, lineno, *rest)
+            previous(message, category, filename, lineno, file, line)
             return
         text = printable(" ".join(str(message).split()))
-        line = Text.assemble(("Warning:", "bold yellow"), " ", text)
-        Console(stderr=True).print(line, soft_wrap=True)
+        shown = Text.assemble(("Warning:", "bold yellow"), " ", text)
+        Console(stderr=True).print(shown, soft_wrap=True)
 
     warnings.showwarning = show
     try:
