@@ -3,6 +3,7 @@
 None is ever joined to a movie that nobody recorded.
 """
 
+import re
 import shutil
 import warnings
 
@@ -160,6 +161,7 @@ RIGHT = {
         [[0, 1], [2, 3]],
     ),
     "channels by wavelength alone": (stacks(cell_488=(0, 1), cell_561=(2, 3)), [[0, 1], [2, 3]]),
+    "channels by dye": (stacks(Cy3=(0, 1), Cy5=(2, 3)), [[0, 1], [2, 3]]),
     "channels by w of MetaMorph": (stacks(a_w1Cy5=(0, 1), a_w2GFP=(2, 3)), [[0, 1], [2, 3]]),
     "pages by date and time": (
         pages("20240101_100000.tif", "20240101_100001.tif", "20240102_090000.tif"),
@@ -242,6 +244,7 @@ WRONG = {
         stacks(movie=(0, 1), movie_1=(2, 3), other_2=(4, 5)),
         "differ in more than a number",
     ),
+    "two powers": (stacks(a_1mW=(0, 1), a_2mW=(2, 3)), "a number with a unit"),
     "two positions by name": (stacks(a_Pos0=(0, 1), a_Pos1=(2, 3)), "holds 2 positions"),
     "three cells": (stacks(cell1=(0, 1), cell2=(2, 3), cell3=(4, 5)), "holds 3 positions"),
     "two acquisitions of pages": (
@@ -321,6 +324,10 @@ WRONG = {
     "Micro-Manager without its last file": (
         mm(*TWO_FILES, then=remove(NEXT)),
         "cut short: .*4 frames.*--frames 0:2",
+    ),
+    "NDTiff without its index": (
+        ndtiff(TC, then=remove("NDTiff.index")),
+        "NDTiff.index is missing",
     ),
     "NDTiff without a file": (
         ndtiff(T, then=remove("run_NDTiffStack.tif")),
@@ -477,6 +484,15 @@ WRONG = {
     "OME that promises more": (
         ome(split="", then=lambda f: edited(f / "m_0.ome.tif", b'SizeT="4"', b'SizeT="5"')),
         "cut short: .*--frames 0:4",
+    ),
+    "OME that names no planes, a file for each channel": (
+        ome(
+            c=2,
+            split="c",
+            source="m_0.ome.tif",
+            change=lambda xml: re.sub("<TiffData.*</TiffData>", "", xml),
+        ),
+        "does not say which of them its fewer pages are",
     ),
     "OME of no frames": (
         ome(then=lambda f: [edited(p, b'SizeT="4"', b'SizeT="0"') for p in f.iterdir()]),

@@ -17,9 +17,15 @@ _AXIS_OF = {word: axis for axis, words in _AXES.items() for word in words}
 _RECORDINGS = frozenset((
     "cell", "cells", "roi", "region", "well", "dish", "sample", "tile", "site", "run", "exp",
     "experiment", "acq", "acquisition", "rep", "repeat", "replicate", "trial", "slide",
-    "coverslip", "embryo", "nucleus",
+    "coverslip", "embryo", "nucleus", "day", "plate", "mouse", "condition",
 ))  # fmt: skip
 """Words before the number of a recording, or of its place; a long number counts frames."""
+
+_DYES = frozenset(("cy", "alexa", "atto", "af", "cf", "jf", "dy", "dylight", "meos", "sir"))
+"""Words before the number of a dye."""
+
+_UNIT = re.compile(r"(ms|us|µs|[pnuµm]M|[mk]?W|fps|[kM]?Hz|px|[nuµm]m|mV|%|deg|x)(?![a-z])")
+"""What follows a number that measures something, and so counts no frames."""
 
 _FRAME_DIGITS = 4
 """Digits of a number that counts frames, whatever recording a word before it names."""
@@ -90,6 +96,13 @@ def arranged(names: Sequence[str]) -> Arrangement:
     varying = [at for at in range(len(fields[0])) if len({row[at].value for row in fields}) > 1]
     if not varying:
         raise ValueError(f"{names[0]} and {names[1]} have the same place: keep one elsewhere")
+    for at in varying:
+        if fields[0][at].axis == "unit":
+            one, other = sorted({row[at].text for row in fields})[:2]
+            raise ValueError(
+                f"the names of its files differ in a number with a unit ({one} and {other}, such "
+                f"as in {names[0]}), which counts no frames: pass each as a source of its own"
+            )
     counted = _in_one_order(fields, varying)
     if counted is not None:
         return _one_group(names, [row[counted].value for row in fields])
@@ -171,10 +184,14 @@ def _column(parts: Sequence[Sequence[str]], at: int) -> list[_Field]:
     axis = _AXIS_OF.get(word.lower(), "")
     values = sorted({int(text) for text in texts if text.isdecimal()})
     lasers = len(values) > 1 and _LASERS.issuperset(values)
-    if re.match(r"[ _]?nm(?![a-z])", after, re.IGNORECASE) or (
+    if word.lower() in _DYES:
+        axis, texts = "c", [f"{word}{text}" for text in texts]
+    elif re.match(r"[ _]?nm(?![A-Za-z])", after) or (
         not axis and lasers and all(b - a >= _LASER_STEP_NM for a, b in pairwise(values))
     ):
         axis = "c"
+    elif not axis and _UNIT.match(after):
+        axis = "unit"
     elif word.lower() in _RECORDINGS and max(map(len, texts)) < _FRAME_DIGITS:
         axis = "p"
     return [_Field(axis, text, f"{word}{text}") for text in texts]

@@ -33,6 +33,11 @@ def open_ndtiff(folder: Path) -> Recording:
         of several sizes or in files that are missing.
     """
     index = folder / NDTIFF_INDEX
+    if not index.is_file():
+        raise ValueError(
+            f"{index} is missing, and only it says which images are of which channel and frame: "
+            "copy the whole folder"
+        )
     entries, whole = _ndtiff_index(index)
     if not entries:
         raise ValueError(f"{index} lists no image: nothing was recorded")
@@ -57,13 +62,9 @@ def open_ndtiff(folder: Path) -> Recording:
 
 
 def is_ndtiff(tif: TiffFile) -> bool:
-    """Say whether a file is one of an NDTiff folder."""
+    """Say whether a file is one of an NDTiff folder, by its header."""
     tif.filehandle.seek(8)
-    mark = tif.filehandle.read(4)
-    return (
-        mark in (_NDTIFF, _NDTIFF[::-1])
-        and (Path(tif.filehandle.path).parent / NDTIFF_INDEX).is_file()
-    )
+    return tif.filehandle.read(4) in (_NDTIFF, _NDTIFF[::-1])
 
 
 _NDTIFF = (483729).to_bytes(4, "little")

@@ -42,6 +42,8 @@ class OmeImage:
         ``planes(count)`` yields all planes; ``count(file)`` returns the pages of a file.
     files : dict
         Names of the files, and their UUIDs; the name is empty for the file with this XML.
+    vague : bool
+        Whether planes are only said to be all pages of a file, in the order of dimensions.
     """
 
     name: str
@@ -50,6 +52,7 @@ class OmeImage:
     channels: tuple[Acquisition, ...]
     planes: Callable[[Callable[[str], int]], Iterator[Plane]]
     files: dict[str, str] = field(default_factory=dict)
+    vague: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,7 @@ def _image(image: Any, pixels: Any, own_uuid: str, own_name: str) -> OmeImage:
         channels=tuple(_acquisitions(pixels, channels, size["C"])),
         planes=planes,
         files=files,
+        vague=not data or any(page is n is None for _, page, n, _, _ in data),
     )
 
 

@@ -128,6 +128,11 @@ def _ome_position(path: Path, image: OmeImage, pages: Any) -> Position:
             numbers[plane.file] = len(files)
             files.append(found.movie)
         _place(path, planes, plane, (numbers[plane.file], plane.page))
+    if image.vague and (planes[..., 0] == ABSENT).any() and prod(image.sizes[1:]) > 1:
+        raise ValueError(
+            f"{path}: its OME-XML describes {prod(image.sizes)} planes, and does not say which of "
+            "them its fewer pages are: export the file again"
+        )
     return position_of(str(path), files, planes, name=image.name, channels=image.channels, why=why)
 
 

@@ -81,6 +81,8 @@ ARRANGED = {
         {"groups": {(0, 0, 0): ("a_405nm_1", "a_405nm_2"),
                     (0, 1, 0): ("a_641nm_1", "a_641nm_2")}},
     ),
+    "dyes": (["Cy3", "Cy5"], {"channels": ("Cy3", "Cy5")}),
+    "dyes of frames": (["a_Alexa568_1", "a_Alexa647_1"], {"channels": ("Alexa568", "Alexa647")}),
     "lasers": (["a_488", "a_561", "a_640"], {"channels": ("488", "561", "640")}),
     "Micro-Manager 1.4": (
         MM1,
@@ -110,6 +112,9 @@ ARRANGED = {
 }  # fmt: skip
 
 REFUSED = {
+    "exposures": (["a_10ms", "a_20ms"], "a number with a unit"),
+    "concentrations": (["1nM", "2nM"], "a number with a unit"),
+    "powers, and frames": (["5mW_1", "5mW_2", "9mW_1", "9mW_2"], "a number with a unit"),
     "words": (["a", "b"], "differ in more than a number"),
     "folders": (["a/1", "b/1"], "differ in more than a number"),
     "a thumbnail": (["a_1", "a_2", "a_2_thumb"], "differ in more than a number"),
