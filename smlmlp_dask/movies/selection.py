@@ -287,8 +287,8 @@ def _selected(movie: Movie, frames: slice, position: Position, *, salvage: bool)
         )
     if salvage and promised > whole:
         warnings.warn(
-            f"{movie.path} is cut short: {position.cut_short}; its {whole} whole frames are "
-            f"taken, at least {promised - whole} {'are' if promised - whole > 1 else 'is'} missing",
+            f"{movie.path} is cut short: {position.cut_short}; {whole} of {promised} frames are "
+            f"taken, at least {promised - whole} missing",
             stacklevel=2,
         )
     elif frames.stop is not None and frames.stop > count:
