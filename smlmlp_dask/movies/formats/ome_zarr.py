@@ -64,20 +64,13 @@ class Image:
             shown = [(None, None)] * count
         return tuple(
             Acquisition(
-                channel=_name(label),
+                channel=label.strip() or None if isinstance(label, str) else None,
                 colour=_colour(colour),
                 pixel_size_um=lengths.pixel_size_um,
                 frame_interval_s=lengths.frame_interval_s,
             )
             for label, colour in shown
         )
-
-
-def _name(label: Any) -> str | None:
-    """Return the name of a channel; stores of ours number those that have none."""
-    if not isinstance(label, str) or re.fullmatch(r"channel_\d+", label):
-        return None
-    return label.strip() or None
 
 
 def attributes_of(group: Node) -> dict[str, Any]:

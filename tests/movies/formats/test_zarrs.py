@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import zarr
 
-from smlmlp_dask import open_channels, run_spatial_mean
+from smlmlp_dask import open_channels
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
-from smlmlp_dask.movies.opening import open_recording
 from smlmlp_dask.movies.stack import SourceReadError
 from tests.ome_zarr import PIXELS, SIZES, along, stacks_of, write_image
 
@@ -261,10 +260,3 @@ def test_a_channel_is_chosen_by_its_label(tmp_path):
     path = write_image(tmp_path / "a.zarr", along("tcyx"), "tcyx", omero={"channels": LABELS})
     [stack] = stacks_of(path, channels=["red"])
     np.testing.assert_array_equal(stack.read(), PIXELS[:, 0, 0])
-
-
-def test_a_number_of_ours_is_no_name_of_a_channel(tmp_path):
-    zarr.create_array(tmp_path / "a.zarr", data=PIXELS[:, 0, 0])
-    run_spatial_mean(tmp_path / "a.zarr", tmp_path / "b.zarr", 2.0)
-    (position,) = open_recording(tmp_path / "b.zarr").positions
-    assert [channel.channel for channel in position.channels] == [None]
