@@ -198,7 +198,7 @@ def test_channels_of_ours_have_what_their_own_groups_say(backgrounds):
     document.write_text(json.dumps(group))
     [position] = open_recording(backgrounds.path).positions
     assert position.channels == (
-        Acquisition(channel="channel_0"),
+        Acquisition(channel="channel_0", colour="FFFFFF"),
         Acquisition(channel="far red", colour="FF0000", pixel_size_um=(0.1, 0.1)),
     )
 
