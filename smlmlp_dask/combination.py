@@ -48,8 +48,7 @@ def bkgd_temporal_median(
     channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
         One stack (frame, y, x) per channel, as in `bkgd_spatial_mean`.
     median_window_fr : int, default 25
-        w, the number of frames on each side, at least 0: 25 is a window of 51 frames. None is the
-        default.
+        Frames on each side, w, at least 0: 25 is a window of 51 frames. None is the default.
     bkgds : sequence of numpy.ndarray, cupy.ndarray or zarr.Array, optional
         Preallocated float32 outputs, one per channel, as in `bkgd_spatial_mean`.
     noise_corrections : sequence of float, optional
@@ -209,13 +208,17 @@ def bkgd_combination(
         One stack (frame, y, x) per channel, as in `bkgd_spatial_mean`.
     bkgds, noise_corrections
         Preallocated outputs, and factors so far, as in `bkgd_spatial_mean`.
-    do_spatial_opening, do_temporal_median, do_spatial_mean : bool
-        Which steps to take: by default the median, then the mean. None are backgrounds of 0.
-    channels_opening_radii_pix
+    do_spatial_opening : bool, default False
+        Take the opening. Without any step the backgrounds are 0.
+    channels_opening_radii_pix : float, pair, or sequence of pairs, default 3.0
         As in `bkgd_spatial_opening`.
-    median_window_fr
+    do_temporal_median : bool, default True
+        Take the median.
+    median_window_fr : int, default 25
         As in `bkgd_temporal_median`.
-    channels_mean_radii_pix
+    do_spatial_mean : bool, default True
+        Take the local mean.
+    channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         As in `bkgd_spatial_mean`.
     cuda, parallel, engine
         As in `bkgd_spatial_mean`.

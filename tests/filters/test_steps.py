@@ -3,6 +3,7 @@
 import json
 import pickle
 import tracemalloc
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -69,14 +70,45 @@ def test_a_block_needs_its_halo_and_no_more(steps, options):
     assert found.tobytes() == expected[own].tobytes()
 
 
-@pytest.mark.parametrize("steps", [(MEDIAN, MEAN), (OPENING, MEDIAN), (MEAN,)], ids=str)
-def test_frames_are_only_read(steps):
+@pytest.mark.parametrize("options", [FUSED, PLAIN], ids=["fused", "dask-image"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (MEDIAN, MEAN),
+        (OPENING, MEDIAN),
+        (MEAN,),
+        # which change nothing
+        (SpatialMean(0.1), TemporalMedian(0), SpatialOpening(0.1), SpatialMean(0.1)),
+    ],
+    ids=str,
+)
+def test_frames_are_only_read(steps, options):
     """Also float32 ones, which need no copy."""
     for dtype in ("u2", "f4"):
         frames = MOVIE.astype(dtype)
         frames.flags.writeable = False
-        background_of([frames], steps, FUSED, whole(frames))
+        found = background_of([frames], steps, options, whole(frames))
+        assert not np.shares_memory(found, frames)
         assert (frames == MOVIE).all()
+
+
+@pytest.mark.parametrize("options", [FUSED, PLAIN], ids=["fused", "dask-image"])
+@pytest.mark.parametrize("steps", CHAINS, ids=str)
+def test_no_frames(steps, options):
+    nothing = MOVIE[:0]
+    assert background_of([nothing], steps, options, whole(nothing)).shape == nothing.shape
+
+
+@pytest.mark.parametrize("step", [MEDIAN, OPENING], ids=str)
+def test_a_block_is_split_over_threads(step, monkeypatch):
+    """They meet in the compiled loop, which they can only if they are three."""
+    meeting = Barrier(3, timeout=30)
+    for engine in ("median", "opening"):
+        monkeypatch.setattr(
+            f"smlmlp_dask.filters.compiled.{engine}._compiled", lambda _: lambda *_: meeting.wait()
+        )
+    frames = np.ones((3, 64, 64), np.uint16)
+    step.apply([frames], FilterOptions("fused", 3), 0, 3)
 
 
 @pytest.mark.parametrize(
