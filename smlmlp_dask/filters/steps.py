@@ -9,7 +9,9 @@ from smlmlp_dask.blocks import Box
 
 from . import device
 from .frames import Frames, Halo, as_floats, joined
-from .spatial_mean import FilterOptions
+from .spatial_mean import FilterOptions, worker_threads
+
+_PIXELS_AT_A_TIME = 2**18
 
 
 class Step(Protocol):
@@ -79,14 +81,14 @@ def background_of(
     numpy.ndarray or cupy.ndarray
         What one step finds; after several steps the frames minus the last residual. C-contiguous.
     """
-    if isinstance(parts[0], np.ndarray) and not options.cuda:
-        background = _apply(parts, steps, options, own)
-        return np.ascontiguousarray(background)
-    from .dask_image import naming_a_size_that_fits
-
+    on_host = isinstance(parts[0], np.ndarray) and not options.cuda
     shape = tuple(part.stop - part.start for part in own)
     if 0 in shape:
-        return np.empty(shape, np.float32) if to_host else device.empty(shape)
+        return np.empty(shape, np.float32) if on_host or to_host else device.empty(shape)
+    if on_host:
+        return np.ascontiguousarray(_apply(parts, steps, options, own))
+    from .dask_image import naming_a_size_that_fits
+
     count, (height, width) = sum(map(len, parts)), parts[0].shape[1:]
     # the frames as they are, and float32 copies of them: before, sorted, found and left
     frame_bytes = height * width * (parts[0].dtype.itemsize + 6 * 4)
@@ -102,22 +104,40 @@ def _apply(parts: Frames, steps: Sequence[Step], options: FilterOptions, own: Bo
     count, frame = sum(map(len, parts)), parts[0].shape[1:]
     if len(steps) == 1:
         return steps[0].apply(parts, options, own[0].start, own[0].stop)[:, own[1], own[2]]
+    halos = [step.halo(frame)[0] for step in steps]
+    in_time = max((number for number, halo in enumerate(halos, 1) if halo), default=0)
     left, first, last = parts, 0, count
-    for number, step in enumerate(steps):
+    for number, step in enumerate(steps[:in_time], 1):
         # A halo in time is used up by its step: the next ones get fewer frames.
-        rest = halo_of(steps[number + 1 :], frame)[0]
+        rest = sum(halos[number:])
         start, stop = max(first, own[0].start - rest), min(last, own[0].stop + rest)
         found = step.apply(left, options, start - first, stop - first)
         residual = _subtract(joined(left, start - first, stop - first), found)
         left, first, last = [residual], start, stop
-    place = (slice(own[0].start - first, own[0].stop - first), own[1], own[2])
-    raw = joined(parts, own[0].start, own[0].stop)[:, own[1], own[2]]
-    return _subtract(raw, left[0][place])
+
+    # The other steps take each frame by itself: the compiled engine gets a few at a time, which
+    # stay in a cache, and what they give takes the place of what is left.
+    frames = run = own[0].stop - own[0].start
+    result = None
+    if options.engine == "fused" and isinstance(parts[0], np.ndarray) and in_time < len(steps):
+        threads = options.threads or worker_threads()
+        run = threads * max(1, _PIXELS_AT_A_TIME // (frame[0] * frame[1]))
+        result = left[0] if in_time else np.empty((frames, *frame), np.float32)
+    for start in range(own[0].start, own[0].stop, run):
+        stop = min(start + run, own[0].stop)
+        residual = joined(left, start - first, stop - first)
+        for step in steps[in_time:]:
+            found = step.apply([residual], options, 0, stop - start)
+            residual = _subtract(residual, found)
+        place = None if result is None else result[start - own[0].start : stop - own[0].start]
+        background = _subtract(joined(parts, start, stop), residual, place)
+    return (background if result is None else result)[:, own[1], own[2]]
 
 
-def _subtract(frames: Any, found: Any) -> Any:
-    """Return frames as float32 minus their background, in its place on the host."""
+def _subtract(frames: Any, found: Any, out: Any = None) -> Any:
+    """Return frames as float32 minus their background: on the host in its place, or in `out`."""
     if not isinstance(found, np.ndarray):
         return as_floats(frames) - found
+    out = found if out is None else out
     with np.errstate(over="ignore", invalid="ignore"):  # infinite pixels
-        return np.subtract(frames, found, out=found, dtype=np.float32, casting="same_kind")
+        return np.subtract(frames, found, out=out, dtype=np.float32, casting="same_kind")
