@@ -54,9 +54,10 @@ def convert_movies(
         Movies, as `open_channels` takes them.
     destination : path
         The store to be written, as for `run_spatial_mean`.
-    bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
-    raw_footer
+    bboxes, flips, frames, channels, position, z, salvage
         Which part of the sources makes which channel, as in `open_channels`.
+    raw_shape, raw_dtype, raw_header, raw_footer
+        Layout of headerless movies, as in `open_channels`.
     pixel_size_um, frame_interval_s, channel_names
         How channels were recorded, as in `run_spatial_mean`.
     codec : {"fast", "small", "none"}, default "fast"

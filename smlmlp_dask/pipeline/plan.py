@@ -180,9 +180,12 @@ def plan_spatial_mean(
     ----------
     sources : path, sequence of paths, or DescribedMovie
         Movies, as `open_channels` takes them, or one that does not exist yet.
-    channels_mean_radii_pix, bboxes, flips, frames, channels, position, z, salvage, raw_shape, \
-    raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names, memory_limit
+    channels_mean_radii_pix, bboxes, flips, frames, channels, position, z, salvage
         As in `run_spatial_mean`. All `frames` of a described movie are taken.
+    raw_shape, raw_dtype, raw_header, raw_footer
+        As in `run_spatial_mean`.
+    pixel_size_um, frame_interval_s, channel_names, memory_limit
+        As in `run_spatial_mean`.
     workers : int, optional
         Plan for this many processes of one thread each, like a thread of this machine with its
         share of the memory. By default, plan for the workers of Dask's active scheduler.

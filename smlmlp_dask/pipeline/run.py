@@ -79,9 +79,10 @@ def run_spatial_mean(
         Averaging radii in pixels, as `bkgd_spatial_mean` takes them.
     noise_corrections : sequence of float, optional
         Factors so far, one per channel, taken as float32; ones by default. They stay unchanged.
-    bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
-    raw_footer
+    bboxes, flips, frames, channels, position, z, salvage
         Which part of the sources makes which channel, as in `open_channels`.
+    raw_shape, raw_dtype, raw_header, raw_footer
+        Layout of headerless movies, as in `open_channels`.
     pixel_size_um : float or pair, optional
         Height and width (y, x) of a pixel in the sample, in micrometres. This and the next two are
         noted in the store in place of what the files say.
