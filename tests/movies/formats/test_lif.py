@@ -12,7 +12,7 @@ from smlmlp_dask.movies.stack import SourceReadError
 
 from .reading import assert_reads
 
-liffile = pytest.importorskip("liffile", reason="the reader of LIF needs Python 3.12")
+liffile = pytest.importorskip("liffile", "2026.4.11", reason="the reader of LIF needs Python 3.12")
 
 NUMBERS = {"X": 1, "Y": 2, "Z": 3, "T": 4, "λ": 5, "M": 10}
 SPACINGS = {"X": 1e-7, "Y": 2e-7, "Z": 1e-6, "T": 0.05, "λ": 1e-9, "M": 1}

@@ -31,7 +31,18 @@ def xml(name, value):
     return f'<{name} runtype="{kinds[type(value)]}" value="{value}"/>'
 
 
-def write(path, pixels, loops="TPZ", *, packed=False, padding=0, times=True, lacking=(), **changed):
+def write(
+    path,
+    pixels,
+    loops="TPZ",
+    *,
+    frames=3,
+    packed=False,
+    padding=0,
+    times=True,
+    lacking=(),
+    **changed,
+):
     """Write images (image, y, x, channel) in the order of the loops."""
     count, height, width, channels = pixels.shape
     line = width * channels * pixels.itemsize + padding
@@ -54,6 +65,8 @@ def write(path, pixels, loops="TPZ", *, packed=False, padding=0, times=True, lac
     for axis in reversed(loops):
         inner = {"ppNextLevelEx": {"i0000000000": experiment}} if experiment else {}
         experiment = LOOPS[axis] | inner
+        if axis == "T":
+            experiment["uLoopPars"] = LOOPS["T"]["uLoopPars"] | {"uiCount": frames}
     chunks = {}
     if experiment:
         chunks["ImageMetadataLV!"] = xml("variant", {"SLxExperiment": experiment})

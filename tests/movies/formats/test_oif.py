@@ -13,7 +13,7 @@ from smlmlp_dask.movies.stack import SourceReadError
 
 from .reading import assert_reads
 
-oiffile = pytest.importorskip("oiffile", reason="the reader of OIF needs Python 3.12")
+oiffile = pytest.importorskip("oiffile", "2026.10.15", reason="the reader of OIF needs Python 3.12")
 
 CODES = "XYCZTALP"
 
