@@ -28,10 +28,18 @@ INSTALLS = "python3 -m venv"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with the movie that all examples take."""
+    """A working folder with the movies that examples take."""
     monkeypatch.chdir(tmp_path)
     movie = smlmlp_dask.simulate_movie(120, 64, 96).movie.compute()
     tifffile.imwrite("movie.tif", movie, photometric="minisblack")
+    np.save("aborted.npy", movie)
+    with Path("aborted.npy").open("r+b") as file:
+        file.truncate(100 * movie[0].nbytes)
+    with tifffile.TiffWriter("cells.ome.tif", ome=True) as writer:
+        for name in ("left", "right"):
+            about = {"axes": "TCYX", "Name": name, "Channel": {"Name": ["Cy3", "Cy5"]}}
+            pair = np.stack([movie[:20], movie[20:40]], axis=1)
+            writer.write(pair, photometric="minisblack", metadata=about)
     return tmp_path
 
 

@@ -133,6 +133,7 @@ def _opened(path: Path, raw: RawLayout | None) -> Recording:
         return open_tiffs(str(path), folder, names)
     if not path.is_dir() and not path.is_file():
         raise ValueError(f"{path} is a pipe, socket or device: copy the movie into a file")
+    _check_permission(path)
     known = format_of(path)
     if inside and (known is None or not known.inside):
         named = f"a {known.name} file" if known else "a file"
@@ -144,6 +145,19 @@ def _opened(path: Path, raw: RawLayout | None) -> Recording:
     if path.is_dir():
         raise FileNotFoundError(_nothing_in(path))
     return _open_raw(path, raw)
+
+
+def _check_permission(path: Path) -> None:
+    """Refuse what this user may not read; each library would say it in its own way."""
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+        else:
+            path.open("rb").close()
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path} may not be read by this user: ask its owner for permission, or copy it"
+        ) from error
 
 
 def _nothing_in(folder: Path) -> str:
@@ -184,7 +198,7 @@ def _open_raw(path: Path, raw: RawLayout | None) -> Recording:
         raise ValueError(f"{path} is by its name {what}")
     if raw is None:
         raise ValueError(
-            f"{path} is neither TIFF nor Zarr: for a headerless movie pass raw_shape=(T, Y, X) "
+            f"{path} is of no known format: for a headerless movie pass raw_shape=(T, Y, X) "
             "and raw_dtype='>u2' (--raw-shape T,Y,X --raw-dtype '>u2')"
         )
     frame_bytes = prod(raw.shape[1:]) * raw.dtype.itemsize

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.movies.recording import Recording
 
 
@@ -23,7 +24,8 @@ class Format:
     name : str
         As its users call it.
     suffixes : tuple of str
-        Endings of its files, in lower case; the first that fits a path decides.
+        Endings of its files, in lower case; the first that fits a path decides. A folder has
+        none: whatever its name, it holds what is in it.
     module : str
         Module of this folder, with ``open(path) -> Recording``. ``path`` is absolute; with
         `inside`, ``open(path, inside)``. It may have ``recognises(path) -> bool``, which looks
@@ -53,11 +55,14 @@ class Format:
     @property
     def is_installed(self) -> bool:
         """Whether movies of this format can be read here."""
-        return not self.library or find_spec(self.library) is not None
+        if not self.library:
+            return True
+        return sys.version_info >= self.python and find_spec(self.library) is not None
 
     def recognises(self, path: Path) -> bool:
         """Say whether a path is of this format; the library need not be there."""
-        if not path.name.lower().endswith(self.suffixes):
+        ending = "" if path.is_dir() else path.name.lower()
+        if not ending.endswith(self.suffixes):
             return False
         looks = getattr(self._reader, "recognises", None)
         return looks is None or bool(looks(path))
@@ -68,7 +73,7 @@ class Format:
         Raises
         ------
         MissingReaderError
-            If its library is not installed; it says how to install it.
+            If its library is not installed, or an old one is; it says how to install it.
         """
         if not self.is_installed:
             least = ".".join(map(str, self.python))
@@ -76,15 +81,25 @@ class Format:
                 remedy = f"its reader needs Python {least} or later"
             else:
                 remedy = f"install its reader: pip install 'smlmlp-dask[{self.extra}]'"
-            raise MissingReaderError(f"{path} is of the format {self.name}: {remedy}")
+            raise self._missing(path, remedy)
         recording: Recording
-        recording = self._reader.open(path, inside) if self.inside else self._reader.open(path)
+        try:
+            recording = self._reader.open(path, inside) if self.inside else self._reader.open(path)
+        except ImportError as error:
+            remedy = f"pip install --upgrade 'smlmlp-dask[{self.extra}]'"
+            said = f"its reader cannot be used ({one_line(error)}): {remedy}"
+            raise self._missing(path, said) from error
         return recording
 
     def files(self, path: Path) -> list[Path]:
         """Return all files and folders that reading a path reads."""
         found = getattr(self._reader, "files", None)
         return [path] if found is None else list(found(path))
+
+    def _missing(self, path: Path, remedy: str) -> MissingReaderError:
+        # printable at once: an ImportError keeps its first text
+        text = f"{path} is of the format {self.name}: {remedy}"
+        return MissingReaderError(printable(text))
 
     @property
     def _reader(self) -> ModuleType:

@@ -15,6 +15,7 @@ _VIDEO = "its frames are compressed with loss: pass the movie that the camera's 
 _PICTURE = "save the frames as TIFF files in one folder, and pass the folder"
 _TABLE = "it holds no frames: pass the movie itself"
 _PACKED = "unpack it, and pass the movie in it"
+_STORE = "pass the whole folder that the store is, or a zip of it that ends in .zip"
 _ARRAY = "save the frames as a TIFF stack"
 
 _KNOWN = (
@@ -38,7 +39,7 @@ _KNOWN = (
     (".ipw .ipl", "an Image-Pro or IPLab file", _export("the program that wrote it")),
     (".sdt .spc", "a file of Becker & Hickl", _export("SPCImage")),
     (".ptu .ht3", "a file of PicoQuant", _export("SymPhoTime")),
-    (".lsm .stk .flex", "a microscope's TIFF by its name", _TIFF_INSIDE),
+    (".lsm .stk .flex", "a microscope's TIFF", _TIFF_INSIDE),
     (".nd", "a list of MetaMorph's files", "pass the .stk or .tif files that it names"),
     (".mrc .mrcs .rec", "an MRC file", _export("the program that wrote it")),
     (".dm3 .dm4", "a file of Gatan DigitalMicrograph", _export("DigitalMicrograph")),
@@ -53,6 +54,7 @@ _KNOWN = (
     (".jpg .jpeg .jp2 .png .bmp .webp .svg", "a picture", _PICTURE),
     (".csv .tsv .xml .txt .md .json .yaml .yml .toml .ini .inf .log .html .pdf .xls .xlsx",
      "a text or a table", _TABLE),
+    (".zarr", "a Zarr store, but a single file", _STORE),
     (".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar", "an archive", _PACKED),
 )  # fmt: skip
 
