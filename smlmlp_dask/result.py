@@ -170,6 +170,30 @@ class SpatialMeanResult:
 
         return browse_result(self)
 
+    def view(self) -> Any:
+        """Show raw, background and signal side by side in a browser, by neuroglancer.
+
+        A row of panels for each channel; the mouse wheel moves through the frames. The browser
+        asks this process for the frames it shows, so that a long movie opens at once. They are
+        served on this machine only (127.0.0.1), until the process ends. If the movie can no longer
+        be read, the viewer shows the background and says why.
+
+        Returns
+        -------
+        neuroglancer.Viewer
+            A notebook shows its link; ``viewer.get_viewer_url()`` is the URL.
+
+        Raises
+        ------
+        RuntimeError
+            If neuroglancer is not installed; it comes with the extra ``view``.
+        ValueError, OSError
+            If the result has no frame, or the store cannot be read.
+        """
+        from .pictures.view import view_result
+
+        return view_result(self)[0]
+
 
 def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     """Open a finished store of backgrounds, lazily.

@@ -1,4 +1,4 @@
-"""The commands for stores, finished or not, and for sources: info, verify, report, plot."""
+"""The commands for stores, finished or not, and for sources: info, verify, report, plot, view."""
 
 import sys
 from pathlib import Path
@@ -238,4 +238,36 @@ def plot(
         console().print(f"picture: {picture}")
 
 
-STORE_COMMANDS = (info, formats, verify, report, plot)
+@click.command(cls=Command)
+@click.argument("path", type=LocalPath())
+@click.option(
+    "--browser/--no-browser",
+    default=True,
+    show_default=True,
+    help="Open the browser, or only print the URL.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port of 127.0.0.1, such as one that ssh -L forwards (default: any free one).",
+)
+@verbose_option
+def view(path: Path, browser: bool, port: int | None, verbose: bool) -> None:
+    """Show a finished store in the browser: raw, background and signal side by side.
+
+    The mouse wheel moves through the frames, with Ctrl it zooms. Pixels are read when they are
+    shown, and served to this machine only. Ctrl-C ends it. Needs the extra view.
+
+    \b
+    smlmlp-dask view background.zarr
+    smlmlp-dask view background.zarr --no-browser --port 8080
+    """
+    from smlmlp_dask.result import open_backgrounds
+
+    from .viewing import serve
+
+    log_to_stderr(verbose=verbose)
+    serve(open_backgrounds(path), browser=browser, port=port)
+
+
+STORE_COMMANDS = (info, formats, verify, report, plot, view)

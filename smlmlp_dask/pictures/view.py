@@ -1,0 +1,159 @@
+"""Raw, background and signal side by side in a browser, by neuroglancer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smlmlp_dask.movies.stack import Stack
+
+from .layers import BACKGROUND, RAW, SIGNAL, Layer, viewed_layers
+from .samples import Result
+
+_WINDOW_PIX = (1200, 640)  # room for panels in a usual browser's window
+
+_AXES = ("t", "y", "x")
+
+_UNITS = {"second": ("s", 1.0), "micrometer": ("m", 1e-6), None: ("", 1.0)}
+"""Neuroglancer's base unit of each unit, and how many of them it is."""
+
+_SHADER = """#uicontrol invlerp counts
+#uicontrol vec3 colour color(default="#{colour}")
+void main() {{ emitRGB(colour * counts()); }}
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """An array as neuroglancer takes it: it asks for boxes, and we read them.
+
+    Pixel types that browsers do not draw are served as float32.
+    """
+
+    stack: Stack
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Frames, rows and columns."""
+        return self.stack.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Integers up to 32 bits, or float32."""
+        dtype = self.stack.dtype
+        drawn = dtype.kind in "iu" and dtype.itemsize <= 4
+        return dtype if drawn else np.dtype(np.float32)
+
+    def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """Return a box."""
+        with np.errstate(over="ignore"):
+            return self.stack.part(box).read().astype(self.dtype, copy=False)
+
+
+def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[str]]:
+    """Serve a result to browsers on this machine; see `SpatialMeanResult.view` for errors.
+
+    Parameters
+    ----------
+    result : SpatialMeanResult
+        A finished result.
+    port : int, optional
+        Port of 127.0.0.1 to serve on; by default any that is free, or the one that a viewer of
+        this process has already.
+
+    Returns
+    -------
+    neuroglancer.Viewer
+        Its URL is ``viewer.get_viewer_url()``; ``neuroglancer.stop()`` ends all viewers.
+    list of str
+        A line for each channel whose raw frames are missing.
+    """
+    try:
+        import neuroglancer
+    except ImportError:
+        raise RuntimeError(
+            "neuroglancer is not installed, which shows stores in a browser: "
+            "pip install 'smlmlp-dask[view]', or draw one frame with plot"
+        ) from None
+    layers, missing = viewed_layers(result)
+    if port is not None:
+        neuroglancer.set_server_bind_address("127.0.0.1", bind_port=port)
+    try:
+        viewer = neuroglancer.Viewer()
+    except OSError as error:
+        place = "any port" if port is None else f"port {port}"
+        raise OSError(
+            f"cannot serve on {place} of 127.0.0.1 ({error.strerror}): pass another --port"
+        ) from error
+    first = layers[0]
+    frames, height, width = first.stack.shape
+    with viewer.txn() as state:
+        state.title = result.path.name
+        state.dimensions = _space(neuroglancer, first, "xyt")  # the last is the one scrolled
+        state.position = [width / 2, height / 2, frames // 2 + 0.5]
+        state.cross_section_scale = _pixels_per_screen_pixel(layers)
+        state.show_axis_lines = state.show_default_annotations = False
+        for layer in layers:
+            state.layers[layer.name] = _image(neuroglancer, layer)
+        state.layout = _side_by_side(neuroglancer, layers)
+    with viewer.config_state.txn() as config:
+        for i, line in enumerate(missing):
+            config.status_messages[f"missing {i}"] = line
+    return viewer, missing
+
+
+def _pixels_per_screen_pixel(layers: Sequence[Layer]) -> float:
+    """Return the zoom at which whole frames fit into their panels."""
+    rows = len({layer.channel for layer in layers})
+    columns = len({layer.kind for layer in layers})
+    height, width = (max(layer.stack.shape[axis] for layer in layers) for axis in (1, 2))
+    return max(width * columns / _WINDOW_PIX[0], height * rows / _WINDOW_PIX[1])
+
+
+def _space(neuroglancer: Any, layer: Layer, axes: str) -> Any:
+    """Return a coordinate space of these axes with a layer's scale."""
+    places = [_AXES.index(axis) for axis in axes]
+    units = [_UNITS[layer.units[place]] for place in places]
+    return neuroglancer.CoordinateSpace(
+        names=list(axes),
+        units=[unit for unit, _ in units],
+        scales=[layer.scale[p] * size for p, (_, size) in zip(places, units, strict=True)],
+    )
+
+
+def _image(neuroglancer: Any, layer: Layer) -> Any:
+    # Downsampled, a viewer would show means over frames where one frame is expected.
+    volume = neuroglancer.LocalVolume(
+        Served(layer.stack),
+        dimensions=_space(neuroglancer, layer, "tyx"),
+        volume_type="image",
+        downsampling="2d",
+        max_downsampling=1,
+    )
+    low, high = layer.limits
+    margin = high - low
+    return neuroglancer.ImageLayer(
+        source=volume,
+        shader=_SHADER.format(colour=layer.colour or "ffffff"),
+        shader_controls={
+            "counts": {"range": [low, high], "window": [low - margin / 2, high + margin]}
+        },
+    )
+
+
+def _side_by_side(neuroglancer: Any, layers: Sequence[Layer]) -> Any:
+    """Return a row of panels for each channel."""
+    rows = [
+        neuroglancer.row_layout(
+            [
+                neuroglancer.LayerGroupViewer(layers=[layer.name], layout="xy")
+                for kind in (RAW, BACKGROUND, SIGNAL)
+                for layer in layers
+                if (layer.channel, layer.kind) == (channel, kind)
+            ]
+        )
+        for channel in dict.fromkeys(layer.channel for layer in layers)
+    ]
+    return neuroglancer.column_layout(rows)
