@@ -40,8 +40,9 @@ def get_reader(path: Path | list[str]) -> Callable[[Path], list[LayerData]] | No
 def read_store(path: Path) -> list[LayerData]:
     """Return the layers of a finished store, for napari.
 
-    Where a channel's raw frames can be read, its signal is visible and the rest hidden, as layers
-    lie on one another. Else the background is visible, and a warning, which napari shows, says why.
+    Layers lie on one another, so only the signals are visible at first. Where a movie can no longer
+    be read, its channel has only a background, and a warning, which napari shows, says why; if
+    there is no signal at all, the backgrounds are visible.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def read_store(path: Path) -> list[LayerData]:
     layers, missing = viewed_layers(open_backgrounds(path))
     for line in missing:
         warnings.warn(line, stacklevel=2)
-    signals = {layer.channel for layer in layers if layer.kind == SIGNAL}
+    shown = SIGNAL if any(layer.kind == SIGNAL for layer in layers) else BACKGROUND
     several = len({layer.channel for layer in layers}) > 1
     return [
         (
@@ -66,7 +67,7 @@ def read_store(path: Path) -> list[LayerData]:
                 "contrast_limits": layer.limits,
                 "colormap": _colour_map(layer, several=several),
                 "blending": "additive",
-                "visible": layer.kind == (SIGNAL if layer.channel in signals else BACKGROUND),
+                "visible": layer.kind == shown,
             },
             "image",
         )

@@ -1,12 +1,14 @@
 """Raw, background and signal side by side in a browser, by neuroglancer."""
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import Stack
 
 from .layers import BACKGROUND, RAW, SIGNAL, Layer, viewed_layers
@@ -30,9 +32,17 @@ class Served:
     """An array as neuroglancer takes it: it asks for boxes, and we read them.
 
     Pixel types that browsers do not draw are served as float32.
+
+    Attributes
+    ----------
+    stack : Stack
+        The pixels.
+    tell : callable
+        Shows a line to the viewer's user: a frame that cannot be read would just stay empty.
     """
 
     stack: Stack
+    tell: Callable[[str], None]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,8 +58,13 @@ class Served:
 
     def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Return a box."""
+        try:
+            pixels = self.stack.part(box).read()
+        except OSError as error:
+            self.tell(one_line(error))
+            raise
         with np.errstate(over="ignore"):
-            return self.stack.part(box).read().astype(self.dtype, copy=False)
+            return pixels.astype(self.dtype, copy=False)
 
 
 def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[str]]:
@@ -79,14 +94,14 @@ def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[s
         ) from None
     layers, missing = viewed_layers(result)
     if port is not None:
+        _check_free(port)
         neuroglancer.set_server_bind_address("127.0.0.1", bind_port=port)
-    try:
-        viewer = neuroglancer.Viewer()
-    except OSError as error:
-        place = "any port" if port is None else f"port {port}"
-        raise OSError(
-            f"cannot serve on {place} of 127.0.0.1 ({error.strerror}): pass another --port"
-        ) from error
+    viewer = neuroglancer.Viewer()
+
+    def tell(line: str) -> None:
+        with viewer.config_state.txn() as config:
+            config.status_messages[line] = line
+
     first = layers[0]
     frames, height, width = first.stack.shape
     with viewer.txn() as state:
@@ -96,12 +111,20 @@ def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[s
         state.cross_section_scale = _pixels_per_screen_pixel(layers)
         state.show_axis_lines = state.show_default_annotations = False
         for layer in layers:
-            state.layers[layer.name] = _image(neuroglancer, layer)
+            state.layers[layer.name] = _image(neuroglancer, layer, tell)
         state.layout = _side_by_side(neuroglancer, layers)
-    with viewer.config_state.txn() as config:
-        for i, line in enumerate(missing):
-            config.status_messages[f"missing {i}"] = line
+    for line in missing:
+        tell(line)
     return viewer, missing
+
+
+def _check_free(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise OSError(
+            f"cannot serve on port {port} of 127.0.0.1 ({error.strerror}): pass another --port"
+        ) from error
 
 
 def _pixels_per_screen_pixel(layers: Sequence[Layer]) -> float:
@@ -123,10 +146,10 @@ def _space(neuroglancer: Any, layer: Layer, axes: str) -> Any:
     )
 
 
-def _image(neuroglancer: Any, layer: Layer) -> Any:
+def _image(neuroglancer: Any, layer: Layer, tell: Callable[[str], None]) -> Any:
     # Downsampled, a viewer would show means over frames where one frame is expected.
     volume = neuroglancer.LocalVolume(
-        Served(layer.stack),
+        Served(layer.stack, tell),
         dimensions=_space(neuroglancer, layer, "tyx"),
         volume_type="image",
         downsampling="2d",
