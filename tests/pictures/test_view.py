@@ -42,6 +42,11 @@ def sources(viewer):
     return {layer["name"]: source[1] for layer, source in zip(layers, found, strict=True)}
 
 
+def said(viewer):
+    """Lines at the foot of the viewer."""
+    return [*viewer.config_state.state.to_json()["statusMessages"].values()]
+
+
 def fetched(viewer, place):
     url = viewer.get_viewer_url().split("/v/")[0]
     assert url.startswith("http://127.0.0.1:")
@@ -103,7 +108,7 @@ def test_a_moved_movie_is_said_in_the_viewer(folder):
     viewer, [line] = view_result(result)
     assert [*sources(viewer)] == ["channel_0 background"]
     assert "a.tif does not exist" in line
-    assert [*viewer.config_state.state.status_messages.values()] == [line]
+    assert said(viewer) == [line]
 
 
 def test_frames_that_cannot_be_read_are_said_in_the_viewer(folder):
@@ -113,7 +118,7 @@ def test_frames_that_cannot_be_read_are_said_in_the_viewer(folder):
     key = sources(viewer)["channel_0 background"]
     with pytest.raises(HTTPError, match="500"):
         pixels(viewer, key, (5, 3, 0), (6, 30, 33))
-    [line] = viewer.config_state.state.status_messages.values()
+    [line] = said(viewer)
     assert "is damaged: repair it by smlmlp-dask verify --repair" in line
 
 
