@@ -93,7 +93,7 @@ def test_write(benchmark, tmp_path, background, codec):
         shape=SHAPE,
         chunks=SHAPE,
         dtype="float32",
-        compressors=Storage.checked(codec, None).compressors,
+        compressors=Storage.checked(codec, None).compressors(),
     )
     chunks = ChunkFiles(tmp_path / "out.zarr", SHAPE, Storage.checked(codec, None))
     benchmark(chunks.write, tuple(slice(0, n) for n in SHAPE), background)

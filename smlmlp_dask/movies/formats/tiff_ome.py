@@ -53,7 +53,7 @@ def ome_in(path: Path) -> Ome:
 
 def is_companion(path: Path) -> bool:
     """Say whether a file holds OME-XML alone."""
-    return path.name.lower().endswith((".companion.ome", ".ome.xml"))
+    return path.name.lower().endswith((".ome", ".ome.xml"))
 
 
 def _read_ome(path: Path, text: str) -> Ome:
