@@ -12,13 +12,18 @@ if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .combination import bkgd_temporal_median as bkgd_temporal_median
     from .filters.kernels import gaussian_kernel as gaussian_kernel
     from .filters.kernels import noise_correction as noise_correction
+    from .filters.spatial_mean import SpatialMean as SpatialMean
+    from .filters.spatial_opening import SpatialOpening as SpatialOpening
+    from .filters.temporal_median import TemporalMedian as TemporalMedian
     from .lazy.channels import open_channels as open_channels
     from .movies.acquisition import Acquisition as Acquisition
     from .movies.described import DescribedMovie as DescribedMovie
     from .movies.stack import SourceReadError as SourceReadError
     from .pipeline.convert import convert_movies as convert_movies
     from .pipeline.plan import JobPlan as JobPlan
+    from .pipeline.plan import plan_background as plan_background
     from .pipeline.plan import plan_spatial_mean as plan_spatial_mean
+    from .pipeline.run import run_background as run_background
     from .pipeline.run import run_spatial_mean as run_spatial_mean
     from .pipeline.verify import VerifyReport as VerifyReport
     from .pipeline.verify import verify_backgrounds as verify_backgrounds
@@ -37,13 +42,18 @@ _ROOMS = {
     "bkgd_temporal_median": "combination",
     "gaussian_kernel": "filters.kernels",
     "noise_correction": "filters.kernels",
+    "SpatialMean": "filters.spatial_mean",
+    "SpatialOpening": "filters.spatial_opening",
+    "TemporalMedian": "filters.temporal_median",
     "open_channels": "lazy.channels",
     "Acquisition": "movies.acquisition",
     "DescribedMovie": "movies.described",
     "SourceReadError": "movies.stack",
     "convert_movies": "pipeline.convert",
     "JobPlan": "pipeline.plan",
+    "plan_background": "pipeline.plan",
     "plan_spatial_mean": "pipeline.plan",
+    "run_background": "pipeline.run",
     "run_spatial_mean": "pipeline.run",
     "VerifyReport": "pipeline.verify",
     "verify_backgrounds": "pipeline.verify",

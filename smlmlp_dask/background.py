@@ -10,8 +10,9 @@ import zarr
 
 from . import blocks
 from .filters import device, parameters
+from .filters.chains import mean_info
 from .filters.dask_image import correlate_on_device, correlate_stack
-from .filters.kernels import Kernel, residual_kernel
+from .filters.kernels import Kernel
 from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk, resolve_engine
 from .lazy import arrays
 
@@ -168,18 +169,6 @@ def bkgd_spatial_mean(
         backgrounds = write_targets(backgrounds, targets)
     parameters.replace(corrections, factors)
     return backgrounds, corrections, mean_info(means)
-
-
-def mean_info(means: Sequence[SpatialMean]) -> Info:
-    """Return what `info` says of the local means of all channels."""
-    radii = [mean.radii for mean in means]
-    return {
-        "channels_mean_radii_pix": radii,
-        "channels_mean_radius_pix": radii,
-        "spatial_mean_sigmas": [mean.sigmas for mean in means],
-        "spatial_mean_kernels_y": [residual_kernel(mean.kernel_y) for mean in means],
-        "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x) for mean in means],
-    }
 
 
 def filter_stack(

@@ -1,10 +1,11 @@
 """Block plans: arithmetic on plain integers, without Dask, Zarr or data."""
 
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from operator import attrgetter
 from typing import TypeAlias
@@ -180,7 +181,8 @@ class Block:
     number : int
         Its place in the order of `BlockPlan.blocks`.
     read : Box
-        The part of the source to read: `inner` and, for tiled frames, a halo around it.
+        The part of the source to read: `inner` and a halo around it, where the steps have one in
+        time or frames are tiled.
     inner : Box
         The part of the output to compute and write: whole chunks.
     """
@@ -228,6 +230,11 @@ class BlockPlan:
         How units are decoded, and the memory for it; by default as `unit` says.
     kept : bool
         Whether pixels are stored as they are, instead of filtered to float32.
+    halo_fr : int
+        Frames that a block reads before its own and after them. With such a halo, a block is
+        filtered as a whole; else one chunk after the other.
+    later_fr : tuple of int
+        For each step, the halo in frames of the steps after it.
     """
 
     shape: tuple[int, int, int]
@@ -239,6 +246,13 @@ class BlockPlan:
     origin: tuple[int, int, int] = (0, 0, 0)
     decoding: Decoding | None = None
     kept: bool = False
+    halo_fr: int = 0
+    later_fr: tuple[int, ...] = (0,)
+
+    @property
+    def margins(self) -> tuple[int, int, int]:
+        """How far a block reads beyond its own, along (frame, y, x)."""
+        return self.halo_fr, *self.halo
 
     @property
     def n_blocks(self) -> int:
@@ -260,39 +274,49 @@ class BlockPlan:
         """Bytes that one task holds, by purpose.
 
         The frames it read; the storage units decoded at a time, with their encoded bytes; the
-        filtered frames of one chunk, with halo; and that chunk encoded, twice, since the codec's
-        buffer is cut to length. A chunk that is cut out or filled up is copied, too.
+        filtered frames of one chunk, or with a halo in time of the block, and what the step before
+        left; and that chunk encoded, twice, since the codec's buffer is cut to length. A chunk that
+        is cut out or filled up is copied, too.
         """
         read = self._read_shape
         decoding = self.decoding or Decoding.stored(self.unit, self.itemsize * prod(self.unit))
-        filtered = 0 if self.kept else 4 * min(self.chunks[0], read[0]) * prod(read[1:])
+        filtered = 0 if self.kept else 4 * self._most_filtered * prod(read[1:])
         chunk = self.stored_itemsize * prod(self.chunks)
         encoding = 2 * chunk
         if tuple(self.chunks[1:]) != tuple(self.shape[1:]):
             encoding += chunk  # cut out of its halo
+        elif self.halo_fr:
+            encoding += chunk  # the last one, filled up
         elif rest := self.shape[0] % self.chunks[0]:
             # The last chunk of a channel is filled up; the filling takes no room once encoded.
             encoding = max(encoding, chunk + 3 * rest * (chunk // self.chunks[0]) - filtered)
-        decoded = decoding.held(self.shape, self.block, self.halo, self.origin)
+        decoded = decoding.held(self.shape, self.block, self.margins, self.origin)
         held = {"frames read": self.itemsize * prod(read), "decoding": decoded}
         return held | ({} if self.kept else {"filtered": filtered}) | {"encoding": encoding}
+
+    @property
+    def _most_filtered(self) -> int:
+        """Most float32 frames held at a time: what a step takes, and what it finds."""
+        whole, read = max(1, self.shape[0]), self._read_shape[0]
+        own = min(self.block[0] if self.halo_fr else self.chunks[0], whole)
+        found = [min(own + 2 * later, whole) for later in self.later_fr]
+        # A median sorts counts of 16 bits in place, and float32 copies of others.
+        first = read if self.halo_fr and self.itemsize > 2 else 0
+        return max(map(sum, pairwise([first, *found])))
 
     @property
     def read_amplification(self) -> float:
         """How many times a pixel of the source is decoded, on average."""
         decoded, needed = 1.0, 1
-        for axis, (length, unit, start) in enumerate(
-            zip(self.shape, self.unit, self.origin, strict=True)
-        ):
-            margin = self.halo[axis - 1] if axis else 0
-            decoded *= units_decoded(length, self.block[axis], margin, unit, start)
+        sides = (self.shape, self.block, self.margins, self.unit, self.origin)
+        for length, block, margin, unit, start in zip(*sides, strict=True):
+            decoded *= units_decoded(length, block, margin, unit, start)
             needed *= -(-(start + length) // unit) - start // unit
         return decoded / needed if needed else 1.0
 
     @property
     def _read_shape(self) -> tuple[int, ...]:
-        margins = (0, *self.halo)
-        sides = zip(self.block, margins, self.shape, strict=True)
+        sides = zip(self.block, self.margins, self.shape, strict=True)
         return tuple(min(length + 2 * margin, max(1, whole)) for length, margin, whole in sides)
 
     @property
@@ -322,7 +346,7 @@ class BlockPlan:
 
     def _block_at(self, number: int, corner: Sequence[int]) -> Block:
         ends = [min(c + b, n) for c, b, n in zip(corner, self.block, self.shape, strict=True)]
-        outer = zip(corner, ends, (0, *self.halo), self.shape, strict=True)
+        outer = zip(corner, ends, self.margins, self.shape, strict=True)
         read = tuple(slice(max(0, c - m), min(e + m, n)) for c, e, m, n in outer)
         inner = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
         return Block(number, read, inner)  # type: ignore[arg-type]
@@ -337,6 +361,8 @@ def plan_blocks(
     origin: tuple[int, int, int] = (0, 0, 0),
     decoding: Decoding | None = None,
     kept: bool = False,
+    halo_fr: int = 0,
+    later_fr: tuple[int, ...] = (0,),
     memory_bytes: int = sys.maxsize,
     slab_bytes: int = SLAB_BYTES,
     block_bytes: int = BLOCK_BYTES,
@@ -348,6 +374,10 @@ def plan_blocks(
     too large for the codec. A block that still exceeds `memory_bytes` gets fewer frames than one
     storage unit has; such units are decoded several times.
 
+    With a halo in time, a block is as many such runs of frames as make four halos, so that it reads
+    half as many frames again. Where they exceed the memory, fewer frames and smaller tiles are
+    tried, and those are taken that decode the fewest pixels.
+
     Parameters
     ----------
     shape : tuple of int
@@ -358,7 +388,7 @@ def plan_blocks(
         Shape that the source stores together, (frame, y, x): its chunk; one frame of a TIFF.
     halo : tuple of int
         Reach of the kernels along (y, x), in pixels.
-    origin, decoding, kept
+    origin, decoding, kept, halo_fr, later_fr
         As in `BlockPlan`. Frames that are kept are cut as their backgrounds would be.
     memory_bytes : int
         Most bytes that one block may hold. If no block fits, the plan has the smallest ones.
@@ -381,9 +411,9 @@ def plan_blocks(
             chunk = step  # no good divisor: prefer large chunks to tiny ones
         if chunk * prod(tile) > most:
             chunk = largest_divisor(step, most // prod(tile))
-        return BlockPlan(
-            shape, itemsize, unit, (chunk, *tile), (step, *tile), halo, origin, decoding, kept
-        )
+        chunks, block = (chunk, *tile), (step, *tile)
+        rest = (origin, decoding, kept, halo_fr, later_fr)
+        return BlockPlan(shape, itemsize, unit, chunks, block, halo, *rest)
 
     def cut(step: int, most: int, bytes_of: Callable[[BlockPlan], int]) -> BlockPlan:
         """Return a plan with whole frames or, if a block exceeds `most` bytes, with tiles."""
@@ -394,6 +424,21 @@ def plan_blocks(
         pixels = max(0, most - kept) // (itemsize * step)
         return plan(step, largest_tile((height, width), unit[1:], halo, pixels))
 
+    def fewer(step: int) -> int:
+        """Return about half as many frames: whole units as long as there are some."""
+        units = step // together
+        return -(-units // 2) * together if units > 1 else -(-step // 2)
+
+    if halo_fr and frames:
+        long = []
+        for tile in _halved((height, width), unit[1]):
+            run = step
+            while (joined := _joined(plan(run, tile), memory_bytes)) is None and run > 1:
+                run = fewer(run)
+            long.append(joined or plan(run, tile))
+        fits = [tiles for tiles in long if tiles.block_bytes <= memory_bytes]
+        return min(fits, key=_amplification) if fits else min(long, key=_block_bytes)
+
     best = cut(step, min(slab_bytes, memory_bytes), _without_encoded)
     while best.block_bytes > memory_bytes:  # halve the frames until a block fits
         smallest = plan(step, largest_tile((height, width), unit[1:], halo, 0))
@@ -402,12 +447,37 @@ def plan_blocks(
         best = next(fitting, min(best, *tried, key=_block_bytes))
         if step == 1:
             break
-        units = step // together
-        step = -(-units // 2) * together if units > 1 else -(-step // 2)
+        step = fewer(step)
     return best
 
 
+def _halved(frame: tuple[int, int], unit_rows: int) -> Iterator[tuple[int, int]]:
+    """Yield a frame, and tiles of ever fewer rows: of whole units, as long as there are some."""
+    rows, width = frame
+    yield frame
+    while rows > 1:
+        half = -(-rows // 2)
+        units = -(-half // unit_rows) * unit_rows
+        rows = units if units < rows else half
+        yield rows, width
+
+
+def _joined(plan: BlockPlan, memory_bytes: int) -> BlockPlan | None:
+    """Join blocks in time until they have four halos, or fill the memory; None if none fits."""
+    frames, step = plan.shape[0], plan.block[0]
+
+    def of_runs(count: int) -> BlockPlan:
+        return replace(plan, block=(min(count * step, frames), *plan.block[1:]))
+
+    most = -(-min(4 * plan.halo_fr, frames) // step)
+    fitting = bisect_right(
+        range(1, most + 1), memory_bytes, key=lambda count: of_runs(count).block_bytes
+    )
+    return of_runs(fitting) if fitting else None
+
+
 _block_bytes: Callable[[BlockPlan], int] = attrgetter("block_bytes")
+_amplification: Callable[[BlockPlan], float] = attrgetter("read_amplification")
 
 
 def _without_encoded(plan: BlockPlan) -> int:

@@ -10,8 +10,9 @@ import numpy as np
 from dask.base import tokenize
 
 from . import blocks
-from .background import Info, mean_info, write_targets
+from .background import Info, write_targets
 from .filters import device, parameters
+from .filters.chains import step_info
 from .filters.spatial_mean import (
     Engine,
     FilterOptions,
@@ -314,23 +315,8 @@ def _estimate(
     parameters.replace(corrections, factors)
     info: Info = {}
     for each in of_steps:
-        info.update(_info(each))
+        info.update(step_info(each))
     return backgrounds, corrections, info
-
-
-def _info(steps: Sequence[Step]) -> Info:
-    """Return the entries of `info` of one step, by the steps of all channels."""
-    match steps[0]:
-        case TemporalMedian(window_fr=window_fr):
-            return {"median_window_fr": window_fr}
-        case SpatialOpening():
-            openings: Any = steps
-            return {
-                "channels_opening_radii_pix": [opening.radii for opening in openings],
-                "footprints": [opening.footprint for opening in openings],
-            }
-    means: Any = steps
-    return mean_info(means)
 
 
 def filter_steps(stack: da.Array, steps: Sequence[Step], options: FilterOptions) -> da.Array:

@@ -1,7 +1,7 @@
 """The result of a job: backgrounds on disk, read lazily, with pictures and tables of them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .filters.chains import Chain, chain_info, recorded_chains
 from .movies.acquisition import Acquisition
 from .movies.stack import Stack
 from .paths import absolute_path
@@ -46,7 +47,10 @@ class SpatialMeanResult:
     noise_corrections : list of numpy.float32
         One factor per channel: the noise of (raw - background) over that of raw.
     info : dict
-        Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them.
+        Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them; of several
+        steps, the entries that `bkgd_combination` returns.
+    steps : list of tuple
+        The steps of each channel: a `SpatialMean`, or what `run_background` was given.
     acquisitions : list of Acquisition
         How each channel was recorded: name, pixel size, frame interval ..., as far as it is known.
     path : pathlib.Path
@@ -57,13 +61,15 @@ class SpatialMeanResult:
         self,
         stacks: Sequence[Stack],
         noise_corrections: Sequence[np.float32],
-        info: dict[str, list[Any]],
+        info: dict[str, Any],
         path: Path,
+        steps: Sequence[Chain] = (),
     ) -> None:
         self._stacks = tuple(stacks)
         self._noise_corrections = tuple(noise_corrections)
         self._info = deepcopy(info)
         self._path = path
+        self._steps = tuple(steps)
 
     def __repr__(self) -> str:
         return (
@@ -94,9 +100,14 @@ class SpatialMeanResult:
         return list(self._noise_corrections)
 
     @property
-    def info(self) -> dict[str, list[Any]]:
-        """Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them."""
+    def info(self) -> dict[str, Any]:
+        """Settings of the steps, sigmas and residual kernels, as the lazy functions return them."""
         return deepcopy(self._info)
+
+    @property
+    def steps(self) -> list[Chain]:
+        """The steps of each channel."""
+        return list(self._steps)
 
     @property
     def acquisitions(self) -> list[Acquisition]:
@@ -201,7 +212,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     Parameters
     ----------
     path : str or path-like
-        A store written by `run_spatial_mean` or ``smlmlp-dask run``.
+        A store written by `run_background`, `run_spatial_mean` or ``smlmlp-dask run``.
 
     Returns
     -------
@@ -235,20 +246,29 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     with refusing_damage(path, ValueError, OSError):
         n_channels = len(attributes["noise_corrections"])
         stacks = stored_stacks(path, n_channels)
-        info: dict[str, list[Any]] = {
-            **{
-                key: [(float(y), float(x)) for y, x in attributes[key]]
-                for key in ("channels_mean_radii_pix", "spatial_mean_sigmas")
-            },
-            **{key: [np.array(k, np.float32) for k in attributes[key]] for key in KERNEL_KEYS},
-        }
+        steps = recorded_chains(attributes)
+        info = chain_info(steps) if "steps" in attributes else _mean_info(attributes, n_channels)
         recorded = recorded_acquisitions(attributes, n_channels)
         corrections = [np.float32(factor) for factor in attributes["noise_corrections"]]
-        if any(len(entries) != n_channels for entries in info.values()):
-            raise ValueError(f"not all of {', '.join(info)} have {n_channels} channels")
-    info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
+        if len(steps) != n_channels:
+            raise ValueError(f"steps are of {len(steps)} channels, not {n_channels}")
     stacks = [
         replace(stack, acquisition=acquisition)
         for stack, acquisition in zip(stacks, recorded, strict=True)
     ]
-    return SpatialMeanResult(stacks, corrections, info, path)
+    return SpatialMeanResult(stacks, corrections, info, path, steps)
+
+
+def _mean_info(attributes: Mapping[str, Any], n_channels: int) -> dict[str, Any]:
+    """Return the info of the local mean alone as it was recorded."""
+    info: dict[str, list[Any]] = {
+        **{
+            key: [(float(y), float(x)) for y, x in attributes[key]]
+            for key in ("channels_mean_radii_pix", "spatial_mean_sigmas")
+        },
+        **{key: [np.array(k, np.float32) for k in attributes[key]] for key in KERNEL_KEYS},
+    }
+    if any(len(entries) != n_channels for entries in info.values()):
+        raise ValueError(f"not all of {', '.join(info)} have {n_channels} channels")
+    info["channels_mean_radius_pix"] = info["channels_mean_radii_pix"]
+    return info

@@ -48,11 +48,11 @@ class Decoding:
         self,
         shape: Sequence[int],
         block: Sequence[int],
-        halo: tuple[int, int],
+        margins: Sequence[int],
         origin: Sequence[int],
     ) -> int:
-        """Return the memory that reading one block, with its halo, takes to decode units."""
-        sides = zip(shape, block, (0, *halo), self.unit, origin, strict=True)
+        """Return the memory that reading one block, with its margins, takes to decode units."""
+        sides = zip(shape, block, margins, self.unit, origin, strict=True)
         regular = (self.even, True, True)
         touched = prod(
             most_touched(*side, regular=same) for side, same in zip(sides, regular, strict=True)

@@ -87,12 +87,14 @@ def test_join_keeps_the_borders(runs, most):
     st.integers(1, 200_000),
     st.integers(1, 20_000),
     st.integers(1, 400_000),
+    st.integers(0, 9),
 )
 def test_plan_against_brute_force(
-    shape, itemsize, unit, halo, slab_bytes, block_bytes, memory_bytes
+    shape, itemsize, unit, halo, slab_bytes, block_bytes, memory_bytes, halo_fr
 ):
     plan = chunks.plan_blocks(
         *(shape, itemsize, unit, halo),
+        halo_fr=halo_fr,
         slab_bytes=slab_bytes,
         block_bytes=block_bytes,
         memory_bytes=memory_bytes,
@@ -110,7 +112,7 @@ def test_plan_against_brute_force(
     # what is read is the block and its halo, cut off at the edges
     for block in blocks:
         for inner, read, margin, length in zip(
-            block.inner, block.read, (0, *halo), shape, strict=True
+            block.inner, block.read, (halo_fr, *halo), shape, strict=True
         ):
             assert read == slice(max(0, inner.start - margin), min(length, inner.stop + margin))
 
@@ -145,7 +147,10 @@ def test_plan_against_brute_force(
         held = itemsize * prod(part.stop - part.start for part in block.read)
         assert held + 8 * prod(plan.chunks) <= plan.block_bytes
     roomy = chunks.plan_blocks(
-        *(shape, itemsize, unit, halo), slab_bytes=slab_bytes, block_bytes=block_bytes
+        *(shape, itemsize, unit, halo),
+        halo_fr=halo_fr,
+        slab_bytes=slab_bytes,
+        block_bytes=block_bytes,
     )
     if roomy.block_bytes <= memory_bytes and slab_bytes <= memory_bytes:
         assert plan == roomy
@@ -211,9 +216,10 @@ def units_decoded(plan):
     st.tuples(sizes, sizes, sizes),
     st.tuples(st.integers(0, 50), st.integers(0, 50)),
     st.tuples(st.integers(0, 80), st.integers(0, 60), st.integers(0, 60)),
+    st.integers(0, 30),
 )
-def test_read_amplification_against_brute_force(shape, unit, block, halo, origin):
-    plan = chunks.BlockPlan(shape, 2, unit, block, block, halo, origin)
+def test_read_amplification_against_brute_force(shape, unit, block, halo, origin, halo_fr):
+    plan = chunks.BlockPlan(shape, 2, unit, block, block, halo, origin, halo_fr=halo_fr)
     decoded, needed = units_decoded(plan)
     assert plan.read_amplification == (decoded / needed if needed else 1.0)
 

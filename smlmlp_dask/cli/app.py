@@ -15,7 +15,7 @@ from .convert import convert
 from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
 from .jobs import JobCommand
 from .options import LocalPath, json_option, progress_option, resume_option, verbose_option
-from .run_options import Filtering, Movies, Planned, Radii, Recorded, Where, grouped
+from .run_options import Estimate, Filtering, Movies, Planned, Recorded, Where, grouped
 from .store_commands import STORE_COMMANDS
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
@@ -53,14 +53,14 @@ for command in (convert, *STORE_COMMANDS):
     type=LocalPath(),
     help="Store to write, such as background.zarr; must not exist (but see --resume).",
 )
-@grouped(radii=Radii, movies=Movies, recorded=Recorded, how=Filtering, where=Where, plan=Planned)
+@grouped(what=Estimate, movies=Movies, recorded=Recorded, how=Filtering, where=Where, plan=Planned)
 @resume_option
 @progress_option
 @json_option
 @verbose_option
 def run(
     output: Path | None,
-    radii: Radii,
+    what: Estimate,
     movies: Movies,
     recorded: Recorded,
     how: Filtering,
@@ -79,14 +79,15 @@ def run(
     \b
     smlmlp-dask run movie.tif -o background.zarr --radius 7
     smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
+    smlmlp-dask run movie.tif -o b.zarr --step median:25 --step mean:7
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
     smlmlp-dask run job.toml                        sources and options from a file
     smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
     smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
     """
     from smlmlp_dask.execution.connect import connected
-    from smlmlp_dask.pipeline.plan import plan_spatial_mean
-    from smlmlp_dask.pipeline.run import run_spatial_mean
+    from smlmlp_dask.pipeline.plan import plan_background, plan_spatial_mean
+    from smlmlp_dask.pipeline.run import run_background, run_spatial_mean
 
     from . import documents
     from .tables import console, print_json, print_plan, summary
@@ -95,14 +96,15 @@ def run(
     described = plan.movie(movies.sources)
     if output is None and not plan.dry_run:
         raise click.UsageError("Missing option '-o' / '--output'.")
+    steps = what.chain()
     job = {**movies.selection(), **recorded.overrides(), **vars(how)}
     job["memory_limit"] = where.memory_limit
     place = where.place(dry_run=plan.dry_run)
     if plan.dry_run or output is None:
         with connected(place):
-            planned = plan_spatial_mean(
+            planned = (plan_background if steps else plan_spatial_mean)(
                 described or list(movies.sources),
-                radii.passed(),
+                steps or what.passed(),
                 **job,
                 workers=plan.for_workers,
                 measured=True,
@@ -120,8 +122,13 @@ def run(
         explaining_resume(output),
         connected(place, memory_limit=where.memory_limit, tell=tell),
     ):
-        result = run_spatial_mean(
-            list(movies.sources), output, radii.passed(), **job, resume=resume, progress=shown
+        result = (run_background if steps else run_spatial_mean)(
+            list(movies.sources),
+            output,
+            steps or what.passed(),
+            **job,
+            resume=resume,
+            progress=shown,
         )
     with printing():
         if as_json:

@@ -9,7 +9,9 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     ``engine``, ``engine_version``, ``cuda``, ``codec``, ``keep_bits``,
     ``relative_error_of_rounding`` and ``versions``. A channel has ``channel`` (its number),
     ``frames``, ``height_pix``, ``width_pix``, ``chunk_frames``, ``chunk_height_pix``,
-    ``chunk_width_pix``, ``radius_y_pix``, ``radius_x_pix``, ``sigma_y_pix``, ``sigma_x_pix`` and
+    ``chunk_width_pix``, ``steps`` (in their order; each has ``step``: ``mean``, ``median`` or
+    ``opening``, and ``radii_pix``, y and x, or ``window_fr``), ``radius_y_pix``, ``radius_x_pix``,
+    ``sigma_y_pix`` and ``sigma_x_pix`` (of the local mean; null without one) and
     ``noise_correction``; and, null where it is not known, its ``name``, ``pixel_size_y_um``,
     ``pixel_size_x_um``, ``frame_interval_s``, ``exposure_s``, ``colour`` (six hexadecimal digits),
     ``gain`` (photoelectrons per count) and ``baseline_counts``.
@@ -45,6 +47,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from smlmlp_dask.filters.chains import recorded_chains
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import open_backgrounds
@@ -82,8 +87,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
     as_they_are = ("engine", "engine_version", "cuda", "codec", "keep_bits")
     channels = zip(
         attributes["plan"],
-        attributes["channels_mean_radii_pix"],
-        attributes["spatial_mean_sigmas"],
+        recorded_chains(attributes),
         attributes["noise_corrections"],
         recorded_acquisitions(attributes, len(attributes["plan"])),
         strict=True,
@@ -98,14 +102,12 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
                 "channel": i,
                 **sizes("", plan["shape"]),
                 **sizes("chunk_", plan["chunks"]),
-                "radius_y_pix": radius[0],
-                "radius_x_pix": radius[1],
-                "sigma_y_pix": sigma[0],
-                "sigma_x_pix": sigma[1],
+                "steps": [step.to_attributes() for step in chain],
+                **_mean(mean_of(chain)),
                 "noise_correction": factor,
                 **recorded(acquisition),
             }
-            for i, (plan, radius, sigma, factor, acquisition) in enumerate(channels)
+            for i, (plan, chain, factor, acquisition) in enumerate(channels)
         ],
         "sources": attributes["sources"],
         "selection": _selected(attributes),
@@ -113,6 +115,13 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
         "relative_error_of_rounding": attributes["relative_error_of_rounding"],
         "versions": attributes["versions"],
     }
+
+
+def _mean(mean: SpatialMean | None) -> Document:
+    """Describe the local mean of a channel; null where there is none."""
+    radii, sigmas = ((None, None), (None, None)) if mean is None else (mean.radii, mean.sigmas)
+    names = ("radius_y_pix", "radius_x_pix", "sigma_y_pix", "sigma_x_pix")
+    return dict(zip(names, (*radii, *sigmas), strict=True))
 
 
 def recorded(acquisition: Acquisition) -> Document:

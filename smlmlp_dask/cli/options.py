@@ -40,6 +40,23 @@ def radius(text: str) -> tuple[float, ...]:
     return radii
 
 
+def step(text: str) -> tuple[str, tuple[float, ...]]:
+    """Parse a step: median:25 (frames on each side), mean:7 or opening:3 (pixels)."""
+    kind, colon, value = text.partition(":")
+    numbers = _numbers(value)
+    right = {
+        "median": bool(re.fullmatch(r"\d+", value)),
+        "mean": len(numbers) in (1, 2),
+        "opening": len(numbers) in (1, 2),
+    }
+    if not (right.get(kind) if colon else kind in right):
+        raise ValueError(
+            f"{text!r} is no step: give median:25 (frames on each side), mean:7 or opening:3 "
+            "(pixels; or a pair like mean:6,10)"
+        )
+    return kind, numbers
+
+
 def pixel_size(text: str) -> tuple[float, ...]:
     """Parse a size of pixels like 0.1 or a pair like 0.1,0.11, in micrometres."""
     sizes = _numbers(text)

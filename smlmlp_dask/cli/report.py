@@ -13,7 +13,10 @@ from dask.utils import format_bytes
 from jinja2 import Environment, StrictUndefined
 
 from smlmlp_dask import __version__
-from smlmlp_dask.filters.kernels import gaussian_kernel, without_zero_ends
+from smlmlp_dask.filters.chains import recorded_chains
+from smlmlp_dask.filters.kernels import without_zero_ends
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.wording import in_words, mean_alone, mean_of
 from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.movies.stack import Stack
@@ -101,6 +104,7 @@ class _Shown:
 def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bool) -> str:
     raws = raw_stacks(path)
     shown = _looked_at(path, raws) if store["finished"] else _Shown()
+    chains = recorded_chains(attributes)
     template = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
     return (
         _environment()
@@ -110,7 +114,10 @@ def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bo
             inputs=attributes["inputs"],
             recorded=recorded_rows(recorded_acquisitions(attributes, len(raws))),
             gone=[f"Channel {i}: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)],
-            kernels=[_kernel(sigmas) for sigmas in attributes["spatial_mean_sigmas"]],
+            kernels=[_kernel(mean_of(chain)) for chain in chains],
+            steps=[in_words(chain) for chain in chains],
+            alone=all(map(mean_alone, chains)),
+            kinds={step["step"] for channel in store["channels"] for step in channel["steps"]},
             checked=verify_backgrounds(path) if verify else None,
             shown=shown,
             listed=LISTED_PROBLEMS,
@@ -131,9 +138,11 @@ def _environment() -> Environment:
     return environment
 
 
-def _kernel(sigmas: tuple[float, float]) -> dict[str, Any]:
+def _kernel(mean: SpatialMean | None) -> dict[str, Any]:
     """Return the weights along y and x, from the centre outwards, without zero ends."""
-    kernels = [without_zero_ends(gaussian_kernel(sigma)) for sigma in sigmas]
+    if mean is None:
+        return {}
+    kernels = [without_zero_ends(kernel) for kernel in (mean.kernel_y, mean.kernel_x)]
     halves = [kernel[len(kernel) // 2 :] for kernel in kernels]
     return {
         axis: {

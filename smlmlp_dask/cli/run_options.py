@@ -15,6 +15,7 @@ from .options import LocalPath, Parsed
 if TYPE_CHECKING:
     from smlmlp_dask.execution.connect import Place
     from smlmlp_dask.filters.spatial_mean import Engine
+    from smlmlp_dask.filters.steps import Step
     from smlmlp_dask.movies.described import DescribedMovie
     from smlmlp_dask.store.codecs import Codec
 
@@ -60,8 +61,8 @@ AS_THEY_ARE = ("z", "salvage", "raw_shape", "raw_dtype", "raw_header", "raw_foot
 
 
 @dataclass(frozen=True)
-class Radii:
-    """The radii of the local mean."""
+class Estimate:
+    """What the background is: the local mean, or steps that follow one another."""
 
     radii: tuple[tuple[float, ...], ...] = _option(
         "--radius",
@@ -70,6 +71,39 @@ class Radii:
         help="Averaging radius in pixels, 7 by default. Once: for all channels; "
         "repeated: one per channel, in order.",
     )
+
+    steps: tuple[tuple[str, tuple[float, ...]], ...] = _option(
+        "--step",
+        type=Parsed("STEP", options.step),
+        multiple=True,
+        help="Instead of --radius: a step of the background, median:25 (frames on each side), "
+        "mean:7 or opening:3 (pixels); repeated: each of what the ones before left.",
+    )
+
+    def chain(self) -> "list[Step] | None":
+        """Return the steps of all --step options; None if there are none."""
+        from smlmlp_dask.filters.spatial_mean import SpatialMean
+        from smlmlp_dask.filters.spatial_opening import SpatialOpening
+        from smlmlp_dask.filters.temporal_median import TemporalMedian
+
+        if not self.steps:
+            return None
+        if self.radii:
+            raise click.UsageError(
+                "--radius is of the local mean alone: with --step, give it as --step mean:7"
+            )
+        made: list[Step] = []
+        for kind, numbers in self.steps:
+            if kind == "median":
+                made.append(TemporalMedian(*map(int, numbers)))
+            else:
+                of_kind = SpatialMean if kind == "mean" else SpatialOpening
+                made.append(of_kind((numbers[0], numbers[-1])) if numbers else of_kind())
+            try:
+                made[-1].for_channels(1)
+            except ValueError as error:
+                raise ValueError(f"--step {kind} {str(error).partition(' ')[2]}") from error
+        return made
 
     def passed(self) -> Any:
         """Return the radii of all --radius options as `run_spatial_mean` takes them."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smlmlp_dask.execution.tasks import REGION_TASKS
+from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import printable
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
@@ -47,16 +48,14 @@ def print_json(document: "Document") -> None:
 
 def summary(result: SpatialMeanResult) -> Table:
     """Tabulate the channels of a result."""
-    table = Table(
-        "channel", "frames×y×x", "chunks", "radius (y, x)", "noise correction", box=box.SIMPLE
-    )
-    radii = result.info["channels_mean_radii_pix"]
+    steps = "radius (y, x)" if all(map(mean_alone, result.steps)) else "steps"
+    table = Table("channel", "frames×y×x", "chunks", steps, "noise correction", box=box.SIMPLE)
     for i, (stack, factor) in enumerate(zip(result.stacks, result.noise_corrections, strict=True)):
         table.add_row(
             str(i),
             _times(stack.shape),
             _times(stack.unit),
-            "{:g}, {:g} px".format(*radii[i]),
+            in_words(result.steps[i]).replace(", then ", "\n"),
             f"{factor:.6f}",
         )
     return table

@@ -68,6 +68,13 @@ class SpatialMean:
     radii_pix : float, pair, or sequence of pairs
         Averaging radius in pixels, as in `bkgd_spatial_mean`: one; (ry, rx); or one (ry, rx) per
         channel. The kernels are those of one channel: see `for_channels`.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import SpatialMean, run_background
+    >>> result = run_background("movie.tif", "background.zarr", SpatialMean((6.0, 10.0)))
+    >>> result.info["spatial_mean_sigmas"]
+    [(3.0, 5.0)]
     """
 
     radii_pix: Any = 7.0

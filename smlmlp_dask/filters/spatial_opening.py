@@ -24,6 +24,13 @@ class SpatialOpening:
     radii_pix : float, pair, or sequence of pairs
         The disk's radius in pixels: one; (ry, rx); or one (ry, rx) per channel. The footprint is
         that of one channel: see `for_channels`.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import SpatialOpening, run_background
+    >>> result = run_background("movie.tif", "background.zarr", SpatialOpening(3.0))
+    >>> result.info["channels_opening_radii_pix"]
+    [(3.0, 3.0)]
     """
 
     radii_pix: Any = 3.0

@@ -20,6 +20,13 @@ class TemporalMedian:
     ----------
     window_fr : int
         w, the frames on each side, at least 0.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import TemporalMedian, run_background
+    >>> result = run_background("movie.tif", "background.zarr", TemporalMedian(10))
+    >>> result.info
+    {'median_window_fr': 10}
     """
 
     window_fr: int = 25

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
+from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import printable
 
 from .diagnostics import saturation
@@ -82,6 +83,8 @@ class FrameRow:
         Number of saturated raw pixels, which the heading names in red.
     pixel_um : float, optional
         Width of a pixel in the sample, in micrometres, for a scale bar.
+    steps : tuple of Step
+        What the background is, shown in place of `radius_pix`.
     """
 
     raw: npt.NDArray[np.float64] | None
@@ -90,6 +93,7 @@ class FrameRow:
     radius_pix: tuple[float, float] | None = None
     saturated: int = 0
     pixel_um: float | None = None
+    steps: tuple[Any, ...] = ()
 
     @property
     def height_inches(self) -> float:
@@ -327,9 +331,13 @@ def _saturation(pixels: int) -> str:
 
 
 def _background_title(row: FrameRow) -> str:
-    if row.radius_pix is None:
+    mean = mean_alone(row.steps)
+    radius_pix = row.radius_pix if mean is None else mean.radii
+    if row.steps and radius_pix is None:
+        return f"background: {in_words(row.steps)}"
+    if radius_pix is None:
         return "background"
-    radius_y, radius_x = row.radius_pix
+    radius_y, radius_x = radius_pix
     if radius_y == radius_x:
         return f"background, radius {radius_y:g} px"
     return f"background, radius y {radius_y:g} px, x {radius_x:g} px"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.utils import format_bytes
 
+from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.movies.stack import SourceReadError
 
@@ -54,7 +55,7 @@ def result_html(result: Result) -> str:
         "frames × y × x",
         "dask blocks",
         "size in memory",
-        "radius (y, x)",
+        "steps" if any(not mean_alone(steps) for steps in result.steps) else "radius (y, x)",
         "noise correction",
     )
     head = "".join(f"<th>{name}</th>" for name in columns)
@@ -66,14 +67,13 @@ def result_html(result: Result) -> str:
 
 
 def _row(result: Result, channel: int, bkgd: Any, picture: str) -> str:
-    radius_y, radius_x = result.info["channels_mean_radii_pix"][channel]
     cells = (
         str(channel),
         picture,
         _times(bkgd.shape),
         f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, {format_bytes(_block_bytes(bkgd))}",
         f"{format_bytes(int(bkgd.nbytes))} ({bkgd.dtype})",
-        f"{radius_y:g}, {radius_x:g} px",
+        _text(in_words(result.steps[channel])),
         f"{result.noise_corrections[channel]:.6f}",
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
@@ -151,8 +151,8 @@ def browse_result(result: Result) -> Any:
         i = channel.value
         # A notebook does not show a callback's errors, so we show them above the picture.
         try:
-            radius = result.info["channels_mean_radii_pix"][i]
-            picture.value, message.value = _frame_png(stacks[i], raws[i], i, frame.value, radius)
+            steps = result.steps[i]
+            picture.value, message.value = _frame_png(stacks[i], raws[i], i, frame.value, steps)
         except OSError as error:
             message.value = one_line(error)
 
@@ -170,7 +170,7 @@ def browse_result(result: Result) -> Any:
 
 
 def _frame_png(
-    stack: Stack, raw: Stack | str, channel: int, frame: int, radius: tuple[float, float]
+    stack: Stack, raw: Stack | str, channel: int, frame: int, steps: tuple[Any, ...]
 ) -> tuple[bytes, str]:
     """Draw one frame; also return the reason if its raw frame is missing."""
     from .frames import (
@@ -195,7 +195,7 @@ def _frame_png(
         background=one_frame(stack, frame).astype(np.float64),
         heading=f"{named_channel(channel, stack.acquisition)}, frame {frame:,} of "
         f"{len(stack.frames):,}",
-        radius_pix=radius,
+        steps=steps,
         saturated=saturated,
         pixel_um=pixel_width_um(stack.acquisition),
     )

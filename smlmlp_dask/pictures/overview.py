@@ -43,7 +43,7 @@ def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
         FrameRow(
             raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
             background=sample.background.astype(np.float64),
-            radius_pix=sample.radii_pix,
+            steps=sample.steps,
             pixel_um=pixel_width_um(sample.acquisition),
         )
         for sample in samples
@@ -89,11 +89,12 @@ def warnings_of(sample: ChannelSample) -> list[str]:
             f"frames stand at the largest count, {found.level:g}; background and signal are too "
             "low around them."
         )
-    if raw.spot_sigma_pix is not None and (raw.share_of_peak or 0) > LARGEST_SHARE:
+    too_small = (raw.share_of_peak or 0) > LARGEST_SHARE
+    if sample.mean is not None and raw.spot_sigma_pix is not None and too_small:
         enough = smallest_radius(max(raw.spot_sigma_pix))
         lines.append(
             f"Radius too small: spots have a sigma of about {_pair(raw.spot_sigma_pix)} px, and a "
-            f"radius of {_pair(sample.radii_pix)} px subtracts "
+            f"radius of {_pair(sample.mean.radii)} px subtracts "
             f"{_percent(raw.share_of_peak or 0)} of their peak; from about {enough:.2g} px on it "
             f"is under {_percent(LARGEST_SHARE)}."
         )
@@ -148,6 +149,9 @@ def _write(place: SubFigure, heading: str, warnings: str) -> None:
 
 
 def _draw_curves(place: SubFigure, sample: ChannelSample) -> None:
+    if sample.kernels is None:  # no local mean among the steps
+        _draw_level(place.subplots(), sample)
+        return
     kernel_axes, residual_axes, level_axes = place.subplots(1, 3, width_ratios=(1, 1, 2))
     means = dict(zip("yx", sample.kernels, strict=True))
     _draw_kernels(kernel_axes, means, "kernel g of the mean")

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from smlmlp_dask.filters.kernels import Kernel, gaussian_kernel, without_zero_ends
+from smlmlp_dask.filters.kernels import Kernel, without_zero_ends
+from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.stack import Stack
@@ -47,8 +48,8 @@ class Result(Protocol):
         """One factor per channel."""
 
     @property
-    def info(self) -> dict[str, list[Any]]:
-        """Radii, sigmas and residual kernels."""
+    def steps(self) -> list[tuple[Any, ...]]:
+        """The steps of each channel."""
 
     @property
     def path(self) -> Path:
@@ -88,9 +89,11 @@ class ChannelSample:
     ----------
     channel : int
         Its number.
-    radii_pix : (float, float)
-        Of the local mean, along y and x, in pixels.
-    kernels : (numpy.ndarray, numpy.ndarray)
+    steps : tuple of Step
+        What its background is.
+    mean : SpatialMean or None
+        The local mean among the steps.
+    kernels : (numpy.ndarray, numpy.ndarray) or None
         Of the local mean, along y and x, without zero ends.
     n_frames : int
         Frames of the channel.
@@ -110,8 +113,9 @@ class ChannelSample:
     """
 
     channel: int
-    radii_pix: tuple[float, float]
-    kernels: tuple[Kernel, Kernel]
+    steps: tuple[Any, ...]
+    mean: Any
+    kernels: tuple[Kernel, Kernel] | None
     n_frames: int
     frame: int
     background: npt.NDArray[np.float32]
@@ -175,18 +179,19 @@ def sample_channel(
     frame : int, optional
         Number of the frame to show; by default the one in the middle.
     """
-    stack, info = result.stacks[channel], result.info
+    stack, steps = result.stacks[channel], result.steps[channel]
     n_frames = len(stack.frames)
     _check_frame(frame, n_frames, channel)
     number = n_frames // 2 if frame is None else frame
-    sigmas = info["spatial_mean_sigmas"][channel]
-    kernel_y, kernel_x = (without_zero_ends(gaussian_kernel(sigma)) for sigma in sigmas)
+    mean, kernels = mean_of(steps), None
+    if mean is not None:
+        kernels = without_zero_ends(mean.kernel_y), without_zero_ends(mean.kernel_x)
     raw, missing = None, ""
     if isinstance(raw_stack, str):
         missing = raw_stack
     else:
         try:
-            raw = _raw_sample(raw_stack, number, (kernel_y, kernel_x))
+            raw = _raw_sample(raw_stack, number, kernels)
         except OSError as error:
             missing = one_line(error)
     chosen = _spread(n_frames, LEVELS)
@@ -194,8 +199,9 @@ def sample_channel(
     levels = [_percentiles(_part(stack, n, 1, middle).read()) for n in chosen]
     return ChannelSample(
         channel=channel,
-        radii_pix=info["channels_mean_radii_pix"][channel],
-        kernels=(kernel_y, kernel_x),
+        steps=steps,
+        mean=mean,
+        kernels=kernels,
         n_frames=n_frames,
         frame=number,
         background=one_frame(stack, number),
@@ -216,7 +222,7 @@ def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:
         )
 
 
-def _raw_sample(stack: Stack, frame: int, kernels: tuple[Kernel, Kernel]) -> RawSample:
+def _raw_sample(stack: Stack, frame: int, kernels: tuple[Kernel, Kernel] | None) -> RawSample:
     middle = _middle(stack)
     pairs = [
         _part(stack, first, 2, middle).read() for first in _spread(len(stack.frames) - 1, PAIRS)
@@ -231,7 +237,7 @@ def _raw_sample(stack: Stack, frame: int, kernels: tuple[Kernel, Kernel]) -> Raw
         looked_at=len(searched),
         saturation=saturation(searched),
         spot_sigma_pix=sigmas,
-        share_of_peak=None if sigmas is None else share_of_peak(sigmas, kernels),
+        share_of_peak=share_of_peak(sigmas, kernels) if sigmas and kernels else None,
     )
 
 

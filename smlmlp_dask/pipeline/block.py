@@ -11,7 +11,10 @@ import numpy as np
 
 from smlmlp_dask import blocks
 from smlmlp_dask.execution.workers import this_worker
-from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean, filter_chunk
+from smlmlp_dask.filters.chains import Chain
+from smlmlp_dask.filters.spatial_mean import FilterOptions, filter_chunk
+from smlmlp_dask.filters.steps import background_of, halo_of
+from smlmlp_dask.filters.wording import mean_alone
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage
@@ -25,13 +28,13 @@ RETRY_AFTER_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Task:
-    """One block of one channel: where its frames come from, their filter, where they go."""
+    """One block of one channel: where its frames come from, their steps, where they go."""
 
     channel: int
     source: Stack
     target: ChunkFiles
     block: blocks.Block
-    mean: SpatialMean | None
+    steps: Chain
 
     def __str__(self) -> str:
         frames = self.block.inner[0]
@@ -89,31 +92,59 @@ def filter_and_store(
     task: Task, *, options: FilterOptions | None, guard: Guard | None = None
 ) -> list[int]:
     """Read a block, filter and write it one output chunk at a time; return their checksums."""
-    inner, target = task.block.inner, task.target
-    own = (slice(None), *task.block.own[1:])
+    block, target = task.block, task.target
     raw = _read(task.source) if guard is None else guard.reading(lambda: _read(task.source))
+    found = _Backgrounds(raw, block.own, task.steps, options, target.storage)
     checksums = []
-    for first in range(inner[0].start, inner[0].stop, target.chunks[0]):
-        stop = min(first + target.chunks[0], inner[0].stop)
-        frames = raw[first - inner[0].start : stop - inner[0].start]
-        pixels = filtered(frames, own, task.mean, options, target.storage)
+    for first in range(block.inner[0].start, block.inner[0].stop, target.chunks[0]):
+        stop = min(first + target.chunks[0], block.inner[0].stop)
+        pixels = found.frames(first - block.inner[0].start, stop - block.inner[0].start)
         if guard is not None:
             guard.check()
-        checksums.append(target.write((slice(first, stop), inner[1], inner[2]), pixels))
+        checksums.append(target.write((slice(first, stop), *block.inner[1:]), pixels))
     return checksums
+
+
+class _Backgrounds:
+    """The pixels to store of a block, some frames at a time."""
+
+    def __init__(
+        self,
+        raw: np.ndarray[Any, Any],
+        own: blocks.Box,
+        steps: Chain,
+        options: FilterOptions | None,
+        storage: Storage,
+    ) -> None:
+        self._raw, self._own = raw, own
+        self._steps, self._options, self._storage = steps, options, storage
+        # Frames that depend on others are filtered together: windows are sorted only once.
+        together = halo_of(steps, raw.shape[1:])[0] > 0
+        self._found = filtered(raw, own, steps, options, storage) if together else None
+
+    def frames(self, first: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return frames of the block, counted from its first."""
+        if self._found is not None:
+            return self._found[first:stop]
+        start = self._own[0].start
+        own = (slice(0, stop - first), *self._own[1:])
+        part = self._raw[start + first : start + stop]
+        return filtered(part, own, self._steps, self._options, self._storage)
 
 
 def filtered(
     frames: np.ndarray[Any, Any],
     own: blocks.Box,
-    mean: SpatialMean | None,
+    steps: Chain,
     options: FilterOptions | None,
     storage: Storage,
 ) -> np.ndarray[Any, Any]:
     """Return the pixels to store for frames that were read, without their halo."""
-    if mean is None or options is None:
+    if not steps or options is None:
         return frames[own]
-    return storage.rounded(filter_chunk(frames, mean, options)[own])
+    if options.cuda and (mean := mean_alone(steps)):  # takes as many frames as the device holds
+        return storage.rounded(filter_chunk(frames, mean, options)[own])
+    return storage.rounded(background_of([frames], steps, options, own, to_host=True))
 
 
 def _read(source: Stack) -> np.ndarray[Any, Any]:

@@ -16,8 +16,8 @@ from smlmlp_dask.execution.workers import (
     memory_limit_bytes,
     runs_own_threads,
 )
-from smlmlp_dask.filters import parameters
-from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.chains import Chain, chains
+from smlmlp_dask.filters.steps import halo_of
 from smlmlp_dask.messages import shown
 from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.stack import Stack
@@ -25,19 +25,19 @@ from smlmlp_dask.movies.stack import Stack
 log = logging.getLogger(__name__)
 
 KEEP = object()
-"""Stands in place of radii in a job without a filter: frames are kept as they are."""
+"""Stands in place of steps in a job without any: frames are kept as they are."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of a job: where its frames come from, how they are cut, and their filter.
+    """One channel of a job: where its frames come from, how they are cut, and their steps.
 
-    Without a filter, frames are kept as they are.
+    Without a step, frames are kept as they are.
     """
 
     source: Stack
     plan: blocks.BlockPlan
-    mean: SpatialMean | None
+    steps: Chain
 
 
 def source_list(sources: Source | Sequence[Source]) -> list[Source]:
@@ -65,28 +65,31 @@ def workers_for(memory_limit: int | str | None, count: int | None = None) -> Wor
     return workers.limited(memory_limit_bytes(memory_limit, count or 1))
 
 
-def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> list[Channel]:
+def cut_into_blocks(stacks: Sequence[Stack], steps: Any, workers: Workers) -> list[Channel]:
     """Cut each channel into blocks so small that every thread of the workers can hold one.
 
-    With `KEEP` as radii, frames are kept as they are.
+    With `KEEP` as steps, frames are kept as they are.
     """
-    means: list[SpatialMean | None] = [None] * len(stacks)
-    if radii is not KEEP:
-        means[:] = map(SpatialMean.from_radii, parameters.as_radii(radii, len(stacks)))
+    count = len(stacks)
+    of_channels: list[Chain] = [()] * count if steps is KEEP else chains(steps, count)
     share = workers.task_bytes
     channels = []
-    for i, (stack, mean) in enumerate(zip(stacks, means, strict=True)):
+    for i, (stack, chain) in enumerate(zip(stacks, of_channels, strict=True)):
+        frame = stack.shape[1:]
+        halo = halo_of(chain, frame)
         plan = blocks.plan_blocks(
             stack.shape,
             stack.dtype.itemsize,
             stack.unit,
-            (0, 0) if mean is None else mean.halo(stack.shape[1:])[1:],
+            halo[1:],
             origin=stack.origin,
             decoding=stack.decoding,
-            kept=mean is None,
+            kept=not chain,
+            halo_fr=halo[0],
+            later_fr=tuple(halo_of(chain[n + 1 :], frame)[0] for n in range(len(chain))) or (0,),
             memory_bytes=share,
         )
-        channels.append(Channel(stack, plan, mean))
+        channels.append(Channel(stack, plan, chain))
         log.info(
             "channel %d: %s, %s %s; %d blocks of %s, up to %s each",
             *(i, stack.movie.path, stack.shape, stack.dtype, plan.n_blocks, plan.block),
@@ -98,7 +101,7 @@ def cut_into_blocks(stacks: Sequence[Stack], radii: Any, workers: Workers) -> li
             f"channel {channels.index(largest)} is stored in units of "
             f"{' x '.join(map(str, largest.source.movie.unit))} pixels; "
             f"{_memory_needed(largest.plan, workers, workers.threads)}, use fewer workers, or "
-            "rechunk the movie"
+            f"{'take fewer frames for the median' if largest.plan.halo_fr else 'rechunk the movie'}"
         )
     log.info("%d tasks at a time, %s", workers.threads, format_bytes(workers.memory_bytes))
     return channels

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 
 from .channels import Channel
@@ -52,7 +53,8 @@ def _display_range(channel: Channel) -> dict[str, float] | None:
         for number in _numbers(source):
             frame = _frame(source, number)
             # Frames that are kept as they are have no background: pixels themselves are shown.
-            radii = (0.0, 0.0) if channel.mean is None else channel.mean.radii
+            mean = mean_of(channel.steps)
+            radii = (0.0, 0.0) if mean is None else mean.radii
             means.append(_tile_means(frame, radii))
             if (pixels := frame[np.isfinite(frame)]).size:
                 least.append(float(pixels.min()))

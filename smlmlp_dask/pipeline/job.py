@@ -12,8 +12,15 @@ import numpy as np
 from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.execution.workers import Workers, on_every_worker
 from smlmlp_dask.filters import device, parameters
-from smlmlp_dask.filters.kernels import noise_correction, residual_kernel
-from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
+from smlmlp_dask.filters.chains import (
+    loops_version,
+    mean_info,
+    noise_correction_of,
+    of_all_channels,
+    recorded_chains,
+)
+from smlmlp_dask.filters.spatial_mean import FilterOptions
+from smlmlp_dask.filters.wording import mean_alone
 from smlmlp_dask.movies.acquisition import Acquisition, Overrides
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.identity import source_identity
@@ -103,12 +110,15 @@ class Job:
             "keep_bits": self.storage.keep_bits,
             "relative_error_of_rounding": self.storage.relative_error,
             "plan": [
-                {key: getattr(plan, key) for key in ("shape", "chunks", "block", "halo")}
+                {
+                    **{key: getattr(plan, key) for key in ("shape", "chunks", "block", "halo")},
+                    **({"halo_fr": plan.halo_fr} if plan.halo_fr else {}),
+                }
                 for plan in self.plans
             ],
             "blocks": sum(plan.n_blocks for plan in self.plans),
         }
-        plain: dict[str, Any] = json.loads(json.dumps(attributes, default=lambda n: n.item()))
+        plain: dict[str, Any] = json.loads(json.dumps(attributes, default=lambda n: n.tolist()))
         return plain
 
     @property
@@ -116,14 +126,19 @@ class Job:
         """What is done with the frames that are read, and what is stored of it."""
         if self.options is None:
             return {"steps": [], "outputs": [RAW], "dtypes": self.dtypes}
-        means = [channel.mean for channel in self.channels if channel.mean is not None]
+        chains = [channel.steps for channel in self.channels]
+        engine = self.options.to_attributes(self.cupy_versions)
+        if all(map(mean_alone, chains)):
+            means: list[Any] = [chain[0] for chain in chains]
+            info = mean_info(means)
+            info.pop("channels_mean_radius_pix")
+            return {**info, "noise_corrections": self.noise_corrections, **engine}
+        if self.options.engine == "fused":
+            engine["engine_version"] = loops_version(chains[0])
         return {
-            "channels_mean_radii_pix": [mean.radii for mean in means],
-            "spatial_mean_sigmas": [mean.sigmas for mean in means],
-            "spatial_mean_kernels_y": [residual_kernel(mean.kernel_y).tolist() for mean in means],
-            "spatial_mean_kernels_x": [residual_kernel(mean.kernel_x).tolist() for mean in means],
+            "steps": [[step.to_attributes() for step in chain] for chain in chains],
             "noise_corrections": self.noise_corrections,
-            **self.options.to_attributes(self.cupy_versions),
+            **engine,
         }
 
     def with_inputs(self) -> "Job":
@@ -178,7 +193,7 @@ class Job:
 
 def prepare(
     sources: Sequence[Source] | DescribedMovie,
-    radii: Any,
+    steps: Any,
     *,
     selection: Selection,
     options: FilterOptions | None,
@@ -191,7 +206,7 @@ def prepare(
     """Open sources and cut them into blocks; parameters and errors are `run_spatial_mean`'s.
 
     With `processes`, blocks are cut for that many processes instead of the present workers. With
-    `KEEP` as radii, and no options, frames are kept as they are.
+    `KEEP` as steps, and no options, frames are kept as they are.
     """
     if isinstance(sources, DescribedMovie):
         recording = Recording.of(sources, "none")
@@ -201,19 +216,19 @@ def prepare(
         paths = [str(absolute_path(path)) for path in sources]
     stacks = [stack for channels in found for stack in channels]
     if overrides is not None:
-        steps = [abs(stack.frames.step) for stack in stacks]
-        recorded = overrides.applied([stack.acquisition for stack in stacks], steps)
+        strides = [abs(stack.frames.step) for stack in stacks]
+        recorded = overrides.applied([stack.acquisition for stack in stacks], strides)
         stacks = [replace(s, acquisition=one) for s, one in zip(stacks, recorded, strict=True)]
     workers = workers_for(memory_limit, processes)
-    channels = cut_into_blocks(stacks, radii, workers)
+    channels = cut_into_blocks(stacks, steps, workers)
     given = noise_corrections
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
         given = tuple(given)  # a tuple is not updated in place: the caller's own stay unchanged
     corrections = parameters.check_corrections(given, len(channels))
     factors = [
-        float(np.float32(factor) * noise_correction(*channel.mean.sigmas))
+        float(noise_correction_of(channel.steps, factor))
         for factor, channel in zip(corrections, channels, strict=True)
-        if channel.mean is not None
+        if channel.steps
     ]
     counts = [len(channels) for channels in found]
     return Job(paths, counts, selection, channels, factors, options, storage, workers)
@@ -225,7 +240,7 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
     raw = holds_raw(attributes)
     job = prepare(
         attributes["sources"],
-        KEEP if raw else [tuple(pair) for pair in attributes["channels_mean_radii_pix"]],
+        KEEP if raw else of_all_channels(recorded_chains(attributes)),
         selection=Selection.from_attributes(attributes),
         options=options,
         storage=storage,
@@ -240,13 +255,10 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
 def recorded_channels(attributes: Mapping[str, Any]) -> list[Channel | str]:
     """Return each channel of a store, or a text that says why its movie cannot be read again."""
     plans = stored_plans(attributes)
-    means: list[SpatialMean | None] = [None] * len(plans)
-    if not holds_raw(attributes):
-        pairs = attributes["channels_mean_radii_pix"]
-        means = [SpatialMean.from_radii(tuple(pair)) for pair in pairs]
+    chains = recorded_chains(attributes)
     return [
-        raw if isinstance(raw, str) else Channel(raw, plan, mean)
-        for raw, plan, mean in zip(reopened_channels(attributes), plans, means, strict=True)
+        raw if isinstance(raw, str) else Channel(raw, plan, chain)
+        for raw, plan, chain in zip(reopened_channels(attributes), plans, chains, strict=True)
     ]
 
 

@@ -18,7 +18,7 @@ from zarr.codecs import BloscCodec
 
 from smlmlp_dask.blocks import Block
 from smlmlp_dask.execution.workers import local_threads
-from smlmlp_dask.filters.spatial_mean import filter_chunk
+from smlmlp_dask.filters.steps import background_of
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.stack import Movie
@@ -115,8 +115,9 @@ def measure(job: Job, above: Path | None) -> Rates:
             # The first filter of a dtype and radius on a machine is compiled: not counted.
             _, height, width = sampled.plan.block
             first = np.zeros((1, height, width), sampled.source.dtype)
-            if sampled.mean is not None and job.options is not None:
-                filter_chunk(first, sampled.mean, job.options)
+            if job.options is not None:
+                whole = (slice(0, 1), slice(0, height), slice(0, width))
+                background_of([first], sampled.steps, job.options, whole, to_host=True)
             tasks = _tasks(sampled, folder / f"out_{i}.zarr", job.storage, side_by_side)
             timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
         flushed, seconds = _flush(folder)
@@ -144,7 +145,7 @@ def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) ->
     for i in count():
         block = plan.nth_block(int(i * GOLDEN % 1 * plan.n_blocks))
         moved = _moved(block, (i % slots) * plan.block[0])
-        yield Task(0, channel.source.part(block.read), target, moved, channel.mean)
+        yield Task(0, channel.source.part(block.read), target, moved, channel.steps)
 
 
 def _moved(block: Block, frame: int) -> Block:

@@ -1,4 +1,4 @@
-"""`plan_spatial_mean`: what a job will do and need, before it runs."""
+"""`plan_background` and `plan_spatial_mean`: what a job will do and need, before it runs."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from smlmlp_dask.execution.tasks import REGION_TASKS, blocks_per_task
 from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
 from smlmlp_dask.execution.workers import BASE_BYTES, active_client
 from smlmlp_dask.filters import device
-from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
+from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
+from smlmlp_dask.filters.steps import Step
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.described import DescribedMovie
@@ -24,6 +25,7 @@ from smlmlp_dask.store.codecs import Codec, Storage
 
 from .channels import source_list
 from .job import prepare
+from .run import MEAN_ALONE
 
 if TYPE_CHECKING:
     from .measure import Rates
@@ -227,6 +229,95 @@ def plan_spatial_mean(
     >>> plan.n_blocks, plan.tasks_under_way
     (312500, 256)
     """
+    return plan_background(
+        sources,
+        SpatialMean(channels_mean_radii_pix),
+        bboxes=bboxes,
+        flips=flips,
+        frames=frames,
+        channels=channels,
+        position=position,
+        z=z,
+        salvage=salvage,
+        raw_shape=raw_shape,
+        raw_dtype=raw_dtype,
+        raw_header=raw_header,
+        raw_footer=raw_footer,
+        pixel_size_um=pixel_size_um,
+        frame_interval_s=frame_interval_s,
+        channel_names=channel_names,
+        memory_limit=memory_limit,
+        workers=workers,
+        measured=measured,
+        destination=destination,
+        cuda=cuda,
+        parallel=parallel,
+        engine=engine,
+        codec=codec,
+        keep_bits=keep_bits,
+    )
+
+
+@connected()
+def plan_background(
+    sources: Source | DescribedMovie | Sequence[Source],
+    steps: Step | Sequence[Step] = MEAN_ALONE,
+    *,
+    bboxes: Any = None,
+    flips: Any = None,
+    frames: slice | Sequence[slice | None] | None = None,
+    channels: Choice | None = None,
+    position: Choice | None = None,
+    z: int | None = None,
+    salvage: bool = False,
+    raw_shape: Sequence[int] | None = None,
+    raw_dtype: Any = None,
+    raw_header: int = 0,
+    raw_footer: int = 0,
+    pixel_size_um: float | Sequence[float] | None = None,
+    frame_interval_s: float | None = None,
+    channel_names: str | Sequence[str] | None = None,
+    memory_limit: int | str | None = None,
+    workers: int | None = None,
+    measured: bool = False,
+    destination: Source | None = None,
+    cuda: bool = False,
+    parallel: bool | int | None = False,
+    engine: Engine = "auto",
+    codec: Codec = "fast",
+    keep_bits: int | None = None,
+) -> JobPlan:
+    """Plan what `run_background` would do with the same arguments, without running it.
+
+    Parameters
+    ----------
+    sources
+        As in `plan_spatial_mean`.
+    steps
+        As in `run_background`.
+    bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
+    raw_footer, pixel_size_um, frame_interval_s, channel_names, memory_limit, workers, measured, \
+    destination, cuda, parallel, engine, codec, keep_bits
+        As in `plan_spatial_mean`.
+
+    Returns
+    -------
+    JobPlan
+        As `plan_spatial_mean` does.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError, RuntimeError
+        As `run_background` would.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import DescribedMovie, SpatialMean, TemporalMedian, plan_background
+    >>> movie = DescribedMovie((100_000, 512, 512), "uint16", (1, 512, 512))
+    >>> plan = plan_background(movie, [TemporalMedian(25), SpatialMean(7.0)], memory_limit="8GB")
+    >>> plan.channels[0].block  # of 4 x 25 frames or more, for 50 more that it reads
+    (112, 512, 512)
+    """
     selection = Selection.checked(
         bboxes=bboxes,
         flips=flips,
@@ -245,7 +336,7 @@ def plan_spatial_mean(
     )
     return plan_job(
         sources,
-        channels_mean_radii_pix,
+        steps,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
         storage=Storage.checked(codec, keep_bits),
@@ -259,7 +350,7 @@ def plan_spatial_mean(
 
 def plan_job(
     sources: Source | DescribedMovie | Sequence[Source],
-    radii: Any,
+    steps: Any,
     *,
     selection: Selection,
     options: FilterOptions | None,
@@ -281,7 +372,7 @@ def plan_job(
         )
     job = prepare(
         sources if isinstance(sources, DescribedMovie) else source_list(sources),
-        radii,
+        steps,
         selection=selection,
         options=options,
         storage=storage,

@@ -1,4 +1,4 @@
-"""`run_spatial_mean`: the whole job, path to path."""
+"""`run_background` and `run_spatial_mean`: the whole job, path to path."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from smlmlp_dask.execution.preflight import checking_workers
 from smlmlp_dask.execution.progress import Amount, progress_bar
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
-from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions
+from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
+from smlmlp_dask.filters.steps import Step
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.opening import Source
@@ -33,6 +34,9 @@ from .display import display_ranges
 from .job import Job, prepare
 
 log = logging.getLogger(__name__)
+
+MEAN_ALONE = (SpatialMean(7.0),)
+"""The steps by default."""
 
 
 @connected()
@@ -164,6 +168,109 @@ def run_spatial_mean(
     >>> again.noise_corrections == result.noise_corrections
     True
     """
+    return run_background(
+        sources,
+        destination,
+        SpatialMean(channels_mean_radii_pix),
+        noise_corrections=noise_corrections,
+        bboxes=bboxes,
+        flips=flips,
+        frames=frames,
+        channels=channels,
+        position=position,
+        z=z,
+        salvage=salvage,
+        raw_shape=raw_shape,
+        raw_dtype=raw_dtype,
+        raw_header=raw_header,
+        raw_footer=raw_footer,
+        pixel_size_um=pixel_size_um,
+        frame_interval_s=frame_interval_s,
+        channel_names=channel_names,
+        cuda=cuda,
+        parallel=parallel,
+        engine=engine,
+        codec=codec,
+        keep_bits=keep_bits,
+        memory_limit=memory_limit,
+        resume=resume,
+        progress=progress,
+    )
+
+
+@connected()
+def run_background(
+    sources: Source | Sequence[Source],
+    destination: Source,
+    steps: Step | Sequence[Step] = MEAN_ALONE,
+    *,
+    noise_corrections: Sequence[float] | None = None,
+    bboxes: Any = None,
+    flips: Any = None,
+    frames: slice | Sequence[slice | None] | None = None,
+    channels: Choice | None = None,
+    position: Choice | None = None,
+    z: int | None = None,
+    salvage: bool = False,
+    raw_shape: Sequence[int] | None = None,
+    raw_dtype: Any = None,
+    raw_header: int = 0,
+    raw_footer: int = 0,
+    pixel_size_um: float | Sequence[float] | None = None,
+    frame_interval_s: float | None = None,
+    channel_names: str | Sequence[str] | None = None,
+    cuda: bool = False,
+    parallel: bool | int | None = False,
+    engine: Engine = "auto",
+    codec: Codec = "fast",
+    keep_bits: int | None = None,
+    memory_limit: int | str | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> SpatialMeanResult:
+    """Estimate the background of movies on disk by steps that follow one another, and store it.
+
+    Each step takes the residual that the ones before have left: the frames minus what they found,
+    in float32. The background is the frames minus the last residual, as in `bkgd_combination`. All
+    steps of a block are one task, and only the background is stored.
+
+    Parameters
+    ----------
+    sources, destination
+        As in `run_spatial_mean`, which is the case of the local mean alone.
+    steps : step or sequence of steps, default SpatialMean(7.0)
+        In their order: `TemporalMedian`, `SpatialMean` and `SpatialOpening`, any of them, each any
+        number of times.
+    noise_corrections, bboxes, flips, frames, channels, position, z, salvage, raw_shape, \
+    raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names, cuda, \
+    parallel, engine, codec, keep_bits, memory_limit, resume, progress
+        As in `run_spatial_mean`.
+
+    Returns
+    -------
+    SpatialMeanResult
+        What `open_backgrounds` reads back from `destination`. ``noise_corrections`` are the
+        products of the steps' factors; ``info`` has the entries that `bkgd_combination` returns.
+
+    Raises
+    ------
+    ValueError, TypeError, FileExistsError, BlockingIOError, OSError, RuntimeError
+        As `run_spatial_mean` does; also if there is no step, or something else is among them.
+
+    Notes
+    -----
+    A median of w frames on each side reads w frames before and after each block. Blocks are up to
+    4 w frames long, if the memory allows it, so that each frame is read 1.5 times; with less memory
+    they are shorter, or parts of frames. `plan_background` says how often a pixel is decoded.
+
+    Examples
+    --------
+    >>> from smlmlp_dask import SpatialMean, TemporalMedian, run_background
+    >>> steps = [TemporalMedian(25), SpatialMean(7.0)]
+    >>> result = run_background("movie.tif", "background.zarr", steps)
+    >>> result.steps[0]
+    (TemporalMedian(window_fr=25), SpatialMean(radii_pix=(7.0, 7.0)))
+    """
     destination = store_path(destination)
     selection = Selection.checked(
         bboxes=bboxes,
@@ -183,7 +290,7 @@ def run_spatial_mean(
     )
     job = prepare(
         source_list(sources),
-        channels_mean_radii_pix,
+        steps,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
         storage=Storage.checked(codec, keep_bits),
@@ -234,7 +341,7 @@ def run_job(
         pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
         kept = Amount(len(done), sum(pixels) if done else 0)
         tasks = (
-            Task(i, channels[i].source.part(block.read), store.targets[i], block, channels[i].mean)
+            Task(i, channels[i].source.part(block.read), store.targets[i], block, channels[i].steps)
             for i, block in interleave(plans)
             if (i, block.number) not in done
         )

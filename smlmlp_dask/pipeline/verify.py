@@ -173,7 +173,7 @@ def _compared(
             problems.append(f"{what}: not compared: {one_line(error)}")
             continue
         compared += 1
-        computed = filtered(frames, block.own, channel.mean, options, storage)
+        computed = filtered(frames, block.own, channel.steps, options, storage)
         if stored[i].part(block.inner).read().tobytes() != computed.tobytes():
             problems.append(
                 f"{what}: not what the source gives; run it again to another destination"

@@ -119,7 +119,10 @@ def stored_plans(attributes: Mapping[str, Any]) -> list[BlockPlan]:
         shape, chunks, block = (tuple(plan[key]) for key in ("shape", "chunks", "block"))
         size = np.dtype(dtype).itemsize
         halo, kept = tuple(plan["halo"]), holds_raw(attributes)
-        plans.append(BlockPlan(shape, size, chunks, chunks, block, halo, kept=kept))
+        halo_fr = int(plan.get("halo_fr", 0))  # only steps along time have one
+        plans.append(
+            BlockPlan(shape, size, chunks, chunks, block, halo, kept=kept, halo_fr=halo_fr)
+        )
     return plans
 
 

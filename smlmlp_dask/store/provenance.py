@@ -22,11 +22,19 @@ CONSEQUENCES = frozenset(
 NOTED_LATER = frozenset({"acquisitions", "channels_of_sources"})
 """What earlier versions did not note, though it was there."""
 
+_OF_THE_MEAN = (
+    "channels_mean_radii_pix",
+    "spatial_mean_sigmas",
+    "spatial_mean_kernels_y",
+    "spatial_mean_kernels_x",
+)
+
 OPTIONS = {
     "channels_mean_radii_pix": "--radius",
     "bboxes": "--bbox",
     "flips": "--flip",
     "acquisitions": "--pixel-size, --frame-interval, --channel-name",
+    "steps": "--step",
 }
 """Settings with another name on the command line."""
 
@@ -39,12 +47,22 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     was, now = (_HOLDS[holds_raw(attributes)] for attributes in (stored, wanted))
     if was != now:
         return [f"it holds {was}, not {now}"]
+    if ("steps" in stored) != ("steps" in wanted):
+        stored, wanted = _with_steps(stored), _with_steps(wanted)
     names = [name for name, value in wanted.items() if _differs(name, value, stored)]
     chosen = [name for name in names if name not in CONSEQUENCES]
     return [
         f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
         for name in chosen or names
     ]
+
+
+def _with_steps(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes in which the local mean alone is written as a step, too."""
+    radii = attributes.get("channels_mean_radii_pix", [])
+    means = [[{"step": "mean", "radii_pix": pair}] for pair in radii]
+    rest = {name: value for name, value in attributes.items() if name not in _OF_THE_MEAN}
+    return {"steps": means, **rest}
 
 
 def _differs(name: str, value: Any, stored: Mapping[str, Any]) -> bool:

@@ -146,6 +146,7 @@ def test_many_channels_have_few_pictures(result):
         result.noise_corrections[:1] * count,
         {key: values[:1] * count for key, values in result.info.items()},
         result.path,
+        result.steps * count,
     )
     rows = cells(many._repr_html_())[1:]
     assert len(rows) == count

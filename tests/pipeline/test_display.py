@@ -6,7 +6,7 @@ import tifffile
 import zarr
 
 from smlmlp_dask import run_spatial_mean, simulate_movie
-from smlmlp_dask.filters.spatial_mean import FilterOptions
+from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.pipeline import display
@@ -18,8 +18,8 @@ from tests.stored import contents
 
 def ranges_of(path, radii=7.0, **selection):
     job = prepare(
-        [path], radii, selection=Selection.checked(**selection), options=FilterOptions("fused"),
-        storage=Storage("fast", None),
+        [path], SpatialMean(radii), selection=Selection.checked(**selection),
+        options=FilterOptions("fused"), storage=Storage("fast", None),
     )  # fmt: skip
     return display_ranges(job.channels)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from smlmlp_dask import DescribedMovie
-from smlmlp_dask.filters.spatial_mean import FilterOptions
+from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.pipeline.job import prepare, recorded_options
 from smlmlp_dask.store.codecs import Storage
@@ -26,7 +26,11 @@ def test_a_movie_that_does_not_exist_has_a_job_too():
     selection = Selection.checked(bboxes=[[(0, 0, 8, 6), (8, 0, 16, 6)]])
     options, storage = FilterOptions("fused"), Storage.checked("small", 12)
     job = prepare(
-        DescribedMovie((10, 6, 16)), 3.0, selection=selection, options=options, storage=storage
+        DescribedMovie((10, 6, 16)),
+        SpatialMean(3.0),
+        selection=selection,
+        options=options,
+        storage=storage,
     )
     assert [channel.source.shape for channel in job.channels] == [(10, 6, 8)] * 2
     attributes = job.with_inputs().attributes

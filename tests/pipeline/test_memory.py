@@ -19,6 +19,7 @@ from numcodecs import BitRound
 from smlmlp_dask import DescribedMovie, blocks, plan_spatial_mean, run_spatial_mean, units
 from smlmlp_dask.execution import workers
 from smlmlp_dask.execution.workers import BASE_BYTES, Workers
+from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
@@ -146,16 +147,16 @@ def test_the_least_limit_that_is_named_works(shape, unit, threads, processes, us
     (stacks,) = Selection().stacks([described])
     there = Workers(threads, processes * BASE_BYTES, processes, usable)
     with pytest.raises(ValueError, match="raise memory_limit") as refused:
-        channels.cut_into_blocks(stacks, 7.0, there)
+        channels.cut_into_blocks(stacks, SpatialMean(7.0), there)
     least = int(re.search(r"--memory-limit\) to (\d+)MB", str(refused.value))[1]) * 10**6
     enough = Workers(threads, least, processes, usable)
-    (channel,) = channels.cut_into_blocks(stacks, 7.0, enough)
+    (channel,) = channels.cut_into_blocks(stacks, SpatialMean(7.0), enough)
     assert threads * channel.plan.block_bytes + processes * BASE_BYTES <= usable * least
     # and it is not far from the least that there is; it is rounded up to MB
     above = processes * BASE_BYTES + (usable * least - processes * BASE_BYTES - 2 * 10**6) / 2
     too_little = Workers(threads, int(above / usable), processes, usable)
     with pytest.raises(ValueError, match="raise memory_limit"):
-        channels.cut_into_blocks(stacks, 7.0, too_little)
+        channels.cut_into_blocks(stacks, SpatialMean(7.0), too_little)
 
 
 def test_a_refusal_shows_its_sum():
