@@ -142,10 +142,10 @@ def tasks(folder: Path, count: int) -> Iterator[Task]:
         zarr.create_array(path, shape=shape, chunks=BLOCK_SHAPE, dtype="uint16")
     (stack,) = open_stacks(path, selection=Selection(frames=slice(frames)))
     target = ChunkFiles(folder / "out.zarr", BLOCK_SHAPE, Storage.checked("fast", None))
-    mean = SpatialMean.from_radii((7.0, 7.0))
+    steps = (SpatialMean((7.0, 7.0)),)
     plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
     for block in plan.blocks():
-        yield Task(0, stack.part(block.read), target, block, mean)
+        yield Task(0, stack.part(block.read), target, block, steps)
 
 
 def job_seconds(count: int, work: Sleep) -> float:
@@ -174,11 +174,11 @@ def block_seconds(blocks: int = 12) -> float:
         write_zarr(folder / "movie.zarr", Movie(frames, BLOCK_SHAPE[1]), BLOCK_SHAPE)
         (stack,) = open_stacks(folder / "movie.zarr")
         target = ChunkFiles(folder / "out.zarr", BLOCK_SHAPE, Storage.checked("fast", None))
-        mean = SpatialMean.from_radii((7.0, 7.0))
+        steps = (SpatialMean((7.0, 7.0)),)
         plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
         seconds = []
         for block in plan.blocks():
-            task = Task(0, stack.part(block.read), target, block, mean)
+            task = Task(0, stack.part(block.read), target, block, steps)
             start = time.perf_counter()
             filter_and_store(task, options=FilterOptions("fused"))
             seconds.append(time.perf_counter() - start)
