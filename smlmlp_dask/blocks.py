@@ -235,6 +235,8 @@ class BlockPlan:
         filtered as a whole; else one chunk after the other.
     later_fr : tuple of int
         For each step, the halo in frames of the steps after it.
+    stores : tuple of int
+        Bytes of a pixel of the background and of the signal, 0 where one is not stored.
     """
 
     shape: tuple[int, int, int]
@@ -248,6 +250,7 @@ class BlockPlan:
     kept: bool = False
     halo_fr: int = 0
     later_fr: tuple[int, ...] = (0,)
+    stores: tuple[int, int] = (4, 0)
 
     @property
     def margins(self) -> tuple[int, int, int]:
@@ -261,8 +264,8 @@ class BlockPlan:
 
     @property
     def stored_itemsize(self) -> int:
-        """Bytes of one pixel of the output."""
-        return self.itemsize if self.kept else 4
+        """Bytes of one pixel of all outputs."""
+        return self.itemsize if self.kept else sum(self.stores)
 
     @property
     def block_bytes(self) -> int:
@@ -281,7 +284,7 @@ class BlockPlan:
         read = self._read_shape
         decoding = self.decoding or Decoding.stored(self.unit, self.itemsize * prod(self.unit))
         filtered = 0 if self.kept else 4 * self._most_filtered * prod(read[1:])
-        chunk = self.stored_itemsize * prod(self.chunks)
+        chunk = (self.itemsize if self.kept else max(self.stores)) * prod(self.chunks)
         encoding = 2 * chunk
         if tuple(self.chunks[1:]) != tuple(self.shape[1:]):
             encoding += chunk  # cut out of its halo
@@ -292,7 +295,10 @@ class BlockPlan:
             encoding = max(encoding, chunk + 3 * rest * (chunk // self.chunks[0]) - filtered)
         decoded = decoding.held(self.shape, self.block, self.margins, self.origin)
         held = {"frames read": self.itemsize * prod(read), "decoding": decoded}
-        return held | ({} if self.kept else {"filtered": filtered}) | {"encoding": encoding}
+        held |= {} if self.kept else {"filtered": filtered}
+        if self.stores[1] and not self.kept:  # with the float32 frame from which it is rounded
+            held["signal"] = self.stores[1] * prod(self.chunks) + 4 * prod(self.chunks[1:])
+        return held | {"encoding": encoding}
 
     @property
     def _most_filtered(self) -> int:
@@ -363,6 +369,7 @@ def plan_blocks(
     kept: bool = False,
     halo_fr: int = 0,
     later_fr: tuple[int, ...] = (0,),
+    stores: tuple[int, int] = (4, 0),
     memory_bytes: int = sys.maxsize,
     slab_bytes: int = SLAB_BYTES,
     block_bytes: int = BLOCK_BYTES,
@@ -388,7 +395,7 @@ def plan_blocks(
         Shape that the source stores together, (frame, y, x): its chunk; one frame of a TIFF.
     halo : tuple of int
         Reach of the kernels along (y, x), in pixels.
-    origin, decoding, kept, halo_fr, later_fr
+    origin, decoding, kept, halo_fr, later_fr, stores
         As in `BlockPlan`. Frames that are kept are cut as their backgrounds would be.
     memory_bytes : int
         Most bytes that one block may hold. If no block fits, the plan has the smallest ones.
@@ -412,7 +419,7 @@ def plan_blocks(
         if chunk * prod(tile) > most:
             chunk = largest_divisor(step, most // prod(tile))
         chunks, block = (chunk, *tile), (step, *tile)
-        rest = (origin, decoding, kept, halo_fr, later_fr)
+        rest = (origin, decoding, kept, halo_fr, later_fr, stores)
         return BlockPlan(shape, itemsize, unit, chunks, block, halo, *rest)
 
     def cut(step: int, most: int, bytes_of: Callable[[BlockPlan], int]) -> BlockPlan:

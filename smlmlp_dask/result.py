@@ -15,6 +15,7 @@ from .movies.acquisition import Acquisition
 from .movies.stack import Stack
 from .paths import absolute_path
 from .store.metadata import recorded_acquisitions
+from .store.outputs import BACKGROUND, SIGNAL, stored_outputs
 from .store.read import (
     read_attributes,
     refuse_raw,
@@ -40,10 +41,16 @@ class SpatialMeanResult:
     Attributes
     ----------
     stacks : list of Stack
-        The backgrounds on disk, one per channel; `bkgds` reads them.
-    bkgds : list of dask.array.Array
+        The backgrounds on disk, one per channel; `bkgds` reads them. Signals, if only these are
+        stored.
+    bkgds : list of dask.array.Array or None
         One lazy float32 stack (frame, y, x) per channel, in camera counts; with the same name and
-        graph at each access.
+        graph at each access. None if backgrounds are not stored.
+    signals : list of dask.array.Array or None
+        The same of raw - background: float32, or uint16 that is `pedestal` counts higher. None if
+        signals are not stored.
+    pedestal : int or None
+        The counts to subtract from `signals`; None if they are float32.
     noise_corrections : list of numpy.float32
         One factor per channel: the noise of (raw - background) over that of raw.
     info : dict
@@ -59,13 +66,17 @@ class SpatialMeanResult:
 
     def __init__(
         self,
-        stacks: Sequence[Stack],
+        stacks: Sequence[Stack] | None,
         noise_corrections: Sequence[np.float32],
         info: dict[str, Any],
         path: Path,
         steps: Sequence[Chain] = (),
+        signals: Sequence[Stack] | None = None,
+        pedestal: int | None = None,
     ) -> None:
-        self._stacks = tuple(stacks)
+        self._found = {BACKGROUND: stacks, SIGNAL: signals}
+        self._stacks = tuple((stacks if stacks is not None else signals) or ())
+        self._pedestal = pedestal
         self._noise_corrections = tuple(noise_corrections)
         self._info = deepcopy(info)
         self._path = path
@@ -79,20 +90,37 @@ class SpatialMeanResult:
 
     @property
     def stacks(self) -> list[Stack]:
-        """The backgrounds on disk, one per channel; `bkgds` reads them."""
+        """The backgrounds on disk, or the signals if only they are; one per channel."""
         return list(self._stacks)
 
     @property
-    def bkgds(self) -> "list[da.Array]":
-        """One lazy float32 stack (frame, y, x) per channel, in camera counts."""
+    def bkgds(self) -> Any:
+        """One lazy float32 stack (frame, y, x) per channel, in camera counts; or None."""
+        return self._copied(BACKGROUND)
+
+    @property
+    def signals(self) -> Any:
+        """One lazy stack (frame, y, x) of raw - background per channel; or None."""
+        return self._copied(SIGNAL)
+
+    @property
+    def pedestal(self) -> int | None:
+        """The counts to subtract from `signals`; None if they are float32."""
+        return self._pedestal
+
+    def _copied(self, output: str) -> "list[da.Array] | None":
         # Callers can assign to Dask arrays, so copy; a copy keeps name and graph.
-        return [bkgd.copy() for bkgd in self._bkgds]
+        arrays = self._lazy[output]
+        return None if arrays is None else [array.copy() for array in arrays]
 
     @cached_property
-    def _bkgds(self) -> "tuple[da.Array, ...]":
+    def _lazy(self) -> "dict[str, list[da.Array] | None]":
         from .lazy.reads import lazy  # imports dask.array
 
-        return tuple(lazy(stack) for stack in self._stacks)
+        return {
+            output: None if stacks is None else [lazy(stack) for stack in stacks]
+            for output, stacks in self._found.items()
+        }
 
     @property
     def noise_corrections(self) -> list[np.float32]:
@@ -245,18 +273,24 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     refuse_raw(path, attributes)
     with refusing_damage(path, ValueError, OSError):
         n_channels = len(attributes["noise_corrections"])
-        stacks = stored_stacks(path, n_channels)
+        outputs = stored_outputs(attributes, n_channels)
+        pedestal = attributes.get("pedestal")
+        found = {output.name: stored_stacks(path, output) for output in outputs}
         steps = recorded_chains(attributes)
         info = chain_info(steps) if "steps" in attributes else _mean_info(attributes, n_channels)
         recorded = recorded_acquisitions(attributes, n_channels)
         corrections = [np.float32(factor) for factor in attributes["noise_corrections"]]
         if len(steps) != n_channels:
             raise ValueError(f"steps are of {len(steps)} channels, not {n_channels}")
-    stacks = [
-        replace(stack, acquisition=acquisition)
-        for stack, acquisition in zip(stacks, recorded, strict=True)
-    ]
-    return SpatialMeanResult(stacks, corrections, info, path, steps)
+    found = {
+        name: [
+            replace(stack, acquisition=acquisition)
+            for stack, acquisition in zip(stacks, recorded, strict=True)
+        ]
+        for name, stacks in found.items()
+    }
+    backgrounds, signals = found.get(BACKGROUND), found.get(SIGNAL)
+    return SpatialMeanResult(backgrounds, corrections, info, path, steps, signals, pedestal)
 
 
 def _mean_info(attributes: Mapping[str, Any], n_channels: int) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def run(
     smlmlp-dask run movie.tif -o background.zarr --radius 7
     smlmlp-dask run dual.tif -o b.zarr --bbox 0:0,0,256,512 --bbox 0:256,0,512,512
     smlmlp-dask run movie.tif -o b.zarr --step median:25 --step mean:7
+    smlmlp-dask run movie.tif -o b.zarr --write signal --pedestal 100
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
     smlmlp-dask run job.toml                        sources and options from a file
     smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
@@ -88,16 +89,17 @@ def run(
     from smlmlp_dask.execution.connect import connected
     from smlmlp_dask.pipeline.plan import plan_background, plan_spatial_mean
     from smlmlp_dask.pipeline.run import run_background, run_spatial_mean
+    from smlmlp_dask.store.read import read_attributes
 
     from . import documents
-    from .tables import console, print_json, print_plan, summary
+    from .tables import console, outputs_line, print_json, print_plan, summary
 
     log_to_stderr(verbose=verbose)
     described = plan.movie(movies.sources)
     if output is None and not plan.dry_run:
         raise click.UsageError("Missing option '-o' / '--output'.")
     steps = what.chain()
-    job = {**movies.selection(), **recorded.overrides(), **vars(how)}
+    job = {**movies.selection(), **recorded.overrides(), **vars(how), **what.stored()}
     job["memory_limit"] = where.memory_limit
     place = where.place(dry_run=plan.dry_run)
     if plan.dry_run or output is None:
@@ -136,6 +138,8 @@ def run(
             return
         out = console()
         out.print(summary(result))
+        if stored := outputs_line(output, read_attributes(output)):
+            out.print(stored)
         out.print(f"finished: {output}")
 
 

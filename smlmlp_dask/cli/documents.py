@@ -4,17 +4,19 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
 (``_bytes``), intensities in camera counts (``_counts``), other units by their symbols.
 
 ``run``, and ``info`` of a store
-    ``path``, ``finished``, ``blocks`` and ``blocks_done``, ``channels``, ``sources``,
+    ``path``, ``finished``, ``outputs`` (``background``, ``signal``, or both), ``pedestal_counts``
+    (of a signal in uint16; else null), ``blocks`` and ``blocks_done``, ``channels``, ``sources``,
     ``selection`` (``frames``, ``bboxes``, ``flips``, ``raw_shape``, ``raw_dtype``, as passed),
     ``engine``, ``engine_version``, ``cuda``, ``codec``, ``keep_bits``,
     ``relative_error_of_rounding`` and ``versions``. A channel has ``channel`` (its number),
     ``frames``, ``height_pix``, ``width_pix``, ``chunk_frames``, ``chunk_height_pix``,
     ``chunk_width_pix``, ``steps`` (in their order; each has ``step``: ``mean``, ``median`` or
     ``opening``, and ``radii_pix``, y and x, or ``window_fr``), ``radius_y_pix``, ``radius_x_pix``,
-    ``sigma_y_pix`` and ``sigma_x_pix`` (of the local mean; null without one) and
-    ``noise_correction``; and, null where it is not known, its ``name``, ``pixel_size_y_um``,
-    ``pixel_size_x_um``, ``frame_interval_s``, ``exposure_s``, ``colour`` (six hexadecimal digits),
-    ``gain`` (photoelectrons per count) and ``baseline_counts``.
+    ``sigma_y_pix`` and ``sigma_x_pix`` (of the local mean; null without one), ``noise_correction``
+    and ``clipped_pixels`` (of a signal on a pedestal; else null); and, null where it is not known,
+    its ``name``, ``pixel_size_y_um``, ``pixel_size_x_um``, ``frame_interval_s``, ``exposure_s``,
+    ``colour`` (six hexadecimal digits), ``gain`` (photoelectrons per count) and
+    ``baseline_counts``.
 ``convert``, and ``info`` of its store
     The same without what belongs to a filter (radii, sigmas, factors, engine, rounding); besides,
     ``outputs`` (the list ``raw``), and ``dtype`` for each channel.
@@ -53,8 +55,10 @@ from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.checking import clipped_pixels
 from smlmlp_dask.store.codecs import holds_raw
 from smlmlp_dask.store.metadata import recorded_acquisitions
+from smlmlp_dask.store.outputs import DEFAULT, stored_outputs
 from smlmlp_dask.store.read import (
     Progress,
     progress,
@@ -85,6 +89,9 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
     if holds_raw(attributes):
         return _frames_document(path, attributes, state)
     as_they_are = ("engine", "engine_version", "cuda", "codec", "keep_bits")
+    clipped: list[int | None] = [None] * len(attributes["plan"])
+    if attributes["finished"] is True and (counts := clipped_pixels(path, attributes)) is not None:
+        clipped[:] = counts
     channels = zip(
         attributes["plan"],
         recorded_chains(attributes),
@@ -95,6 +102,8 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
     return {
         "path": str(path),
         "finished": attributes["finished"] is True,
+        "outputs": attributes.get("outputs", [*DEFAULT]),
+        "pedestal_counts": attributes.get("pedestal"),
         "blocks": state.total,
         "blocks_done": state.done,
         "channels": [
@@ -105,6 +114,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
                 "steps": [step.to_attributes() for step in chain],
                 **_mean(mean_of(chain)),
                 "noise_correction": factor,
+                "clipped_pixels": clipped[i],
                 **recorded(acquisition),
             }
             for i, (plan, chain, factor, acquisition) in enumerate(channels)
@@ -174,7 +184,7 @@ def _refuse_without_arrays(path: Path, attributes: Mapping[str, Any]) -> None:
     """Raise if arrays of a finished store are missing."""
     if holds_raw(attributes):
         with refusing_damage(path, ValueError, OSError):
-            stored_stacks(path, len(attributes["dtypes"]))
+            stored_stacks(path, stored_outputs(attributes, len(attributes["plan"]))[0])
     else:
         open_backgrounds(path)
 

@@ -163,7 +163,7 @@ def _looked_at(path: Path, raws: Sequence[Stack | str]) -> _Shown:
             sample = sample_channel(result, channel, raw)
         except OSError as error:
             unread.append(f"Channel {channel}: {one_line(error)}")
-        except ValueError as error:  # it has no frames
+        except ValueError as error:  # it has no frames, or no backgrounds
             without.append(one_line(error))
         else:
             samples.append(sample)

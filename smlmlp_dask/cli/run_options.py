@@ -80,12 +80,34 @@ class Estimate:
         "mean:7 or opening:3 (pixels); repeated: each of what the ones before left.",
     )
 
+    outputs: tuple[str, ...] = _option(
+        "--write",
+        type=click.Choice(["background", "signal"]),
+        multiple=True,
+        help="What to store: the background (the default), the signal (raw - background); "
+        "repeatable.",
+    )
+    pedestal: int | None = _option(
+        "--pedestal",
+        type=int,
+        metavar="COUNTS",
+        help="Store the signal as uint16, so many counts higher, such as 100 (default: float32).",
+    )
+
+    def stored(self) -> dict[str, Any]:
+        """Return the arguments of `run_background` that say what is stored, if any was given."""
+        if not self.outputs and self.pedestal is None:
+            return {}
+        return {"outputs": self.outputs or ("background",), "pedestal": self.pedestal}
+
     def chain(self) -> "list[Step] | None":
         """Return the steps of all --step options; None if there are none."""
         from smlmlp_dask.filters.spatial_mean import SpatialMean
         from smlmlp_dask.filters.spatial_opening import SpatialOpening
         from smlmlp_dask.filters.temporal_median import TemporalMedian
 
+        if not self.steps and self.stored():
+            return [SpatialMean(self.passed())]
         if not self.steps:
             return None
         if self.radii:

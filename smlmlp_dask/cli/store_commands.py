@@ -60,7 +60,7 @@ def _show_store(path: Path, *, as_json: bool) -> None:
 
     from . import documents
     from .sources import frames_table
-    from .tables import console, print_glance, print_json, recorded, summary
+    from .tables import console, outputs_line, print_glance, print_json, recorded, summary
 
     if as_json:
         document = documents.store_document(path)
@@ -88,6 +88,8 @@ def _show_store(path: Path, *, as_json: bool) -> None:
             f"({state.done / max(1, state.total):.0%}); run it again with --resume"
         )
     problems = glance(path) if state is None else []
+    if state is None and not raw and not problems and (stored := outputs_line(path, attributes)):
+        lines.insert(0, stored)
     with printing():
         out = console()
         out.print(shown, *([channels] if channels else []), *lines, sep="\n")

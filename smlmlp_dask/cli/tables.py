@@ -1,10 +1,10 @@
 """Tables and lines that the command line prints."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from dask.utils import format_bytes, format_time
@@ -17,8 +17,10 @@ from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import printable
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
+from smlmlp_dask.pipeline.outputs import Outputs, clipping
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import SpatialMeanResult
+from smlmlp_dask.store.checking import clipped_pixels
 
 if TYPE_CHECKING:
     from smlmlp_dask.pipeline.measure import Rates
@@ -59,6 +61,19 @@ def summary(result: SpatialMeanResult) -> Table:
             f"{factor:.6f}",
         )
     return table
+
+
+def outputs_line(path: Path, attributes: Mapping[str, Any]) -> str:
+    """Say what a finished store holds besides backgrounds; nothing if it is only these."""
+    outputs = Outputs.recorded(attributes)
+    if outputs == Outputs():
+        return ""
+    texts = [f"{n} ({d})" for n, d in zip(outputs.names, outputs.dtypes, strict=True)]
+    if outputs.pedestal is None:
+        return f"stored: {', '.join(texts)}"
+    clipped = sum(clipped_pixels(path, attributes) or ())
+    told = clipping(clipped, outputs.pedestal) if clipped else "no pixel of the signal was clipped"
+    return f"stored: {', '.join(texts)}, pedestal {outputs.pedestal}; {told}"
 
 
 def recorded(acquisitions: Sequence[Acquisition]) -> Table | None:

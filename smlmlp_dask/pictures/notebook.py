@@ -14,7 +14,7 @@ from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.movies.stack import SourceReadError
 
-from .samples import one_frame, raw_stacks
+from .samples import one_frame, raw_stacks, refuse_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,8 @@ def result_html(result: Result) -> str:
     does not call the store finished. If anything else fails, the cell has a dash.
     """
     n_channels = len(result.stacks)
+    named = {"backgrounds": result.bkgds, "signals": result.signals}
+    shown: list[Any] = next(stored for stored in named.values() if stored is not None)
     pictures = [_thumbnail(result, i) for i in range(min(n_channels, THUMBNAILS))]
     unreadable = any(picture.startswith(_UNREADABLE) for picture in pictures)
     state = (
@@ -47,7 +49,9 @@ def result_html(result: Result) -> str:
         if unreadable
         else "finished and on disk; pixels are read when they are computed"
     )
-    header = f"<p><b>Backgrounds</b> in <code>{_text(result.path)}</code>: {state}.</p>"
+    what = [name for name, stored in named.items() if stored is not None]
+    title = " and ".join(what).capitalize()
+    header = f"<p><b>{title}</b> in <code>{_text(result.path)}</code>: {state}.</p>"
     pictures += [_NOTHING] * (n_channels - len(pictures))
     columns = (
         "channel",
@@ -61,7 +65,7 @@ def result_html(result: Result) -> str:
     head = "".join(f"<th>{name}</th>" for name in columns)
     rows = "".join(
         _row(result, i, bkgd, picture)
-        for i, (bkgd, picture) in enumerate(zip(result.bkgds, pictures, strict=True))
+        for i, (bkgd, picture) in enumerate(zip(shown, pictures, strict=True))
     )
     return f"{header}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
@@ -129,6 +133,7 @@ def browse_result(result: Result) -> Any:
             "ipywidgets is not installed, which draws the slider: "
             "pip install 'smlmlp-dask[notebooks]', or draw one frame with plot(frame)"
         ) from None
+    refuse_signals(result)
     stacks, raws = result.stacks, raw_stacks(result.path)
     lengths = [len(stack.frames) for stack in stacks]
     if not max(lengths):

@@ -40,8 +40,12 @@ class Result(Protocol):
         """The backgrounds on disk."""
 
     @property
-    def bkgds(self) -> list[Any]:
-        """The same as Dask arrays."""
+    def bkgds(self) -> list[Any] | None:
+        """The same as Dask arrays; None if only signals are stored."""
+
+    @property
+    def signals(self) -> list[Any] | None:
+        """Signals as Dask arrays, if they are stored."""
 
     @property
     def noise_corrections(self) -> list[np.float32]:
@@ -156,6 +160,7 @@ def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSam
     OSError
         If backgrounds cannot be read. An unreadable raw movie is not an error.
     """
+    refuse_signals(result)
     stacks = result.stacks
     for i, stack in enumerate(stacks):
         _check_frame(frame, len(stack.frames), i)
@@ -179,6 +184,7 @@ def sample_channel(
     frame : int, optional
         Number of the frame to show; by default the one in the middle.
     """
+    refuse_signals(result)
     stack, steps = result.stacks[channel], result.steps[channel]
     n_frames = len(stack.frames)
     _check_frame(frame, n_frames, channel)
@@ -211,6 +217,15 @@ def sample_channel(
         missing=missing,
         acquisition=stack.acquisition,
     )
+
+
+def refuse_signals(result: Result) -> None:
+    """Raise `ValueError` if only signals are stored: pictures show raw frames and backgrounds."""
+    if result.bkgds is None:
+        raise ValueError(
+            f"{result.path} holds signals, no backgrounds, which pictures show: open it in a "
+            "viewer, or store backgrounds too (--write background --write signal)"
+        )
 
 
 def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:

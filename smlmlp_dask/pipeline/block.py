@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -20,6 +21,8 @@ from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.lock import check_owner
 
+from .outputs import Outputs
+
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = (0.05, 0.2, 0.5, 1.0)
@@ -32,7 +35,7 @@ class Task:
 
     channel: int
     source: Stack
-    target: ChunkFiles
+    targets: tuple[ChunkFiles, ...]
     block: blocks.Block
     steps: Chain
 
@@ -89,23 +92,39 @@ class Guard:
 
 
 def filter_and_store(
-    task: Task, *, options: FilterOptions | None, guard: Guard | None = None
+    task: Task,
+    *,
+    options: FilterOptions | None,
+    outputs: Outputs | None = None,
+    guard: Guard | None = None,
 ) -> list[int]:
-    """Read a block, filter and write it one output chunk at a time; return their checksums."""
-    block, target = task.block, task.target
+    """Read a block, filter it, and write its outputs one chunk at a time.
+
+    Returns
+    -------
+    list of int
+        The chunks' checksums, output after output; with a pedestal, then how many pixels of the
+        block were clipped.
+    """
+    block, step = task.block, task.targets[0].chunks[0]
     raw = _read(task.source) if guard is None else guard.reading(lambda: _read(task.source))
-    found = _Backgrounds(raw, block.own, task.steps, options, target.storage)
-    checksums = []
-    for first in range(block.inner[0].start, block.inner[0].stop, target.chunks[0]):
-        stop = min(first + target.chunks[0], block.inner[0].stop)
-        pixels = found.frames(first - block.inner[0].start, stop - block.inner[0].start)
+    found = _Pixels(raw, block.own, task.steps, options, outputs or Outputs())
+    checksums: list[list[int]] = [[] for _ in task.targets]
+    counts: list[list[int]] = []
+    for first in range(block.inner[0].start, block.inner[0].stop, step):
+        stop = min(first + step, block.inner[0].stop)
+        start = block.inner[0].start
+        pixels, count = found.frames(first - start, stop - start, task.targets[0].storage)
+        counts.append(count)
         if guard is not None:
             guard.check()
-        checksums.append(target.write((slice(first, stop), *block.inner[1:]), pixels))
-    return checksums
+        box = (slice(first, stop), *block.inner[1:])
+        for target, of_output, written in zip(task.targets, pixels, checksums, strict=True):
+            written.append(target.write(box, of_output))
+    return [*chain.from_iterable(checksums), *map(sum, zip(*counts, strict=True))]
 
 
-class _Backgrounds:
+class _Pixels:
     """The pixels to store of a block, some frames at a time."""
 
     def __init__(
@@ -114,22 +133,38 @@ class _Backgrounds:
         own: blocks.Box,
         steps: Chain,
         options: FilterOptions | None,
-        storage: Storage,
+        outputs: Outputs,
     ) -> None:
         self._raw, self._own = raw, own
-        self._steps, self._options, self._storage = steps, options, storage
+        self._steps, self._options, self._outputs = steps, options, outputs
         # Frames that depend on others are filtered together: windows are sorted only once.
-        together = halo_of(steps, raw.shape[1:])[0] > 0
-        self._found = filtered(raw, own, steps, options, storage) if together else None
+        together = options is not None and halo_of(steps, raw.shape[1:])[0] > 0
+        self._found = background(raw, own, steps, options) if together and options else None
 
-    def frames(self, first: int, stop: int) -> np.ndarray[Any, Any]:
-        """Return frames of the block, counted from its first."""
-        if self._found is not None:
-            return self._found[first:stop]
+    def frames(
+        self, first: int, stop: int, storage: Storage
+    ) -> tuple[list[np.ndarray[Any, Any]], list[int]]:
+        """Return frames of the block, counted from its first; see `Outputs.pixels`."""
         start = self._own[0].start
-        own = (slice(0, stop - first), *self._own[1:])
         part = self._raw[start + first : start + stop]
-        return filtered(part, own, self._steps, self._options, self._storage)
+        own = (slice(0, stop - first), *self._own[1:])
+        if not self._steps or self._options is None:
+            return [part[own]], []
+        if self._found is not None:
+            found = self._found[first:stop]
+        else:
+            found = background(part, own, self._steps, self._options)
+        return self._outputs.pixels(part[own], found, storage)
+
+
+def background(
+    frames: np.ndarray[Any, Any], own: blocks.Box, steps: Chain, options: FilterOptions
+) -> np.ndarray[Any, Any]:
+    """Return the background of frames that were read, without their halo."""
+    if options.cuda and (mean := mean_alone(steps)):  # takes as many frames as the device holds
+        return filter_chunk(frames, mean, options)[own]
+    found: np.ndarray[Any, Any] = background_of([frames], steps, options, own, to_host=True)
+    return found
 
 
 def filtered(
@@ -137,14 +172,13 @@ def filtered(
     own: blocks.Box,
     steps: Chain,
     options: FilterOptions | None,
+    outputs: Outputs,
     storage: Storage,
-) -> np.ndarray[Any, Any]:
-    """Return the pixels to store for frames that were read, without their halo."""
+) -> list[np.ndarray[Any, Any]]:
+    """Return the pixels of each output for frames that were read, without their halo."""
     if not steps or options is None:
-        return frames[own]
-    if options.cuda and (mean := mean_alone(steps)):  # takes as many frames as the device holds
-        return storage.rounded(filter_chunk(frames, mean, options)[own])
-    return storage.rounded(background_of([frames], steps, options, own, to_host=True))
+        return [frames[own]]
+    return outputs.pixels(frames[own], background(frames, own, steps, options), storage)[0]
 
 
 def _read(source: Stack) -> np.ndarray[Any, Any]:

@@ -22,6 +22,8 @@ from smlmlp_dask.messages import shown
 from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.stack import Stack
 
+from .outputs import Outputs
+
 log = logging.getLogger(__name__)
 
 KEEP = object()
@@ -65,7 +67,9 @@ def workers_for(memory_limit: int | str | None, count: int | None = None) -> Wor
     return workers.limited(memory_limit_bytes(memory_limit, count or 1))
 
 
-def cut_into_blocks(stacks: Sequence[Stack], steps: Any, workers: Workers) -> list[Channel]:
+def cut_into_blocks(
+    stacks: Sequence[Stack], steps: Any, workers: Workers, outputs: Outputs | None = None
+) -> list[Channel]:
     """Cut each channel into blocks so small that every thread of the workers can hold one.
 
     With `KEEP` as steps, frames are kept as they are.
@@ -73,6 +77,7 @@ def cut_into_blocks(stacks: Sequence[Stack], steps: Any, workers: Workers) -> li
     count = len(stacks)
     of_channels: list[Chain] = [()] * count if steps is KEEP else chains(steps, count)
     share = workers.task_bytes
+    stores = (outputs or Outputs()).pixel_bytes
     channels = []
     for i, (stack, chain) in enumerate(zip(stacks, of_channels, strict=True)):
         frame = stack.shape[1:]
@@ -87,6 +92,7 @@ def cut_into_blocks(stacks: Sequence[Stack], steps: Any, workers: Workers) -> li
             kept=not chain,
             halo_fr=halo[0],
             later_fr=tuple(halo_of(chain[n + 1 :], frame)[0] for n in range(len(chain))) or (0,),
+            stores=stores,
             memory_bytes=share,
         )
         channels.append(Channel(stack, plan, chain))

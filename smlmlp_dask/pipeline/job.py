@@ -36,6 +36,7 @@ from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
 from .channels import KEEP, Channel, cut_into_blocks, workers_for
+from .outputs import Outputs
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Job:
         How pixels are encoded.
     workers : Workers
         The workers whose memory the blocks fit.
+    outputs : Outputs
+        What is stored of filtered frames.
     inputs : dict
         Fingerprint of each file or folder that is read, by its path; empty before
         `with_inputs`.
@@ -75,6 +78,7 @@ class Job:
     options: FilterOptions | None
     storage: Storage
     workers: Workers
+    outputs: Outputs = field(default_factory=Outputs)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     cupy_versions: tuple[str, ...] = ()
 
@@ -90,9 +94,10 @@ class Job:
 
     @property
     def dtypes(self) -> list[str]:
-        """Dtype of each channel's output."""
+        """Dtype of each channel's outputs."""
         kept = self.options is None
-        return [c.source.dtype.name if kept else "float32" for c in self.channels]
+        made = " and ".join(self.outputs.dtypes)
+        return [c.source.dtype.name if kept else made for c in self.channels]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -132,13 +137,15 @@ class Job:
             means: list[Any] = [chain[0] for chain in chains]
             info = mean_info(means)
             info.pop("channels_mean_radius_pix")
-            return {**info, "noise_corrections": self.noise_corrections, **engine}
+            factors = {"noise_corrections": self.noise_corrections}
+            return {**info, **factors, **engine, **self.outputs.to_attributes()}
         if self.options.engine == "fused":
             engine["engine_version"] = loops_version(chains[0])
         return {
             "steps": [[step.to_attributes() for step in chain] for chain in chains],
             "noise_corrections": self.noise_corrections,
             **engine,
+            **self.outputs.to_attributes(),
         }
 
     def with_inputs(self) -> "Job":
@@ -198,6 +205,7 @@ def prepare(
     selection: Selection,
     options: FilterOptions | None,
     storage: Storage,
+    outputs: Outputs | None = None,
     overrides: Overrides | None = None,
     noise_corrections: Any = None,
     memory_limit: int | str | None = None,
@@ -220,7 +228,7 @@ def prepare(
         recorded = overrides.applied([stack.acquisition for stack in stacks], strides)
         stacks = [replace(s, acquisition=one) for s, one in zip(stacks, recorded, strict=True)]
     workers = workers_for(memory_limit, processes)
-    channels = cut_into_blocks(stacks, steps, workers)
+    channels = cut_into_blocks(stacks, steps, workers, outputs)
     given = noise_corrections
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
         given = tuple(given)  # a tuple is not updated in place: the caller's own stay unchanged
@@ -231,7 +239,17 @@ def prepare(
         if channel.steps
     ]
     counts = [len(channels) for channels in found]
-    return Job(paths, counts, selection, channels, factors, options, storage, workers)
+    return Job(
+        paths,
+        counts,
+        selection,
+        channels,
+        factors,
+        options,
+        storage,
+        workers,
+        outputs or Outputs(),
+    )
 
 
 def recorded_job(attributes: Mapping[str, Any]) -> Job:
@@ -244,6 +262,7 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
         selection=Selection.from_attributes(attributes),
         options=options,
         storage=storage,
+        outputs=None if raw else Outputs.recorded(attributes),
     )
     if "acquisitions" in attributes:  # the user may have said other than the files do
         job = job.recorded_as(recorded_acquisitions(attributes, len(job.channels)))

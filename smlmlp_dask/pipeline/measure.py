@@ -24,7 +24,6 @@ from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.stack import Movie
 from smlmlp_dask.simulation.movie import simulate_movie
 from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path
-from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.durable import sync_files
 from smlmlp_dask.units import in_groups, touched
 
@@ -60,7 +59,7 @@ class Rates:
         The part of that time in which a core worked: all of it, on an idle machine with fast
         storage. With CUDA it is `seconds_per_pixel`, since the GPU does most of the work.
     bytes_per_pixel : list of float
-        Size of the background on disk, compressed.
+        Size of the outputs on disk, compressed.
     storage_bytes_per_second : float
         Speed at which written blocks went from the system's memory to the storage of `folder`.
     blocks : int
@@ -100,7 +99,7 @@ def measure(job: Job, above: Path | None) -> Rates:
     `local_threads` blocks run side by side.
     """
     side_by_side = max(1, min(job.workers.threads, local_threads()))
-    work = partial(filter_and_store, options=job.options)
+    work = partial(filter_and_store, options=job.options, outputs=job.outputs)
     filled = [channel for channel in job.channels if prod(channel.plan.shape)]
     timed: list[_Timed] = []
     with TemporaryDirectory(prefix=".smlmlp-dask-plan-", dir=above) as name:
@@ -118,7 +117,7 @@ def measure(job: Job, above: Path | None) -> Rates:
             if job.options is not None:
                 whole = (slice(0, 1), slice(0, height), slice(0, width))
                 background_of([first], sampled.steps, job.options, whole, to_host=True)
-            tasks = _tasks(sampled, folder / f"out_{i}.zarr", job.storage, side_by_side)
+            tasks = _tasks(sampled, folder / f"out_{i}.zarr", job, side_by_side)
             timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
         flushed, seconds = _flush(folder)
     return Rates(
@@ -136,16 +135,19 @@ def measure(job: Job, above: Path | None) -> Rates:
     )
 
 
-def _tasks(channel: Channel, path: Path, storage: Storage, side_by_side: int) -> Iterator[Task]:
+def _tasks(channel: Channel, path: Path, job: Job, side_by_side: int) -> Iterator[Task]:
     """Yield tasks for blocks spread over a channel; their output lies one after the other."""
     plan = channel.plan
     slots = max(2 * side_by_side, SAMPLE_BYTES // (4 * prod(plan.block)))
-    dtype = channel.source.dtype.name if plan.kept else "float32"
-    target = ChunkFiles(path, plan.chunks, storage, dtype=dtype)
+    dtypes = [channel.source.dtype.name] if plan.kept else job.outputs.dtypes
+    targets = tuple(
+        ChunkFiles(path / str(n), plan.chunks, job.storage.of(np.dtype(dtype)), dtype=dtype)
+        for n, dtype in enumerate(dtypes)
+    )
     for i in count():
         block = plan.nth_block(int(i * GOLDEN % 1 * plan.n_blocks))
         moved = _moved(block, (i % slots) * plan.block[0])
-        yield Task(0, channel.source.part(block.read), target, moved, channel.steps)
+        yield Task(0, channel.source.part(block.read), targets, moved, channel.steps)
 
 
 def _moved(block: Block, frame: int) -> Block:
@@ -192,8 +194,12 @@ def _run(
 
 
 def _stored(task: Task) -> int:
-    places = product(*touched(task.block.inner, task.target.chunks))
-    return sum(chunk_path(task.target.array, place).stat().st_size for place in places)
+    places = list(product(*touched(task.block.inner, task.targets[0].chunks)))
+    return sum(
+        chunk_path(target.array, place).stat().st_size
+        for target in task.targets
+        for place in places
+    )
 
 
 def _flush(folder: Path) -> tuple[int, float]:

@@ -22,9 +22,11 @@ from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.store.codecs import Codec, Storage
+from smlmlp_dask.store.outputs import DEFAULT
 
 from .channels import source_list
 from .job import prepare
+from .outputs import Outputs
 from .run import MEAN_ALONE
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class JobPlan:
     processes : int
         Processes that run the tasks.
     dtypes : list of str
-        Of each channel's output.
+        Of each channel's outputs.
     """
 
     channels: list[blocks.BlockPlan]
@@ -262,7 +264,9 @@ def plan_spatial_mean(
 def plan_background(
     sources: Source | DescribedMovie | Sequence[Source],
     steps: Step | Sequence[Step] = MEAN_ALONE,
+    outputs: str | Sequence[str] = DEFAULT,
     *,
+    pedestal: int | None = None,
     bboxes: Any = None,
     flips: Any = None,
     frames: slice | Sequence[slice | None] | None = None,
@@ -293,7 +297,7 @@ def plan_background(
     ----------
     sources
         As in `plan_spatial_mean`.
-    steps
+    steps, outputs, pedestal
         As in `run_background`.
     bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
     raw_footer, pixel_size_um, frame_interval_s, channel_names, memory_limit, workers, measured, \
@@ -339,6 +343,7 @@ def plan_background(
         steps,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
+        outputs=Outputs.checked(outputs, pedestal),
         storage=Storage.checked(codec, keep_bits),
         overrides=overrides,
         memory_limit=memory_limit,
@@ -355,6 +360,7 @@ def plan_job(
     selection: Selection,
     options: FilterOptions | None,
     storage: Storage,
+    outputs: Outputs | None = None,
     overrides: Overrides | None,
     memory_limit: int | str | None,
     workers: int | None,
@@ -376,6 +382,7 @@ def plan_job(
         selection=selection,
         options=options,
         storage=storage,
+        outputs=outputs,
         overrides=overrides,
         memory_limit=memory_limit,
         processes=workers,

@@ -21,10 +21,11 @@ from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
-from smlmlp_dask.store.checking import Findings
+from smlmlp_dask.store.checking import Findings, clipped_pixels
 from smlmlp_dask.store.codecs import Codec, Storage
 from smlmlp_dask.store.lock import this_owner
 from smlmlp_dask.store.metadata import RANGES, RECORDS, package_versions
+from smlmlp_dask.store.outputs import DEFAULT
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.write import check_destination, writing
 
@@ -32,6 +33,7 @@ from .block import Guard, Task, filter_and_store
 from .channels import side_by_side, source_list
 from .display import display_ranges
 from .job import Job, prepare
+from .outputs import Outputs, clipping
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +205,9 @@ def run_background(
     sources: Source | Sequence[Source],
     destination: Source,
     steps: Step | Sequence[Step] = MEAN_ALONE,
+    outputs: str | Sequence[str] = DEFAULT,
     *,
+    pedestal: int | None = None,
     noise_corrections: Sequence[float] | None = None,
     bboxes: Any = None,
     flips: Any = None,
@@ -232,7 +236,7 @@ def run_background(
 
     Each step takes the residual that the ones before have left: the frames minus what they found,
     in float32. The background is the frames minus the last residual, as in `bkgd_combination`. All
-    steps of a block are one task, and only the background is stored.
+    steps and outputs of a block are one task.
 
     Parameters
     ----------
@@ -241,6 +245,13 @@ def run_background(
     steps : step or sequence of steps, default SpatialMean(7.0)
         In their order: `TemporalMedian`, `SpatialMean` and `SpatialOpening`, any of them, each any
         number of times.
+    outputs : str or sequence of str, default "background"
+        What is stored: "background", "signal" (raw - background), or both.
+    pedestal : int, optional
+        Store the signal as uint16, these counts higher, such as 100: half as many bytes, which
+        localization programs open. It is raw - background + pedestal in float32, rounded to
+        nearest, ties to even, clipped to 0 ... 65535. Clipped pixels are counted. By default, the
+        signal is float32.
     noise_corrections, bboxes, flips, frames, channels, position, z, salvage, raw_shape, \
     raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names, cuda, \
     parallel, engine, codec, keep_bits, memory_limit, resume, progress
@@ -249,7 +260,8 @@ def run_background(
     Returns
     -------
     SpatialMeanResult
-        What `open_backgrounds` reads back from `destination`. ``noise_corrections`` are the
+        What `open_backgrounds` reads back from `destination`: ``bkgds`` and ``signals``, each None
+        where it is not stored. ``noise_corrections`` are the
         products of the steps' factors; ``info`` has the entries that `bkgd_combination` returns.
 
     Raises
@@ -271,6 +283,7 @@ def run_background(
     >>> result.steps[0]
     (TemporalMedian(window_fr=25), SpatialMean(radii_pix=(7.0, 7.0)))
     """
+    stored = Outputs.checked(outputs, pedestal)
     destination = store_path(destination)
     selection = Selection.checked(
         bboxes=bboxes,
@@ -291,6 +304,7 @@ def run_background(
     job = prepare(
         source_list(sources),
         steps,
+        outputs=stored,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
         storage=Storage.checked(codec, keep_bits),
@@ -318,7 +332,7 @@ def run_job(
         at_a_time = side_by_side(job.channels, job.workers)
     channels, plans, attributes = job.channels, job.plans, job.attributes
     guard = Guard(destination / RECORDS, this_owner(), tuple(job.roots[:8]))
-    work = partial(filter_and_store, options=job.options, guard=guard)
+    work = partial(filter_and_store, options=job.options, outputs=job.outputs, guard=guard)
     engine = "engine {engine} {engine_version}" if job.options else "frames as they are"
     log.info("%s, codec %s", engine.format(**attributes), job.storage.codec)
     with (
@@ -347,10 +361,12 @@ def run_job(
         )
         with progress_bar(total, kept, count_workers, shown=progress) as advance:
 
-            def record(task: Task, checksums: list[int]) -> None:
-                store.add(task.channel, task.block.number, checksums)
+            def record(task: Task, numbers: list[int]) -> None:
+                store.add(task.channel, task.block.number, numbers)
                 advance(task.block.pixels)
 
             left = total.blocks - kept.blocks
             run_tasks(work, tasks, record, count=left, side_by_side=at_a_time)
+    if clipped := sum(clipped_pixels(destination, attributes) or ()):
+        log.warning("%s: %s", destination, clipping(clipped, job.outputs.pedestal))
     log.info("%s: finished", destination)

@@ -9,6 +9,7 @@ from smlmlp_dask.filters import device
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import Findings, StoreMetadata, check, read_metadata, stored_plans
+from smlmlp_dask.store.outputs import stored_outputs
 from smlmlp_dask.store.provenance import differences
 from smlmlp_dask.store.read import (
     read_attributes,
@@ -19,6 +20,7 @@ from smlmlp_dask.store.read import (
 
 from .block import filtered
 from .job import recorded_channels, recorded_job, recorded_options
+from .outputs import Outputs
 from .run import run_job
 
 
@@ -152,6 +154,8 @@ def _compared(
     if options is not None and options.cuda:
         device.require_device()
     channels = [*enumerate(recorded_channels(attributes))]
+    count = len(channels)
+    outputs = Outputs() if options is None else Outputs.recorded(attributes)
     problems = [f"channel_{i}: not compared: {why}" for i, why in channels if isinstance(why, str)]
     blocks = [
         (i, channel, block)
@@ -161,7 +165,7 @@ def _compared(
         if (i, block.number) in whole  # the others are among the problems already
     ]
     try:
-        stored = stored_stacks(path, len(channels))
+        stored = [stored_stacks(path, output) for output in stored_outputs(attributes, count)]
     except ValueError:  # metadata are damaged, and among the problems
         return 0, problems
     compared = 0
@@ -173,8 +177,9 @@ def _compared(
             problems.append(f"{what}: not compared: {one_line(error)}")
             continue
         compared += 1
-        computed = filtered(frames, block.own, channel.steps, options, storage)
-        if stored[i].part(block.inner).read().tobytes() != computed.tobytes():
+        computed = filtered(frames, block.own, channel.steps, options, outputs, storage)
+        found = [stacks[i].part(block.inner).read() for stacks in stored]
+        if any(a.tobytes() != b.tobytes() for a, b in zip(found, computed, strict=True)):
             problems.append(
                 f"{what}: not what the source gives; run it again to another destination"
             )

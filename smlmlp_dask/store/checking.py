@@ -1,5 +1,6 @@
 """Check whether a store is whole: metadata against their copy, chunks against their checksums."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,13 +23,13 @@ from .metadata import (
     COPY,
     RECORDS,
     ROOT,
-    channel_array,
     copied_attributes,
     damaged_metadata,
     read_copy,
-    stored_dtypes,
+    records_length,
     write_metadata,
 )
+from .outputs import Output, counts_clipped, stored_outputs
 from .read import read_attributes, refusing_damage
 
 GLANCES = 1000
@@ -114,8 +115,8 @@ def _rebuilt(attributes: Mapping[str, Any]) -> dict[str, str] | None:
 def stored_plans(attributes: Mapping[str, Any]) -> list[BlockPlan]:
     """Return the block plans of a store's channels."""
     plans = []
-    dtypes = stored_dtypes(attributes, len(attributes["plan"]))
-    for plan, dtype in zip(attributes["plan"], dtypes, strict=True):
+    first = stored_outputs(attributes, len(attributes["plan"]))[0]
+    for plan, dtype in zip(attributes["plan"], first.dtypes, strict=True):
         shape, chunks, block = (tuple(plan[key]) for key in ("shape", "chunks", "block"))
         size = np.dtype(dtype).itemsize
         halo, kept = tuple(plan["halo"]), holds_raw(attributes)
@@ -136,46 +137,99 @@ def check(path: Path, store: StoreMetadata, plans: Sequence[BlockPlan]) -> Findi
     """
     with refusing_damage(path, ValueError):
         problems = metadata_problems(path, store)
-        n_chunks = sum(prod(plan.grid) for plan in plans)
-        recorded = read_records(path, n_chunks)
+        outputs = stored_outputs(store.attributes, len(plans))
+        recorded = read_records(path, records_length(plans, store.attributes))
         if recorded is None:
             problems.append(_RECORDS_PROBLEM)
-        files = list(chunk_files(path, plans))
+        files = list(chunk_files(path, plans, outputs))
         with ThreadPoolExecutor(CPU_COUNT) as pool:
             found = list(pool.map(own_checksum, files))
         # Without the records, we trust a chunk that fits the checksum in its own file.
         wanted = [-1 if checksum is None else checksum for checksum in found]
-        wanted = wanted if recorded is None else recorded
+        wanted = wanted if recorded is None else recorded[: len(files)]
         good = [checksum == due for checksum, due in zip(found, wanted, strict=True)]
+        counts = [] if recorded is None else recorded[len(files) :]
         problems += [
             _chunk_problem(path, file) for file, whole in zip(files, good, strict=True) if not whole
         ]
+        counted = counts_clipped(store.attributes)
+        if counted and recorded is None:  # their counts are lost with the records
+            return Findings(len(files), problems, {})
+        wanted, good = [*wanted, *counts], [*good, *(True for _ in counts)]
         whole = {
-            name: [wanted[i] for i in chunks]
-            for name, chunks in _chunks_of_blocks(plans)
-            if all(good[i] for i in chunks)
+            name: [wanted[i] for i in numbers]
+            for name, numbers in _records_of_blocks(plans, len(outputs), counted=counted)
+            if all(good[i] for i in numbers)
         }
         return Findings(len(files), problems, whole)
 
 
-def _chunks_of_blocks(
-    plans: Sequence[BlockPlan],
+def _records_of_blocks(
+    plans: Sequence[BlockPlan], n_outputs: int, *, counted: bool
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """Yield for each block its (channel, number) and the indices of its chunks in the records."""
-    first = 0
+    """Yield for each block its (channel, number) and the indices of its numbers in the records.
+
+    They are its chunks' checksums, output after output, and if `counted` its clipped pixels.
+    """
+    first, n_chunks = 0, sum(prod(plan.grid) for plan in plans)
+    counts = iter(range(n_outputs * n_chunks, sys.maxsize))
     for channel, plan in enumerate(plans):
         places = np.arange(prod(plan.grid)).reshape(plan.grid) + first
         first += prod(plan.grid)
         for block in plan.blocks():
-            yield (channel, block.number), [int(places[at]) for at in plan.chunks_of(block)]
+            own = [int(places[at]) for at in plan.chunks_of(block)]
+            numbers = [output * n_chunks + i for output in range(n_outputs) for i in own]
+            yield (channel, block.number), numbers + ([next(counts)] if counted else [])
 
 
-def recorded_blocks(path: Path, plans: Sequence[BlockPlan]) -> dict[tuple[int, int], list[int]]:
-    """Return the recorded checksums of each block; {} if the records are missing or damaged."""
-    checksums = read_records(path, sum(prod(plan.grid) for plan in plans))
-    if checksums is None:
+def records_of(
+    plans: Sequence[BlockPlan],
+    attributes: Mapping[str, Any],
+    done: Mapping[tuple[int, int], Sequence[int]],
+) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Return the records of a store by the numbers of its blocks."""
+    records = np.zeros(records_length(plans, attributes), np.uint32)
+    for name, numbers in _of_store(plans, attributes):
+        for number, value in zip(numbers, done[name], strict=True):
+            records[number] = value
+    return records
+
+
+def _of_store(
+    plans: Sequence[BlockPlan], attributes: Mapping[str, Any]
+) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    n_outputs = len(stored_outputs(attributes, len(plans)))
+    return _records_of_blocks(plans, n_outputs, counted=counts_clipped(attributes))
+
+
+def recorded_blocks(
+    path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any]
+) -> dict[tuple[int, int], list[int]]:
+    """Return the recorded numbers of each block; {} if the records are missing or damaged."""
+    records = read_records(path, records_length(plans, attributes))
+    if records is None:
         return {}
-    return {name: [checksums[i] for i in chunks] for name, chunks in _chunks_of_blocks(plans)}
+    return {name: [records[i] for i in numbers] for name, numbers in _of_store(plans, attributes)}
+
+
+def clipped_pixels(path: Path, attributes: Mapping[str, Any]) -> list[int] | None:
+    """Return how many pixels of each channel's signal were clipped; None where none can be.
+
+    Raises
+    ------
+    ValueError
+        If the records, which say so, are damaged.
+    """
+    if not counts_clipped(attributes):
+        return None
+    plans = stored_plans(attributes)
+    blocks = recorded_blocks(path, plans, attributes)
+    if not blocks and any(plan.n_blocks for plan in plans):
+        raise ValueError(_RECORDS_PROBLEM)
+    return [
+        sum(numbers[-1] for (channel, _), numbers in blocks.items() if channel == i)
+        for i in range(len(plans))
+    ]
 
 
 def metadata_problems(path: Path, store: StoreMetadata) -> list[str]:
@@ -193,7 +247,7 @@ def metadata_problems(path: Path, store: StoreMetadata) -> list[str]:
 
 
 def read_records(path: Path, n_chunks: int) -> list[int] | None:
-    """Return the recorded checksums of all chunks; None if they cannot be read."""
+    """Return the recorded numbers, of checksums first; None if they cannot be read."""
     if n_chunks and not (path / RECORDS / "c" / "0").is_file():
         return None  # Zarr would read a missing chunk as zeros
     try:
@@ -204,11 +258,14 @@ def read_records(path: Path, n_chunks: int) -> list[int] | None:
     return checksums if len(checksums) == n_chunks else None
 
 
-def chunk_files(path: Path, plans: Sequence[BlockPlan]) -> Iterator[Path]:
+def chunk_files(
+    path: Path, plans: Sequence[BlockPlan], outputs: Sequence[Output]
+) -> Iterator[Path]:
     """Yield the files of all chunks in the order of the records."""
-    for channel, plan in enumerate(plans):
-        for place in np.ndindex(plan.grid):
-            yield chunk_path(channel_array(path, channel), place)
+    for output in outputs:
+        for channel, plan in enumerate(plans):
+            for place in np.ndindex(plan.grid):
+                yield chunk_path(output.array(path, channel), place)
 
 
 def glance(path: Path) -> list[str]:
@@ -220,12 +277,14 @@ def glance(path: Path) -> list[str]:
     with refusing_damage(path, ValueError):
         plans = stored_plans(store.attributes)
         problems = metadata_problems(path, store)
-        n_chunks = sum(prod(plan.grid) for plan in plans)
-        recorded = read_records(path, n_chunks)
+        outputs = stored_outputs(store.attributes, len(plans))
+        n_chunks = len(outputs) * sum(prod(plan.grid) for plan in plans)
+        recorded = read_records(path, records_length(plans, store.attributes))
         if recorded is None:
             return [*problems, _RECORDS_PROBLEM]
         step = max(1, -(-n_chunks // GLANCES))
-        for i, (file, checksum) in enumerate(zip(chunk_files(path, plans), recorded, strict=True)):
+        files = chunk_files(path, plans, outputs)
+        for i, (file, checksum) in enumerate(zip(files, recorded[:n_chunks], strict=True)):
             if i % step == 0 and not ends_in(file, checksum):
                 problems.append(_chunk_problem(path, file))
     return problems

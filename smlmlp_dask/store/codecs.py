@@ -1,7 +1,7 @@
 """How pixels are stored: the codec of their chunks, and the mantissa bits kept of backgrounds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -82,6 +82,10 @@ class Storage:
     def recorded(cls, attributes: Mapping[str, Any]) -> Self:
         """Return how the pixels of a store with these attributes are encoded."""
         return cls.checked(attributes["codec"], attributes["keep_bits"], raw=holds_raw(attributes))
+
+    def of(self, dtype: np.dtype[Any]) -> Self:
+        """Return how pixels of this dtype are encoded: counts as raw frames are."""
+        return replace(self, raw=self.raw or dtype.kind in "iu")
 
     @property
     def relative_error(self) -> float:

@@ -112,9 +112,15 @@ def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
 
 
 def without_lost_blocks(
-    journal: Journal, plans: Sequence[BlockPlan], arrays: Sequence[Path]
+    journal: Journal,
+    plans: Sequence[BlockPlan],
+    arrays: Sequence[Sequence[Path]],
+    *,
+    counted: bool = False,
 ) -> Journal:
     """Return a journal of only those blocks whose chunks all exist as recorded.
+
+    A block has chunks in each array of its channel. If `counted`, its last number is a count.
 
     If the machine was booted since they were written, this reads every byte: a loss of power
     leaves files with a name and a size but no content. The chunks are on the disk when it returns.
@@ -122,20 +128,22 @@ def without_lost_blocks(
     kept = Journal(journal.path)
     read_whole = journal.boot is None or journal.boot != this_boot()
 
-    def exists(recorded: tuple[BlockPlan, Path, Block, list[int]]) -> bool:
-        plan, array, block, checksums = recorded
-        files = [chunk_path(array, place) for place in plan.chunks_of(block)]
-        if len(files) != len(checksums):
+    def exists(recorded: tuple[BlockPlan, Sequence[Path], Block, list[int]]) -> bool:
+        plan, own, block, numbers = recorded
+        files = [[chunk_path(array, place) for place in plan.chunks_of(block)] for array in own]
+        paths = [path for of_array in files for path in of_array]
+        if len(paths) + counted != len(numbers):
             return False
         looks_right = is_whole if read_whole else ends_in
-        if not all(map(looks_right, files, checksums)):
+        if not all(map(looks_right, paths, numbers)):
             return False
-        sync_files(files, array)
+        for array, of_array in zip(own, files, strict=True):
+            sync_files(of_array, array)
         return True
 
     recorded = [
-        ((channel, block.number), (plan, array, block, checksums))
-        for channel, (plan, array) in enumerate(zip(plans, arrays, strict=True))
+        ((channel, block.number), (plan, own, block, checksums))
+        for channel, (plan, own) in enumerate(zip(plans, arrays, strict=True))
         for block in plan.blocks()
         if (checksums := journal.done.get((channel, block.number))) is not None
     ]

@@ -25,6 +25,7 @@ from .chunk_files import fill_value
 from .codecs import Storage
 from .durable import write_whole
 from .ome import channel_labels, ome_image, rendering
+from .outputs import SIGNAL, counts_clipped, stored_outputs
 
 ATTRIBUTE = "smlmlp_dask"
 """Attribute of the root group that holds everything but the pixels."""
@@ -54,60 +55,68 @@ def package_versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def channel_array(path: Path, channel: int) -> Path:
-    """Return the folder of the array that holds the pixels of a channel."""
-    return path / f"channel_{channel}" / "0"
-
-
-def stored_dtypes(attributes: Mapping[str, Any], count: int) -> list[str]:
-    """Return the dtype of each of so many channels, by the attributes of their store."""
-    dtypes = attributes.get("dtypes")  # stores of backgrounds note none
-    return ["float32"] * count if dtypes is None else [str(dtype) for dtype in dtypes]
-
-
 def write_metadata(
     path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
 ) -> None:
     """Write the metadata of an unfinished store, and their copy, into an empty folder."""
-    names = [f"channel_{i}" for i in range(len(plans))]
-    ranges: Sequence[Any] = attributes.get(RANGES) or [None] * len(plans)
-    recorded = recorded_acquisitions(attributes, len(plans))
-    # The root lists every channel too, so that a viewer opened on it shows something.
-    everything = ome_image({f"{name}/0": name for name in names}, recorded)
+    count = len(plans)
+    outputs = stored_outputs(attributes, count)
+    names = [f"{output.folder}channel_{i}" for output in outputs for i in range(count)]
+    ranges: Sequence[Any] = attributes.get(RANGES) or [None] * count
+    recorded = recorded_acquisitions(attributes, count)
+    # The root lists every channel too, so that a viewer opened on it shows something: of the first
+    # output, since the images of one are the channels of one movie.
+    everything = ome_image({f"{name}/0": name for name in names[:count]}, recorded)
     own = {**attributes, "metadata_copy": COPY, "finished": False}
     root = zarr.create_group(
         path, zarr_format=3, attributes={"ome": everything, ATTRIBUTE: own}, overwrite=False
     )
+    folders = [output.folder[:-1] for output in outputs if output.folder]
+    for folder in folders:
+        root.create_group(folder)
     labels = channel_labels(recorded)
-    dtypes = map(np.dtype, stored_dtypes(attributes, len(plans)))
-    for i, (name, plan, dtype) in enumerate(zip(names, plans, dtypes, strict=True)):
-        shown = None if ranges[i] is None else rendering(labels[i], recorded[i].colour, ranges[i])
+    images = ((output, i) for output in outputs for i in range(count))
+    for name, (output, i) in zip(names, images, strict=True):
+        shown = None
+        if ranges[i] is not None and output.name != SIGNAL:
+            shown = rendering(labels[i], recorded[i].colour, ranges[i])
+        dtype = np.dtype(output.dtypes[i])
         image = ome_image({"0": name}, [recorded[i]], shown)
         root.create_group(name, attributes={"ome": image}).create_array(
             "0",
-            shape=plan.shape,
-            chunks=plan.chunks,
+            shape=plans[i].shape,
+            chunks=plans[i].chunks,
             dtype=dtype,
-            compressors=storage.compressors(dtype.itemsize),
+            compressors=storage.of(dtype).compressors(dtype.itemsize),
             fill_value=fill_value(dtype),
             dimension_names=("t", "y", "x"),
         )
-    n_chunks = sum(prod(plan.grid) for plan in plans)
+    described = "CRC-32C of every chunk: channel after channel, grid in C order"
+    if len(outputs) > 1:
+        described += f"; {', then '.join(output.name for output in outputs)}"
+    if counts_clipped(attributes):
+        described += "; at the end the clipped pixels of every block, channel after channel"
+    n_records = records_length(plans, attributes)
     root.create_array(
         RECORDS,
-        shape=(n_chunks,),
-        chunks=(max(1, n_chunks),),
+        shape=(n_records,),
+        chunks=(max(1, n_records),),
         dtype="uint32",
         fill_value=0,
         compressors=[ZstdCodec(level=0), Crc32cCodec()],
         dimension_names=("chunk",) if RANGES in attributes else None,  # xarray needs names
-        attributes={
-            "description": "CRC-32C of every chunk: channel after channel, grid in C order"
-        },
+        attributes={"description": described},
     )
-    files = [ROOT, f"{RECORDS}/{ROOT}"]
+    files = [ROOT, f"{RECORDS}/{ROOT}", *(f"{folder}/{ROOT}" for folder in folders)]
     files += [f"{place}/{ROOT}" for name in names for place in (name, f"{name}/0")]
     _write_copy(path, {file: _unclaimed(_text(path / file)) for file in files})
+
+
+def records_length(plans: Sequence[BlockPlan], attributes: Mapping[str, Any]) -> int:
+    """Return how many numbers the records hold: checksums, and counts of clipped pixels."""
+    n_outputs = len(stored_outputs(attributes, len(plans)))
+    n_counts = sum(plan.n_blocks for plan in plans) if counts_clipped(attributes) else 0
+    return n_outputs * sum(prod(plan.grid) for plan in plans) + n_counts
 
 
 def _write_copy(path: Path, texts: Mapping[str, str]) -> None:

@@ -35,9 +35,14 @@ OPTIONS = {
     "flips": "--flip",
     "acquisitions": "--pixel-size, --frame-interval, --channel-name",
     "steps": "--step",
+    "outputs": "--write",
+    "pedestal": "--pedestal",
 }
 """Settings with another name on the command line."""
 
+
+_UNNOTED = {"outputs": ["background"], "pedestal": None}
+"""What a store without these attributes has."""
 
 _HOLDS = {True: "frames as they are", False: "backgrounds"}
 
@@ -47,6 +52,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     was, now = (_HOLDS[holds_raw(attributes)] for attributes in (stored, wanted))
     if was != now:
         return [f"it holds {was}, not {now}"]
+    stored, wanted = ({**_UNNOTED, **attributes} for attributes in (stored, wanted))
     if ("steps" in stored) != ("steps" in wanted):
         stored, wanted = _with_steps(stored), _with_steps(wanted)
     names = [name for name, value in wanted.items() if _differs(name, value, stored)]

@@ -16,7 +16,8 @@ from smlmlp_dask.movies.stack import Stack
 
 from .codecs import holds_raw
 from .journal import Journal
-from .metadata import ATTRIBUTE, COPY, RECORDS, ROOT, channel_array, copied_attributes, read_copy
+from .metadata import ATTRIBUTE, COPY, RECORDS, ROOT, copied_attributes, read_copy
+from .outputs import Output
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ def refuse_raw(path: Path, attributes: Mapping[str, Any]) -> None:
         )
 
 
-def stored_stacks(path: Path, count: int) -> list[Stack]:
-    """Open the channels of a finished store; a missing or damaged chunk is an error."""
-    movies = [open_stored(channel_array(path, i), path) for i in range(count)]
+def stored_stacks(path: Path, output: Output) -> list[Stack]:
+    """Open an output of a finished store; a missing or damaged chunk is an error."""
+    count = len(output.dtypes)
+    movies = [open_stored(output.array(path, i), path) for i in range(count)]
     return [Stack.of(movie, range(movie.shape[0])) for movie in movies]
 
 

@@ -26,7 +26,7 @@ from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import lies_in
 
-from .checking import Findings, StoreMetadata, check, read_metadata, recorded_blocks
+from .checking import Findings, StoreMetadata, check, read_metadata, recorded_blocks, records_of
 from .chunk_files import ChunkFiles, chunk_path
 from .codecs import Storage
 from .durable import PARTIAL, sync_files, sync_folder, syncing
@@ -36,13 +36,12 @@ from .metadata import (
     COPY,
     RECORDS,
     ROOT,
-    channel_array,
     restore_metadata,
     set_finished,
-    stored_dtypes,
     versions,
     write_metadata,
 )
+from .outputs import Output, arrays_of, counts_clipped, stored_outputs
 from .provenance import differences
 
 log = logging.getLogger(__name__)
@@ -54,15 +53,16 @@ class StoreWriter:
 
     Attributes
     ----------
-    targets : list of ChunkFiles
-        Writers of the backgrounds, one per channel.
+    targets : list of tuple of ChunkFiles
+        Writers of each channel, one for each output.
     done : mapping
-        (channel, number of the block) → checksums, for every block that is done already.
+        (channel, number of the block) → its numbers, for every block that is done already.
     add : callable
-        ``add(channel, number, checksums)`` records that a block is done.
+        ``add(channel, number, numbers)`` records that a block is done. Its numbers are its chunks'
+        checksums, output after output, and for a signal on a pedestal its clipped pixels.
     """
 
-    targets: list[ChunkFiles]
+    targets: list[tuple[ChunkFiles, ...]]
     done: Mapping[tuple[int, int], list[int]]
     add: Callable[[int, int, Sequence[int]], None]
 
@@ -173,20 +173,20 @@ def writing(
             else:
                 with _uninterrupted():
                     _mend_metadata(path, store, findings)
-                dtypes = stored_dtypes(attributes, len(plans))
-                with _filling(path, plans, dtypes, storage, elsewhere) as writer:
+                with _filling(path, plans, attributes, storage, elsewhere) as writer:
                     yield writer
                 filled = True
                 _check_inputs(check_inputs, records)
                 with _uninterrupted():
-                    _finish(path, plans, writer.done)
+                    _finish(path, plans, attributes, writer.done)
             for name in ("journal", "lock"):
                 (records / name).unlink(missing_ok=True)
         except BlockingIOError:
             raise
         except BaseException:
             if new_parents is not None and not (filled or Journal.read(records / "journal").done):
-                _remove_begun(path, len(plans))  # while we still hold the lock
+                # while we still hold the lock
+                _remove_begun(path, stored_outputs(attributes, len(plans)))
                 _remove_empty(new_parents)
             raise
     sync_folder(records)
@@ -231,19 +231,30 @@ def _uninterrupted() -> Iterator[None]:
 def _filling(
     path: Path,
     plans: Sequence[BlockPlan],
-    dtypes: Sequence[str],
+    attributes: Mapping[str, Any],
     storage: Storage,
     elsewhere: bool,
 ) -> Iterator[StoreWriter]:
     """Yield a writer of the blocks that the journal lacks; record each block that is added."""
-    arrays = [channel_array(path, i) for i in range(len(plans))]
-    _remove_partials(path, arrays)
+    outputs = stored_outputs(attributes, len(plans))
+    arrays = arrays_of(path, outputs, len(plans))
+    _remove_partials(path, [array for own in arrays for array in own])
     targets = [
-        ChunkFiles(array, plan.chunks, storage, synced=elsewhere, dtype=dtype)
-        for array, plan, dtype in zip(arrays, plans, dtypes, strict=True)
+        tuple(
+            ChunkFiles(
+                output.array(path, i),
+                plan.chunks,
+                storage.of(np.dtype(output.dtypes[i])),
+                synced=elsewhere,
+                dtype=output.dtypes[i],
+            )
+            for output in outputs
+        )
+        for i, plan in enumerate(plans)
     ]
-    journal = without_lost_blocks(Journal.read(path / RECORDS / "journal"), plans, arrays)
-    recorded = recorded_blocks(path, plans)  # empty unless the store was finished before
+    begun = Journal.read(path / RECORDS / "journal")
+    journal = without_lost_blocks(begun, plans, arrays, counted=counts_clipped(attributes))
+    recorded = recorded_blocks(path, plans, attributes)  # {} unless the store was finished before
     with journal.appending() as lines:
 
         def sync(files: Sequence[Path]) -> None:
@@ -255,18 +266,20 @@ def _filling(
             def add(channel: int, number: int, checksums: Sequence[int]) -> None:
                 if recorded.get((channel, number), checksums) != checksums:
                     raise SourceReadError(
-                        f"{arrays[channel]}: block {number}, computed again, differs from its "
+                        f"{arrays[channel][0]}: block {number}, computed again, differs from its "
                         "record: restore the movie as it was, or write to another destination"
                     )
                 lines.add(channel, number, checksums)
                 if not elsewhere:
                     block = plans[channel].nth_block(number)
                     places = plans[channel].chunks_of(block)
-                    sync_later(chunk_path(arrays[channel], place) for place in places)
+                    sync_later(
+                        chunk_path(array, place) for array in arrays[channel] for place in places
+                    )
 
             yield StoreWriter(targets, journal.done, add)
         lines.sync()
-    _remove_partials(path, arrays)
+    _remove_partials(path, [array for own in arrays for array in own])
 
 
 def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
@@ -287,13 +300,16 @@ def _remove_draft(draft: Path) -> None:
             return
 
 
-def _remove_begun(path: Path, n_channels: int) -> None:
+def _remove_begun(path: Path, outputs: Sequence[Output]) -> None:
     """Remove a store that we began and that holds no block; leave other people's files."""
-    for i in range(n_channels):
-        array = channel_array(path, i)
-        shutil.rmtree(array / "c", ignore_errors=True)
-        for folder in (array, array.parent):
-            _remove_folder(folder, ROOT)
+    for output in outputs:
+        for i in range(len(output.dtypes)):
+            array = output.array(path, i)
+            shutil.rmtree(array / "c", ignore_errors=True)
+            for folder in (array, array.parent):
+                _remove_folder(folder, ROOT)
+        if output.folder:
+            _remove_folder(path / output.folder, ROOT)
     _remove_folder(path / RECORDS, ROOT, Path(COPY).name, "journal", "owner", "lock")
     _remove_folder(path, ROOT)
 
@@ -377,16 +393,13 @@ def _create(
 
 
 def _finish(
-    path: Path, plans: Sequence[BlockPlan], done: Mapping[tuple[int, int], list[int]]
+    path: Path,
+    plans: Sequence[BlockPlan],
+    attributes: Mapping[str, Any],
+    done: Mapping[tuple[int, int], list[int]],
 ) -> None:
     """Write the records, then set ``finished`` once everything else is on the disk."""
-    grids = [np.zeros(plan.grid, np.uint32) for plan in plans]
-    for channel, (grid, plan) in enumerate(zip(grids, plans, strict=True)):
-        for block in plan.blocks():
-            checksums = done[channel, block.number]
-            for place, checksum in zip(plan.chunks_of(block), checksums, strict=True):
-                grid[place] = checksum
     records: Any = zarr.open_array(path / RECORDS, mode="r+")
-    records[:] = np.concatenate([grid.ravel() for grid in grids])
+    records[:] = records_of(plans, attributes, done)
     sync_files((path / RECORDS / "c").glob("*"), path)
     set_finished(path, finished=True)

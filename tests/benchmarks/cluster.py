@@ -145,7 +145,7 @@ def tasks(folder: Path, count: int) -> Iterator[Task]:
     steps = (SpatialMean((7.0, 7.0)),)
     plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
     for block in plan.blocks():
-        yield Task(0, stack.part(block.read), target, block, steps)
+        yield Task(0, stack.part(block.read), (target,), block, steps)
 
 
 def job_seconds(count: int, work: Sleep) -> float:
@@ -178,7 +178,7 @@ def block_seconds(blocks: int = 12) -> float:
         plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
         seconds = []
         for block in plan.blocks():
-            task = Task(0, stack.part(block.read), target, block, steps)
+            task = Task(0, stack.part(block.read), (target,), block, steps)
             start = time.perf_counter()
             filter_and_store(task, options=FilterOptions("fused"))
             seconds.append(time.perf_counter() - start)

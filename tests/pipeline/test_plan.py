@@ -247,7 +247,7 @@ def test_what_was_measured_is_what_a_run_computes(movie, monkeypatch, tmp_path):
 
     def checked(task, **options):
         work(task, **options)
-        written = chunk(task.target.array, task.block.inner[0].start)
+        written = chunk(task.targets[0].array, task.block.inner[0].start)
         compared.append(written == chunk(expected, task.source.frames[0]))
 
     monkeypatch.setattr(measure, "filter_and_store", checked)

@@ -43,7 +43,7 @@ def fill(path, numbers=(0, 1, 2), pixels=PIXELS, **options):
         for block in PLANS[0].blocks():
             if block.number in numbers:
                 assert (0, block.number) not in writer.done
-                checksum = writer.targets[0].write(block.inner, pixels[block.inner])
+                checksum = writer.targets[0][0].write(block.inner, pixels[block.inner])
                 writer.add(0, block.number, [checksum])
         if len(writer.done) < 3:
             raise OSError("the disk is full")
@@ -285,7 +285,9 @@ def test_only_one_writes(tmp_path):
             fill(path, resume=True)
         assert path.exists()
         for block in PLANS[0].blocks():
-            writer.add(0, block.number, [writer.targets[0].write(block.inner, PIXELS[block.inner])])
+            writer.add(
+                0, block.number, [writer.targets[0][0].write(block.inner, PIXELS[block.inner])]
+            )
     fill(path, [], resume=True)
 
 
@@ -294,7 +296,7 @@ def test_an_error_before_the_first_block_leaves_nothing_behind(tmp_path, error):
     def fail():
         with writing(tmp_path / "a/b/out.zarr", PLANS, ATTRIBUTES, STORAGE) as writer:
             first = next(PLANS[0].blocks()).inner
-            writer.targets[0].write(first, PIXELS[first])
+            writer.targets[0][0].write(first, PIXELS[first])
             raise error
 
     with pytest.raises(error):

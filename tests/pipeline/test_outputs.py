@@ -1,0 +1,310 @@
+"""What a job stores of each block: background, signal, or both, in one pass."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from click.testing import CliRunner
+from dask.distributed import Client
+
+from smlmlp_dask import (
+    SpatialMean,
+    TemporalMedian,
+    blocks,
+    open_backgrounds,
+    open_channels,
+    plan_background,
+    run_background,
+    run_spatial_mean,
+    verify_backgrounds,
+)
+from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.pipeline.outputs import on_pedestal
+from tests.pipeline.test_steps import interrupted
+from tests.processes import journal
+from tests.stored import contents
+
+MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
+MOVIE[3, 5, 6] = 65535  # far above any pedestal
+CHAIN = (TemporalMedian(2), SpatialMean(3.0))
+BOTH = ("background", "signal")
+
+
+@pytest.fixture
+def tif(tmp_path):
+    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path / "movie.tif"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Cut movies into blocks of a few frames."""
+    plan = partial(blocks.plan_blocks, block_bytes=2 * 4 * 16 * 22)
+    monkeypatch.setattr(blocks, "plan_blocks", plan)
+
+
+def expected_signal(background, pedestal=None, movie=MOVIE):
+    """Return the signal of a background, and the clipped pixels, pixel by pixel."""
+    signal = movie.astype(np.float32) - background
+    if pedestal is None:
+        return signal, None
+    counts = np.round(signal + np.float32(pedestal))  # ties to even
+    inside = (counts >= 0) & (counts <= 65535)
+    whole = [int(min(max(count, 0), 65535)) for count in counts.ravel()]
+    return np.array(whole, np.uint16).reshape(movie.shape), int((~inside).sum())
+
+
+# ---- what comes out ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [SpatialMean(4.0), CHAIN], ids=["mean", "chain"])
+@pytest.mark.parametrize("outputs", ["signal", BOTH, BOTH[::-1]])
+@pytest.mark.parametrize("pedestal", [None, 0, 20])
+def test_signals(tif, tmp_path, small, steps, outputs, pedestal):
+    alone = run_background(tif, tmp_path / "alone.zarr", steps)
+    background = alone.bkgds[0].compute()
+    result = run_background(tif, tmp_path / "out.zarr", steps, outputs, pedestal=pedestal)
+    signal, clipped = expected_signal(background, pedestal)
+    assert result.signals[0].dtype == signal.dtype
+    assert result.signals[0].compute().tobytes() == signal.tobytes()
+    assert result.pedestal == pedestal
+    assert alone.signals is None
+    if outputs == "signal":
+        assert result.bkgds is None
+        assert not (result.path / "channel_0").exists()
+    else:
+        assert result.bkgds[0].compute().tobytes() == background.tobytes()
+    assert result.noise_corrections == alone.noise_corrections
+    assert told(result.path) == ([clipped], pedestal)
+    assert clipped is None or clipped > 0
+    report = verify_backgrounds(result.path, sample=99)
+    assert report.problems == []
+    assert report.chunks == (1 if outputs == "signal" else 2) * len(chunks(alone.path))
+
+
+def told(path):
+    document = json.loads(call("info", path, "--json").stdout)
+    return [channel["clipped_pixels"] for channel in document["channels"]], document[
+        "pedestal_counts"
+    ]
+
+
+def chunks(path, output=""):
+    return [file for file in (path / output / "channel_0/0/c").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "i8", ">f4", "f8"])
+def test_movies_of_any_dtype(tmp_path, dtype):
+    movie = (MOVIE[:5].clip(0, 200) - (50 if np.dtype(dtype).kind != "u" else 0)).astype(dtype)
+    zarr.create_array(tmp_path / "movie.zarr", data=movie)
+    result = run_background(
+        tmp_path / "movie.zarr", tmp_path / "out.zarr", SpatialMean(3.0), BOTH, pedestal=100
+    )
+    signal, _ = expected_signal(result.bkgds[0].compute(), 100, movie)
+    assert result.signals[0].compute().tobytes() == signal.tobytes()
+
+
+def test_rounding_and_clipping():
+    raw = np.array([[[0, 0, 0, 0, 0, 0, 0, np.nan, np.inf, -np.inf]]], np.float32)
+    background = np.zeros_like(raw)
+    background[0, 0, :7] = -np.array([0.5, 1.5, -10.5, -10.6, 65524.5, 65525.5, 1e30])
+    signal, clipped = on_pedestal(raw, background, 10)
+    # 10.5, 11.5, -0.5, -0.6, 65534.5, 65535.5 ... to the even neighbour
+    assert signal[0, 0].tolist() == [10, 12, 0, 0, 65534, 65535, 65535, 0, 65535, 0]
+    assert clipped == 6  # -1, 65536, 1e30, and what is not finite
+
+
+def test_kept_bits_round_floats_only(tif, tmp_path):
+    exact = run_background(tif, tmp_path / "exact.zarr", CHAIN, BOTH, pedestal=100)
+    rounded = run_background(tif, tmp_path / "rounded.zarr", CHAIN, BOTH, pedestal=100, keep_bits=6)
+    floats = run_background(tif, tmp_path / "floats.zarr", CHAIN, "signal", keep_bits=6)
+    assert rounded.signals[0].compute().tobytes() == exact.signals[0].compute().tobytes()
+    assert (rounded.bkgds[0].compute() != exact.bkgds[0].compute()).any()
+    signal, _ = expected_signal(exact.bkgds[0].compute())
+    error = abs(floats.signals[0].compute() - signal)
+    assert error.max() > 0
+    assert (error <= abs(signal) * 2.0**-7).all()
+
+
+def test_signals_are_images_of_their_own(tif, tmp_path):
+    said = {"pixel_size_um": 0.1, "frame_interval_s": 0.05, "channel_names": ["Cy5"]}
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, BOTH, pedestal=100, **said)
+    found = {}
+    for folder in ("channel_0", "signal/channel_0"):
+        group = json.loads((result.path / folder / "zarr.json").read_text())
+        [image] = group["attributes"]["ome"]["multiscales"]
+        found[folder] = image["axes"], image["datasets"]
+    assert found["channel_0"] == found["signal/channel_0"]
+    with pytest.warns(UserWarning, match="holds backgrounds"):
+        [channel] = open_channels(result.path / "signal" / "channel_0")
+    assert channel.compute().tobytes() == result.signals[0].compute().tobytes()
+
+
+def test_backgrounds_alone_are_the_same_store(tif, tmp_path, small):
+    by_default = run_spatial_mean(tif, tmp_path / "a.zarr", 4.0).path
+    named = run_background(tif, tmp_path / "b.zarr", SpatialMean(4.0), "background").path
+    assert contents(by_default) == contents(named)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_on_workers(tif, tmp_path, small, processes):
+    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
+    whole = contents(job(tif, tmp_path / "threads.zarr").path)
+    with Client(
+        n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
+    ):
+        assert contents(job(tif, tmp_path / "workers.zarr").path) == whole
+
+
+# ---- interrupted, damaged ------------------------------------------------------------------------
+
+
+def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, monkeypatch):
+    """And the count of clipped pixels."""
+    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
+    whole = job(tif, tmp_path / "whole.zarr").path
+    path = tmp_path / "out.zarr"
+    interrupted(tif, path, 2, monkeypatch, job)
+    assert 0 < len(journal(path)) < 4
+    job(tif, path, resume=True)
+    assert contents(path) == contents(whole)
+    assert told(path) == told(whole)
+
+
+def test_a_block_is_done_again_if_one_of_its_outputs_is_lost(tif, tmp_path, small, monkeypatch):
+    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
+    whole = job(tif, tmp_path / "whole.zarr").path
+    path = tmp_path / "out.zarr"
+    interrupted(tif, path, 2, monkeypatch, job)
+    chunks(path, "signal")[0].unlink()
+    job(tif, path, resume=True)
+    assert contents(path) == contents(whole)
+
+
+def test_what_fails_before_the_first_block_leaves_nothing(tif, tmp_path, monkeypatch):
+    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
+    before = contents(tmp_path)
+    interrupted(tif, tmp_path / "out.zarr", 0, monkeypatch, job)
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "channel_0/0/c/0/0/0",
+        "signal/channel_0/0/c/0/0/0",
+        "signal/channel_0/0/zarr.json",
+        "signal/zarr.json",
+        "records/c/0",
+        "records/metadata.json",
+        "zarr.json",
+    ],
+)
+def test_damage_is_found_and_repaired(tif, tmp_path, small, damage):
+    path = run_background(tif, tmp_path / "out.zarr", CHAIN, BOTH, pedestal=20).path
+    before = contents(path)
+    (path / damage).write_bytes(b"not what it was")
+    assert any(line.startswith(damage.removesuffix("/c/0")) for line in
+               verify_backgrounds(path).problems)  # fmt: skip
+    report = verify_backgrounds(path, repair=True)
+    assert report.problems == []
+    assert contents(path) == before
+
+
+def test_a_signal_that_is_not_what_the_movie_gives(tif, tmp_path):
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, BOTH, pedestal=20)
+    other = run_background(tif, tmp_path / "other.zarr", CHAIN, BOTH, pedestal=21)
+    for name in ("signal/channel_0/0/c/0/0/0", "records/c/0"):
+        (result.path / name).write_bytes((other.path / name).read_bytes())
+    report = verify_backgrounds(result.path, sample=1)
+    assert len(report.problems) == 1
+    assert "not what the source gives" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"outputs": "background", "pedestal": None}, r"outputs \(--write\) was .*signal.* and is"),
+        ({"outputs": "signal"}, r"outputs \(--write\) was"),
+        ({"pedestal": 101}, r"pedestal \(--pedestal\) was 100 and is 101"),
+        ({"pedestal": None}, r"pedestal \(--pedestal\) was 100 and is null"),
+    ],
+)
+def test_a_run_goes_on_only_with_its_own_outputs(tif, tmp_path, changed, said):
+    begun = {"steps": CHAIN, "outputs": BOTH, "pedestal": 100}
+    path = run_background(tif, tmp_path / "out.zarr", **begun).path
+    with pytest.raises(ValueError, match=said):
+        run_background(tif, path, **{**begun, **changed}, resume=True)
+
+
+# ---- refused -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outputs", "pedestal", "kind", "said"),
+    [
+        ("snr", None, ValueError, "outputs holds 'snr': pass background, signal, or both"),
+        ((), None, ValueError, r"outputs is \(\): pass background, signal"),
+        (("signal", "signal"), None, ValueError, "each once"),
+        (7, None, TypeError, "outputs is 7: pass background"),
+        ([7], None, ValueError, "outputs holds 7: pass background"),
+        ("signal", -1, ValueError, "pedestal is -1: pass a whole number of counts from 0 to 65535"),
+        ("signal", 65536, ValueError, "pedestal is 65536: pass"),
+        ("signal", 99.5, ValueError, "pedestal is 99.5: pass"),
+        ("signal", True, ValueError, "pedestal is True: pass"),
+        ("background", 100, ValueError, "pedestal is 100, and no signal is stored: add signal"),
+    ],
+)
+def test_wrong_outputs_are_refused_before_anything_is_written(
+    tif, tmp_path, outputs, pedestal, kind, said
+):
+    before = contents(tmp_path)
+    with pytest.raises(kind, match=said):
+        run_background(tif, tmp_path / "out.zarr", CHAIN, outputs, pedestal=pedestal)
+    with pytest.raises(kind, match=said):
+        plan_background(tif, CHAIN, outputs, pedestal=pedestal)
+    assert contents(tmp_path) == before
+
+
+# ---- shown ---------------------------------------------------------------------------------------
+
+
+def call(*arguments):
+    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
+
+
+def test_on_the_command_line(tif, tmp_path):
+    out, page = tmp_path / "out.zarr", tmp_path / "page.html"
+    options = ["--radius", "4", "--write", "signal", "--write", "background", "--pedestal", "20"]
+    done = call("run", tif, "-o", out, *options)
+    assert done.exit_code == 0, done.stderr
+    by_hand = run_background(tif, tmp_path / "hand.zarr", SpatialMean(4.0), BOTH, pedestal=20)
+    assert contents(out) == contents(by_hand.path)
+    [clipped], _ = told(out)
+    for text in (done.stdout, call("info", out).stdout):
+        assert "stored: background (float32), signal (uint16), pedestal 20" in text
+        assert f"{clipped:,} pixels of the signal were clipped" in text
+    assert call("verify", out, "--deep").exit_code == 0
+    assert call("report", out, "-o", page).exit_code == 0
+    assert f"({clipped:,} pixels were)" in page.read_text(encoding="utf-8")
+    shown = call("run", tif, "--dry-run", *options).stdout
+    assert "float32 and uint16 chunks" in shown
+    assert f"{MOVIE.size * 6 / 1024:.2f} kiB before compression" in shown
+    failed = call("run", tif, "-o", tmp_path / "no.zarr", "--pedestal", "20")
+    assert failed.exit_code == 2
+    assert "no signal is stored" in failed.stderr
+
+
+def test_pictures_need_backgrounds(tif, tmp_path):
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, "signal", pedestal=100)
+    assert "<b>Signals</b>" in result._repr_html_()
+    with pytest.raises(ValueError, match="holds signals, no backgrounds, which pictures show"):
+        result.plot()
+    failed = call("plot", result.path)
+    assert (failed.exit_code, len(failed.stderr.splitlines())) == (2, 1)
+    assert call("report", result.path, "-o", tmp_path / "page.html").exit_code == 0
+    assert open_backgrounds(result.path).steps == result.steps
