@@ -7,15 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from smlmlp_dask.filters.compiled.pedestal import MOST, on_pedestal
 from smlmlp_dask.messages import shown
 from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.outputs import BACKGROUND, DEFAULT, SIGNAL, dtype_of
 
 NAMES = (BACKGROUND, SIGNAL)
 """Outputs of filtered frames, in the order of their checksums."""
-
-MOST = np.iinfo(np.uint16).max
-"""The largest count that a signal on a pedestal can have."""
 
 
 @dataclass(frozen=True)
@@ -114,32 +112,6 @@ class Outputs:
         if BACKGROUND in self.names:
             made[BACKGROUND] = storage.rounded(background)  # only now: the signal is of the exact
         return [made[name] for name in self.names], clipped
-
-
-def on_pedestal(
-    raw: np.ndarray[Any, Any], background: np.ndarray[Any, Any], pedestal: int
-) -> tuple[np.ndarray[Any, Any], int]:
-    """Return raw - background + pedestal as uint16, and how many pixels were clipped.
-
-    Computed in float32 and rounded to nearest, ties to even. What is beyond 0 to 65535 is clipped,
-    and what is no number becomes 0.
-    """
-    signal = np.empty(raw.shape, np.uint16)
-    clipped = 0
-    sums = np.empty(raw.shape[1:], np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for frame, under, out in zip(raw, background, signal, strict=True):  # in the cache
-            np.subtract(frame, under, out=sums, dtype=np.float32, casting="same_kind")
-            sums += np.float32(pedestal)
-            np.rint(sums, out=sums)
-            # written so that a NaN is outside, too
-            if sums.size and not (sums.min() >= 0 and sums.max() <= MOST):
-                inside = (sums >= 0) & (sums <= MOST)
-                clipped += int(inside.size - np.count_nonzero(inside))
-                sums[np.isnan(sums)] = 0
-                np.clip(sums, 0, MOST, out=sums)
-            np.copyto(out, sums, casting="unsafe")
-    return signal, clipped
 
 
 def clipping(pixels: int, pedestal: int | None) -> str:

@@ -22,7 +22,7 @@ from smlmlp_dask import (
     verify_backgrounds,
 )
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.pipeline.outputs import on_pedestal
+from smlmlp_dask.filters.compiled.pedestal import on_pedestal
 from tests.pipeline.test_steps import interrupted
 from tests.processes import journal
 from tests.stored import contents
