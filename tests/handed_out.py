@@ -18,6 +18,8 @@ import zarr
 from zarr.storage import MemoryStore
 
 from smlmlp_dask import (
+    SpatialMean,
+    TemporalMedian,
     bkgd_combination,
     bkgd_spatial_mean,
     bkgd_spatial_opening,
@@ -25,6 +27,7 @@ from smlmlp_dask import (
     blocks,
     open_backgrounds,
     open_channels,
+    run_background,
     run_spatial_mean,
     simulate_movie,
 )
@@ -109,6 +112,10 @@ class _Sources:
         self.means = {name: self.mean(self.values[name], RADIUS) for name in self.values}
         for store, names in {"first": ("one.tif", "two.tif"), "second": ("one.zarr",)}.items():
             run_spatial_mean([folder / name for name in names], folder / store, RADIUS)
+        steps = [TemporalMedian(1), SpatialMean(RADIUS)]
+        run_background(folder / "one.tif", folder / "chain", steps, ("background", "signal"))
+        medians = reference.median(self.values["one.tif"], 1)
+        self.chain = medians + self.mean(self.values["one.tif"] - medians, RADIUS)
 
     def counts(self, name, shape=SHAPE):
         self.values[name] = self.rng.integers(0, 200, shape).astype(np.uint16)
@@ -159,6 +166,11 @@ def _stored(sources, _):
         bkgds = open_backgrounds(sources.folder / store).bkgds
         for i, (name, bkgd) in enumerate(zip(names, bkgds, strict=True)):
             yield f"background {i} of the {store} store", bkgd, sources.means[name]
+
+    chain = open_backgrounds(sources.folder / "chain")
+    yield "background of the store of both", chain.bkgds[0], sources.chain
+    signal = sources.values["one.tif"] - sources.chain
+    yield "signal of the store of both", chain.signals[0], signal
 
 
 def _filtered(sources, frames):

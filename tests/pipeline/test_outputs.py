@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from signal import SIGKILL
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from smlmlp_dask import (
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.filters.compiled.pedestal import on_pedestal
 from tests.pipeline.test_steps import interrupted
-from tests.processes import journal
+from tests.processes import finish, journal, start, wait_for
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
@@ -172,6 +173,31 @@ def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, mo
     job(tif, path, resume=True)
     assert contents(path) == contents(whole)
     assert told(path) == told(whole)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(tmp_path):
+    """A chain with both outputs, in processes of its own, two blocks at a time."""
+    movie = np.random.default_rng(3).poisson(90, (400, 256, 256)).astype(np.uint16)
+    zarr.create_array(tmp_path / "movie.zarr", data=movie, chunks=(8, 256, 256))
+    steps = ["--step", "median:2", "--step", "mean:4"]
+    outputs = ["--write", "background", "--write", "signal", "--pedestal", "25"]
+    limit = ["--memory-limit", "390MB"]
+    command = ["run", tmp_path / "movie.zarr", *steps, *outputs, *limit, "--resume", "-o"]
+    whole, out = tmp_path / "whole.zarr", tmp_path / "out.zarr"
+    assert finish(start(*command, whole))[0] == 0
+    n_blocks = json.loads(call("info", whole, "--json").stdout)["blocks"]
+    assert n_blocks >= 6
+    kills = 0
+    for least in (1, n_blocks // 2, n_blocks - 1):
+        process = start(*command, out)
+        wait_for(lambda least=least: len(journal(out)) >= least, process, may_end=True)
+        process.kill()
+        kills += finish(process)[0] == -SIGKILL
+    assert kills >= 2
+    assert finish(start(*command, out))[0] == 0
+    assert contents(out) == contents(whole)
+    assert told(out) == told(whole)
 
 
 def test_a_block_is_done_again_if_one_of_its_outputs_is_lost(tif, tmp_path, small, monkeypatch):
