@@ -299,9 +299,11 @@ def plan_background(
         As in `plan_spatial_mean`.
     steps, outputs, pedestal
         As in `run_background`.
-    bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype, raw_header, \
-    raw_footer, pixel_size_um, frame_interval_s, channel_names, memory_limit, workers, measured, \
-    destination, cuda, parallel, engine, codec, keep_bits
+    bboxes, flips, frames, channels, position, z, salvage
+        As in `plan_spatial_mean`.
+    raw_shape, raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names
+        As in `plan_spatial_mean`.
+    memory_limit, workers, measured, destination, cuda, parallel, engine, codec, keep_bits
         As in `plan_spatial_mean`.
 
     Returns

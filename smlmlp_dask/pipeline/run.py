@@ -252,9 +252,11 @@ def run_background(
         localization programs open. It is raw - background + pedestal in float32, rounded to
         nearest, ties to even, clipped to 0 ... 65535. Clipped pixels are counted. By default, the
         signal is float32.
-    noise_corrections, bboxes, flips, frames, channels, position, z, salvage, raw_shape, \
-    raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names, cuda, \
-    parallel, engine, codec, keep_bits, memory_limit, resume, progress
+    noise_corrections, bboxes, flips, frames, channels, position, z, salvage
+        As in `run_spatial_mean`.
+    raw_shape, raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names
+        As in `run_spatial_mean`.
+    cuda, parallel, engine, codec, keep_bits, memory_limit, resume, progress
         As in `run_spatial_mean`.
 
     Returns
