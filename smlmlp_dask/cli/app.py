@@ -13,9 +13,10 @@ from smlmlp_dask import __version__
 
 from .convert import convert
 from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
+from .estimate import Estimate
 from .jobs import JobCommand
 from .options import LocalPath, json_option, progress_option, resume_option, verbose_option
-from .run_options import Estimate, Filtering, Movies, Planned, Recorded, Where, grouped
+from .run_options import Filtering, Movies, Planned, Recorded, Where, grouped
 from .store_commands import STORE_COMMANDS
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.

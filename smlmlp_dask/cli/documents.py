@@ -68,7 +68,7 @@ from smlmlp_dask.store.read import (
 )
 
 if TYPE_CHECKING:
-    from smlmlp_dask.pipeline.plan import JobPlan
+    from smlmlp_dask.pipeline.job_plan import JobPlan
 
     from .demo import DemoReport  # imports matplotlib
 

@@ -15,12 +15,11 @@ from .options import LocalPath, Parsed
 if TYPE_CHECKING:
     from smlmlp_dask.execution.connect import Place
     from smlmlp_dask.filters.spatial_mean import Engine
-    from smlmlp_dask.filters.steps import Step
     from smlmlp_dask.movies.described import DescribedMovie
     from smlmlp_dask.store.codecs import Codec
 
 
-def _option(*names: str, declared: Any = click.option, **settings: Any) -> Any:
+def option(*names: str, declared: Any = click.option, **settings: Any) -> Any:
     """Declare a field that is filled by an option or argument of the command line."""
     return field(metadata={"declare": lambda name: declared(*names, name, **settings)})
 
@@ -32,7 +31,7 @@ def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., Non
         @wraps(function)
         def command(**values: Any) -> None:
             filled = {
-                name: group(**{option.name: values.pop(option.name) for option in fields(group)})
+                name: group(**{each.name: values.pop(each.name) for each in fields(group)})
                 for name, group in groups.items()
             }
             function(**filled, **values)
@@ -61,143 +60,68 @@ AS_THEY_ARE = ("z", "salvage", "raw_shape", "raw_dtype", "raw_header", "raw_foot
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What the background is: the local mean, or steps that follow one another."""
-
-    radii: tuple[tuple[float, ...], ...] = _option(
-        "--radius",
-        type=Parsed("R|RY,RX", options.radius),
-        multiple=True,
-        help="Averaging radius in pixels, 7 by default. Once: for all channels; "
-        "repeated: one per channel, in order.",
-    )
-
-    steps: tuple[tuple[str, tuple[float, ...]], ...] = _option(
-        "--step",
-        type=Parsed("STEP", options.step),
-        multiple=True,
-        help="Instead of --radius: a step of the background, median:25 (frames on each side), "
-        "mean:7 or opening:3 (pixels); repeated: each of what the ones before left.",
-    )
-
-    outputs: tuple[str, ...] = _option(
-        "--write",
-        type=click.Choice(["background", "signal"]),
-        multiple=True,
-        help="What to store: the background (the default), the signal (raw - background); "
-        "repeatable.",
-    )
-    pedestal: int | None = _option(
-        "--pedestal",
-        type=int,
-        metavar="COUNTS",
-        help="Store the signal as uint16, so many counts higher, such as 100 (default: float32).",
-    )
-
-    def stored(self) -> dict[str, Any]:
-        """Return the arguments of `run_background` that say what is stored, if any was given."""
-        if not self.outputs and self.pedestal is None:
-            return {}
-        return {"outputs": self.outputs or ("background",), "pedestal": self.pedestal}
-
-    def chain(self) -> "list[Step] | None":
-        """Return the steps of all --step options; None if there are none."""
-        from smlmlp_dask.filters.spatial_mean import SpatialMean
-        from smlmlp_dask.filters.spatial_opening import SpatialOpening
-        from smlmlp_dask.filters.temporal_median import TemporalMedian
-
-        if not self.steps and self.stored():
-            return [SpatialMean(self.passed())]
-        if not self.steps:
-            return None
-        if self.radii:
-            raise click.UsageError(
-                "--radius is of the local mean alone: with --step, give it as --step mean:7"
-            )
-        made: list[Step] = []
-        for kind, numbers in self.steps:
-            if kind == "median":
-                made.append(TemporalMedian(*map(int, numbers)))
-            else:
-                of_kind = SpatialMean if kind == "mean" else SpatialOpening
-                made.append(of_kind((numbers[0], numbers[-1])) if numbers else of_kind())
-            try:
-                made[-1].for_channels(1)
-            except ValueError as error:
-                raise ValueError(f"--step {kind} {str(error).partition(' ')[2]}") from error
-        return made
-
-    def passed(self) -> Any:
-        """Return the radii of all --radius options as `run_spatial_mean` takes them."""
-        if not self.radii:
-            return 7.0
-        pairs = [(pair[0], pair[-1]) for pair in self.radii]
-        return pairs if len(pairs) > 1 else pairs[0]
-
-
-@dataclass(frozen=True)
 class Movies:
     """What is read: sources, and which part of them makes which channel."""
 
-    sources: tuple[str, ...] = _option(
+    sources: tuple[str, ...] = option(
         declared=click.argument,
         nargs=-1,
         metavar="SOURCES...",
         shell_complete=click.Path().shell_complete,
     )
-    boxes: tuple[tuple[int, tuple[int, ...]], ...] = _option(
+    boxes: tuple[tuple[int, tuple[int, ...]], ...] = option(
         "--bbox",
         type=Parsed("SOURCE:X0,Y0,X1,Y1", options.box),
         multiple=True,
         help="Take only this box of a source (counted from 0) as a channel; repeatable.",
     )
-    flips: tuple[str, ...] = _option(
+    flips: tuple[str, ...] = option(
         "--flip",
         type=click.Choice(["y", "x", "yx", "none"]),
         multiple=True,
         help="Mirror a channel: once per channel, in order.",
     )
-    frames: tuple[slice, ...] = _option(
+    frames: tuple[slice, ...] = option(
         "--frames",
         type=Parsed("START:STOP[:STEP]", options.frames),
         multiple=True,
         help="Frames to take, such as 0:1000. Once: of all sources; repeated: one per source.",
     )
-    channels: tuple[str, ...] = _option(
+    channels: tuple[str, ...] = option(
         "--channel",
         multiple=True,
         metavar="NUMBER|NAME",
         help="Take this channel of each source, counted from 0 (default: all); repeatable.",
     )
-    positions: tuple[str, ...] = _option(
+    positions: tuple[str, ...] = option(
         "--position",
         "--scene",
         multiple=True,
         metavar="NUMBER|NAME",
         help="Take this position (scene, series) of a file that holds several; repeatable.",
     )
-    z: int | None = _option(
+    z: int | None = option(
         "--z", type=click.IntRange(0), help="Take this slice of a file that holds several."
     )
-    salvage: bool = _option(
+    salvage: bool = option(
         "--salvage", is_flag=True, help="Take all whole frames of a movie that is cut short."
     )
-    raw_shape: tuple[int, ...] | None = _option(
+    raw_shape: tuple[int, ...] | None = option(
         "--raw-shape", type=Parsed("T,Y,X", options.shape), help="Shape of headerless raw movies."
     )
-    raw_dtype: str | None = _option(
+    raw_dtype: str | None = option(
         "--raw-dtype",
         metavar="DTYPE",
         help="Dtype of headerless raw movies, such as '>u2': 16 bit, big-endian.",
     )
-    raw_header: int = _option(
+    raw_header: int = option(
         "--raw-header",
         type=click.IntRange(0),
         default=0,
         metavar="BYTES",
         help="Bytes before the frames of headerless movies.",
     )
-    raw_footer: int = _option(
+    raw_footer: int = option(
         "--raw-footer",
         type=click.IntRange(0),
         default=0,
@@ -234,18 +158,18 @@ class Movies:
 class Recorded:
     """How the channels were recorded, in place of what their files say."""
 
-    pixel_size_um: tuple[float, ...] | None = _option(
+    pixel_size_um: tuple[float, ...] | None = option(
         "--pixel-size",
         type=Parsed("UM|Y,X", options.pixel_size),
         help="Size of a pixel in micrometres (default: as the files say).",
     )
-    frame_interval_s: float | None = _option(
+    frame_interval_s: float | None = option(
         "--frame-interval",
         type=float,
         metavar="SECONDS",
         help="Time from one frame of the movies to the next (default: as the files say).",
     )
-    channel_names: tuple[str, ...] = _option(
+    channel_names: tuple[str, ...] = option(
         "--channel-name",
         multiple=True,
         metavar="NAME",
@@ -261,25 +185,25 @@ class Recorded:
 class Filtering:
     """How blocks are filtered and stored; the names are those of `run_spatial_mean`."""
 
-    engine: "Engine" = _option(
+    engine: "Engine" = option(
         "--engine",
         type=click.Choice(["auto", "fused", "dask-image"]),
         default="auto",
         show_default=True,
         help="Which filter to use.",
     )
-    cuda: bool = _option("--cuda", is_flag=True, help="Filter on the GPU.")
-    parallel: bool = _option(
+    cuda: bool = option("--cuda", is_flag=True, help="Filter on the GPU.")
+    parallel: bool = option(
         "--parallel", is_flag=True, help="Split each block's frames over threads, too."
     )
-    codec: "Codec" = _option(
+    codec: "Codec" = option(
         "--codec",
         type=click.Choice(["fast", "small", "none"]),
         default="fast",
         show_default=True,
         help="How the store is compressed, without loss.",
     )
-    keep_bits: int | None = _option(
+    keep_bits: int | None = option(
         "--keep-bits",
         type=int,
         metavar="BITS",
@@ -291,7 +215,7 @@ class Filtering:
 class Storing:
     """How frames are stored as they are; the names are those of `convert_movies`."""
 
-    codec: "Codec" = _option(
+    codec: "Codec" = option(
         "--codec",
         type=click.Choice(["fast", "small", "none"]),
         default="fast",
@@ -304,38 +228,38 @@ class Storing:
 class Where:
     """Where the job runs, and how much memory it may use."""
 
-    memory_limit: str | None = _option(
+    memory_limit: str | None = option(
         "--memory-limit",
         metavar="SIZE",
         help="Memory of all tasks together, such as 4GB (default: all).",
     )
-    scheduler: str | None = _option(
+    scheduler: str | None = option(
         "--scheduler",
         metavar="ADDRESS",
         help="Run on this Dask scheduler, such as tcp://HOST:8786.",
     )
-    scheduler_file: Path | None = _option(
+    scheduler_file: Path | None = option(
         "--scheduler-file", type=LocalPath(), help="Run on the Dask scheduler that wrote this file."
     )
-    workers: int | None = _option(
+    workers: int | None = option(
         "--workers", type=click.IntRange(1), metavar="N", help="Run in N processes of this machine."
     )
-    slurm: bool = _option(
+    slurm: bool = option(
         "--slurm", is_flag=True, help="Run in SLURM jobs; see README for its configuration."
     )
-    jobs: tuple[int, int] | None = _option(
+    jobs: tuple[int, int] | None = option(
         "--jobs",
         type=Parsed("N|MIN:MAX", options.jobs),
         help="With --slurm: number of SLURM jobs, or its limits (default: 1).",
     )
-    queue: str | None = _option("--queue", help="With --slurm: partition of the SLURM jobs.")
-    walltime: str | None = _option(
+    queue: str | None = option("--queue", help="With --slurm: partition of the SLURM jobs.")
+    walltime: str | None = option(
         "--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a SLURM job."
     )
-    cores: int | None = _option(
+    cores: int | None = option(
         "--cores", type=click.IntRange(1), help="With --slurm: cores of a SLURM job."
     )
-    job_memory: str | None = _option(
+    job_memory: str | None = option(
         "--job-memory", metavar="SIZE", help="With --slurm: memory of a SLURM job, such as 8GB."
     )
 
@@ -359,26 +283,26 @@ class Where:
 class Planned:
     """What a dry run plans for."""
 
-    dry_run: bool = _option(
+    dry_run: bool = option(
         "--dry-run",
         is_flag=True,
         help="Only show the plan: blocks, memory, size on disk, time.",
     )
-    for_workers: int | None = _option(
+    for_workers: int | None = option(
         "--for-workers",
         type=click.IntRange(1),
         metavar="N",
         help="With --dry-run: plan for N processes of one thread each, on any machines.",
     )
-    described_shape: tuple[int, ...] | None = _option(
+    described_shape: tuple[int, ...] | None = option(
         "--shape",
         type=Parsed("T,Y,X", options.shape),
         help="With --dry-run, instead of SOURCES: shape of a movie that does not exist yet.",
     )
-    described_dtype: str | None = _option(
+    described_dtype: str | None = option(
         "--dtype", metavar="DTYPE", help="With --shape: its dtype (default: uint16)."
     )
-    described_chunks: tuple[int, ...] | None = _option(
+    described_chunks: tuple[int, ...] | None = option(
         "--chunks",
         type=Parsed("T,Y,X", options.shape),
         help="With --shape: its chunks (default: single frames).",

@@ -23,8 +23,8 @@ from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.store.checking import clipped_pixels
 
 if TYPE_CHECKING:
+    from smlmlp_dask.pipeline.job_plan import JobPlan
     from smlmlp_dask.pipeline.measure import Rates
-    from smlmlp_dask.pipeline.plan import JobPlan
 
     from .demo import DemoReport  # imports matplotlib
     from .documents import Document

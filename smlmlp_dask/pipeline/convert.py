@@ -18,7 +18,8 @@ from smlmlp_dask.store.codecs import Codec, Storage
 
 from .channels import KEEP, source_list
 from .job import prepare
-from .plan import JobPlan, plan_job
+from .job_plan import JobPlan
+from .plan import plan_job
 from .run import run_job
 
 

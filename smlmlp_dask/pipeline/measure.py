@@ -224,6 +224,9 @@ def _simulated(channel: Channel, path: Path) -> Channel:
     counts = (SIMULATED_BLOCKS if wide == [1, 1] else 1, *wide)
     sides = zip(plan.origin, counts, plan.block, plan.shape, strict=True)
     frames, rows, columns = (slice(at, at + min(n * b, whole)) for at, n, b, whole in sides)
+    if plan.halo_fr:  # blocks may be so long that a part of one must do
+        most = max(plan.chunks[0], SAMPLE_BYTES // (4 * rows.stop * columns.stop))
+        frames = slice(frames.start, min(frames.stop, frames.start + most))
     _store_simulated(path, (frames.stop, rows.stop, columns.stop), source.movie)
     (stored,) = open_stacks(path)
     few = stored.part((frames, rows, columns))

@@ -257,7 +257,8 @@ def run_background(
     raw_shape, raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names
         As in `run_spatial_mean`.
     cuda, parallel, engine, codec, keep_bits, memory_limit, resume, progress
-        As in `run_spatial_mean`.
+        As in `run_spatial_mean`. `keep_bits` also rounds a signal in float32; a signal is of the
+        background before it is rounded.
 
     Returns
     -------

@@ -6,16 +6,12 @@ loss of power it is finished and whole, or unfinished, with a journal of what is
 
 import logging
 import os
-import re
-import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from threading import current_thread, main_thread
-from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -29,20 +25,19 @@ from smlmlp_dask.paths import lies_in
 from .checking import Findings, StoreMetadata, check, read_metadata, recorded_blocks, records_of
 from .chunk_files import ChunkFiles, chunk_path
 from .codecs import Storage
-from .durable import PARTIAL, sync_files, sync_folder, syncing
+from .durable import sync_files, sync_folder, syncing
 from .journal import Journal, without_lost_blocks
 from .lock import sole_writer
 from .metadata import (
-    COPY,
     RECORDS,
-    ROOT,
     restore_metadata,
     set_finished,
     versions,
     write_metadata,
 )
-from .outputs import Output, arrays_of, counts_clipped, stored_outputs
+from .outputs import arrays_of, counts_clipped, stored_outputs
 from .provenance import differences
+from .removing import remove_begun, remove_draft, remove_empty, remove_partials
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +181,8 @@ def writing(
         except BaseException:
             if new_parents is not None and not (filled or Journal.read(records / "journal").done):
                 # while we still hold the lock
-                _remove_begun(path, stored_outputs(attributes, len(plans)))
-                _remove_empty(new_parents)
+                remove_begun(path, stored_outputs(attributes, len(plans)))
+                remove_empty(new_parents)
             raise
     sync_folder(records)
 
@@ -238,7 +233,7 @@ def _filling(
     """Yield a writer of the blocks that the journal lacks; record each block that is added."""
     outputs = stored_outputs(attributes, len(plans))
     arrays = arrays_of(path, outputs, len(plans))
-    _remove_partials(path, [array for own in arrays for array in own])
+    remove_partials(path, [array for own in arrays for array in own])
     targets = [
         tuple(
             ChunkFiles(
@@ -279,7 +274,7 @@ def _filling(
 
             yield StoreWriter(targets, journal.done, add)
         lines.sync()
-    _remove_partials(path, [array for own in arrays for array in own])
+    remove_partials(path, [array for own in arrays for array in own])
 
 
 def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
@@ -289,55 +284,6 @@ def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:
     except BaseException:
         Journal(records / "journal").write()
         raise
-
-
-def _remove_draft(draft: Path) -> None:
-    """Remove an unpublished store; retry, since Zarr's threads may still write for a moment."""
-    for _ in range(20):
-        shutil.rmtree(draft, ignore_errors=True)
-        sleep(0.02)
-        if not draft.exists():
-            return
-
-
-def _remove_begun(path: Path, outputs: Sequence[Output]) -> None:
-    """Remove a store that we began and that holds no block; leave other people's files."""
-    for output in outputs:
-        for i in range(len(output.dtypes)):
-            array = output.array(path, i)
-            shutil.rmtree(array / "c", ignore_errors=True)
-            for folder in (array, array.parent):
-                _remove_folder(folder, ROOT)
-        if output.folder:
-            _remove_folder(path / output.folder, ROOT)
-    _remove_folder(path / RECORDS, ROOT, Path(COPY).name, "journal", "owner", "lock")
-    _remove_folder(path, ROOT)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        with suppress(OSError):  # somebody else may use the folder by now
-            folder.rmdir()
-
-
-def _remove_folder(folder: Path, *files: str) -> None:
-    with suppress(OSError):
-        for name in files:
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
-
-
-_PARTIAL_NAME = re.compile(rf".*\.[0-9a-f]{{32}}{re.escape(PARTIAL)}")
-
-
-def _remove_partials(path: Path, arrays: Sequence[Path]) -> None:
-    """Remove the partial files of killed runs and workers."""
-    folders = [path, path / RECORDS, *arrays, *(array.parent for array in arrays)]
-    found = [folder.glob(f"*{PARTIAL}") for folder in folders]
-    found += [array.joinpath("c").rglob(f"*{PARTIAL}") for array in (path / RECORDS, *arrays)]
-    for partial in chain.from_iterable(found):
-        if _PARTIAL_NAME.fullmatch(partial.name):  # leave other people's files
-            partial.unlink(missing_ok=True)
 
 
 def _check_same_job(path: Path, attributes: Mapping[str, Any]) -> None:
@@ -375,8 +321,8 @@ def _create(
         draft.rename(path)
         names = [sync_folder(folder) for folder in (path.parent, *(p.parent for p in new_parents))]
     except BaseException as error:
-        _remove_draft(draft)
-        _remove_empty(new_parents)
+        remove_draft(draft)
+        remove_empty(new_parents)
         if isinstance(error, FileExistsError) or not isinstance(error, OSError):
             raise
         raise type(error)(

@@ -18,8 +18,8 @@ from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.cli.tables import print_plan
 from smlmlp_dask.execution.workers import BASE_BYTES
 from smlmlp_dask.pipeline import block, measure
+from smlmlp_dask.pipeline.job_plan import JobPlan
 from smlmlp_dask.pipeline.measure import Rates
-from smlmlp_dask.pipeline.plan import JobPlan
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.codecs import Codec
 

@@ -27,6 +27,7 @@ from smlmlp_dask import (
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.pipeline import run
 from smlmlp_dask.store.metadata import ATTRIBUTE
+from tests import duck
 from tests.processes import journal
 from tests.stored import contents
 
@@ -119,6 +120,23 @@ def test_channels_with_radii_of_their_own(tif, tmp_path):
     ]
     (result.path / "channel_1" / "0" / "c" / "0" / "0" / "0").unlink()
     assert verify_backgrounds(result.path, repair=True).problems == []
+
+
+@pytest.mark.parametrize("frames", [slice(3, 30), slice(None, None, -2)])
+def test_windows_are_of_the_frames_that_are_taken(tif, tmp_path, small, frames):
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, frames=frames)
+    given = {"median_window_fr": 2, "channels_mean_radii_pix": 3.0}
+    [expected], _, _ = bkgd_combination([MOVIE[frames]], **given)
+    assert result.bkgds[0].compute().tobytes() == expected.compute().tobytes()
+
+
+def test_on_a_device(tif, tmp_path, small):
+    with duck.installed(10**8):
+        result = run_background(tif, tmp_path / "out.zarr", CHAIN, cuda=True)
+    [expected], _, _ = bkgd_combination(
+        [MOVIE], median_window_fr=2, channels_mean_radii_pix=3.0, engine="dask-image"
+    )
+    np.testing.assert_allclose(result.bkgds[0].compute(), expected.compute(), rtol=1e-6)
 
 
 def test_the_local_mean_alone_is_the_same_job(tif, tmp_path, small):

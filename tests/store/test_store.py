@@ -253,7 +253,7 @@ def test_what_others_put_into_a_store_that_failed_stays(tmp_path):
 
 def test_a_store_that_failed_is_removed_while_it_is_locked(tmp_path, monkeypatch):
     """Else another run could take it, and lose it under its hands."""
-    remove, held = store_writing._remove_begun, []
+    remove, held = store_writing.remove_begun, []
 
     def look(path, n_channels):
         with pytest.raises(BlockingIOError):
@@ -261,7 +261,7 @@ def test_a_store_that_failed_is_removed_while_it_is_locked(tmp_path, monkeypatch
         held.append(path)
         remove(path, n_channels)
 
-    monkeypatch.setattr(store_writing, "_remove_begun", look)
+    monkeypatch.setattr(store_writing, "remove_begun", look)
     fill_in_part(tmp_path / "out.zarr", [])
     assert held == [tmp_path / "out.zarr"]
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,89 @@
+"""The options of ``run`` that say what the background is, and what is stored."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .options import Parsed
+from .run_options import option
+
+# A command imports what computes when it runs: `--help` and errors in options answer at once.
+if TYPE_CHECKING:
+    from smlmlp_dask.filters.steps import Step
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the background is: the local mean, or steps that follow one another."""
+
+    radii: tuple[tuple[float, ...], ...] = option(
+        "--radius",
+        type=Parsed("R|RY,RX", options.radius),
+        multiple=True,
+        help="Averaging radius in pixels, 7 by default. Once: for all channels; "
+        "repeated: one per channel, in order.",
+    )
+
+    steps: tuple[tuple[str, tuple[float, ...]], ...] = option(
+        "--step",
+        type=Parsed("STEP", options.step),
+        multiple=True,
+        help="Instead of --radius: a step of the background, median:25 (frames on each side), "
+        "mean:7 or opening:3 (pixels); repeated: each of what the ones before left.",
+    )
+
+    outputs: tuple[str, ...] = option(
+        "--write",
+        type=click.Choice(["background", "signal"]),
+        multiple=True,
+        help="What to store: the background (the default), the signal (raw - background); "
+        "repeatable.",
+    )
+    pedestal: int | None = option(
+        "--pedestal",
+        type=int,
+        metavar="COUNTS",
+        help="Store the signal as uint16, so many counts higher, such as 100 (default: float32).",
+    )
+
+    def stored(self) -> dict[str, Any]:
+        """Return the arguments of `run_background` that say what is stored, if any was given."""
+        if not self.outputs and self.pedestal is None:
+            return {}
+        return {"outputs": self.outputs or ("background",), "pedestal": self.pedestal}
+
+    def chain(self) -> "list[Step] | None":
+        """Return the steps of all --step options; None if there are none."""
+        from smlmlp_dask.filters.spatial_mean import SpatialMean
+        from smlmlp_dask.filters.spatial_opening import SpatialOpening
+        from smlmlp_dask.filters.temporal_median import TemporalMedian
+
+        if not self.steps and self.stored():
+            return [SpatialMean(self.passed())]
+        if not self.steps:
+            return None
+        if self.radii:
+            raise click.UsageError(
+                "--radius is of the local mean alone: with --step, give it as --step mean:7"
+            )
+        made: list[Step] = []
+        for kind, numbers in self.steps:
+            if kind == "median":
+                made.append(TemporalMedian(*map(int, numbers)))
+            else:
+                of_kind = SpatialMean if kind == "mean" else SpatialOpening
+                made.append(of_kind((numbers[0], numbers[-1])) if numbers else of_kind())
+            try:
+                made[-1].for_channels(1)
+            except ValueError as error:
+                raise ValueError(f"--step {kind} {str(error).partition(' ')[2]}") from error
+        return made
+
+    def passed(self) -> Any:
+        """Return the radii of all --radius options as `run_spatial_mean` takes them."""
+        if not self.radii:
+            return 7.0
+        pairs = [(pair[0], pair[-1]) for pair in self.radii]
+        return pairs if len(pairs) > 1 else pairs[0]

@@ -1,0 +1,71 @@
+"""What the outputs of a job cost: the signal as counts in place of the float32 background, or both.
+
+    python tests/benchmarks/outputs.py [FRAMES] [ROUNDS]
+
+A simulated movie of 512 x 512, Zarr to Zarr, on all CPUs of this machine. The ways run in turn; the
+table has the wall and CPU time of each round, the size on disk, and both divided by those of the
+background alone. Other work on the machine lengthens wall times: the load is printed, too.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dask.array as da
+import zarr
+
+from smlmlp_dask import SpatialMean, TemporalMedian, run_background, simulate_movie
+
+MEAN, CHAIN = [SpatialMean(7.0)], [TemporalMedian(25), SpatialMean(7.0)]
+WAYS = {
+    "background": (MEAN, "background", None),
+    "signal, uint16": (MEAN, "signal", 100),
+    "both": (MEAN, ("background", "signal"), 100),
+    "chain, background": (CHAIN, "background", None),
+    "chain, signal, uint16": (CHAIN, "signal", 100),
+}
+
+
+def measured(movie: Path, way: str) -> tuple[float, float, int]:
+    """Run one way; return its wall and CPU seconds, and its bytes on disk."""
+    steps, outputs, pedestal = WAYS[way]
+    out = movie.with_name("out.zarr")
+    os.sync()
+    wall, cpu = time.perf_counter(), time.process_time()
+    run_background(movie, out, steps, outputs, pedestal=pedestal)
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    shutil.rmtree(out)
+    return *spent, size
+
+
+def main() -> None:
+    """Print the table."""
+    frames, rounds = (int(word) for word in [*sys.argv[1:], "1024", "5"][:2])
+    with tempfile.TemporaryDirectory(prefix="smlmlp-dask-outputs-") as folder:
+        movie = Path(folder) / "movie.zarr"
+        counts = simulate_movie(frames, 512, 512).movie
+        stored = zarr.create_array(movie, shape=counts.shape, chunks=(32, 512, 512), dtype="u2")
+        da.store(counts, stored, lock=False)
+        for way in WAYS:  # compile, and open what is opened once
+            measured(movie, way)
+        found = [{way: measured(movie, way) for way in WAYS} for _ in range(rounds)]
+    print(f"load {os.getloadavg()[0]:.1f}")
+    for way in WAYS:
+        walls, cpus = ([each[way][i] for each in found] for i in (0, 1))
+        ratios = [
+            sorted(each[way][i] / each["background"][i] for each in found)[rounds // 2]
+            for i in range(3)
+        ]
+        print(
+            f"{way:22} wall {' '.join(f'{s:.2f}' for s in walls)} s, "
+            f"CPU {' '.join(f'{s:.2f}' for s in cpus)} s, {found[0][way][2] / 1e6:.0f} MB; "
+            f"of the background's: {ratios[0]:.2f} wall, {ratios[1]:.2f} CPU, {ratios[2]:.2f} disk"
+        )
+
+
+if __name__ == "__main__":
+    main()
