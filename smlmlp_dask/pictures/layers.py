@@ -15,7 +15,7 @@ from smlmlp_dask.store.ome import channel_labels
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 from smlmlp_dask.units import Decoding
 
-from .samples import Result, one_frame, raw_stacks
+from .samples import Result, one_frame, raw_stacks, refuse_signals
 
 RAW, BACKGROUND, SIGNAL = "raw", "background", "signal"
 
@@ -116,10 +116,11 @@ def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
     Raises
     ------
     ValueError
-        If no channel has a pixel.
+        If no channel has a pixel, or only signals are stored.
     OSError
         If backgrounds cannot be read.
     """
+    refuse_signals(result)
     stacks, raws = result.stacks, raw_stacks(result.path)
     with refusing_damage(result.path):
         ranges = read_attributes(result.path).get(RANGES) or [None] * len(stacks)

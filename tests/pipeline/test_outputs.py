@@ -24,6 +24,7 @@ from smlmlp_dask import (
 )
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.filters.compiled.pedestal import on_pedestal
+from smlmlp_dask.pictures.layers import viewed_layers
 from tests.pipeline.test_steps import interrupted
 from tests.processes import finish, journal, start, wait_for
 from tests.stored import contents
@@ -330,6 +331,8 @@ def test_pictures_need_backgrounds(tif, tmp_path):
     assert "<b>Signals</b>" in result._repr_html_()
     with pytest.raises(ValueError, match="holds signals, no backgrounds, which pictures show"):
         result.plot()
+    with pytest.raises(ValueError, match="holds signals, no backgrounds, which pictures show"):
+        viewed_layers(result)  # which would take the signal for the background
     failed = call("plot", result.path)
     assert (failed.exit_code, len(failed.stderr.splitlines())) == (2, 1)
     assert call("report", result.path, "-o", tmp_path / "page.html").exit_code == 0
