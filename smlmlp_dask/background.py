@@ -8,13 +8,12 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from . import blocks
 from .filters import device, parameters
 from .filters.chains import mean_info
 from .filters.dask_image import correlate_on_device, correlate_stack
 from .filters.kernels import Kernel
 from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk, resolve_engine
-from .lazy import arrays
+from .lazy import arrays, chunking
 
 BATCH_BYTES = 2**29
 """Most float32 bytes of backgrounds that the caller's process holds before it writes them."""
@@ -189,7 +188,7 @@ def filter_stack(
     cuda : bool, default False
         Filter NumPy chunks on the device, too, as CuPy chunks always are.
     """
-    planned = blocks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
+    planned = chunking.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     if planned != stack.chunks:
         stack = _merge_tiles(stack).rechunk(planned)
     kernels = mean.folded(stack.shape[1:])
@@ -274,12 +273,14 @@ def _write_large(results: Sequence[da.Array], targets: Sequence[Any]) -> None:
             # No two tasks may write one chunk: Dask corrupts it silently (dask#12583). The rechunk
             # can go once Dask refuses or locks such writes.
             unit = target.shards or target.chunks
-            result = result.rechunk(blocks.write_chunks(result.shape, unit))
+            result = result.rechunk(chunking.write_chunks(result.shape, unit))
             if arrays.is_shared(target):
                 stored.append((result, target))
                 continue
         start = 0
-        for run in blocks.join(result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))):
+        for run in chunking.join(
+            result.chunks[0], BATCH_BYTES // (4 * math.prod(result.shape[1:]))
+        ):
             _put(target, start, result[start : start + run].compute())
             start += run
     if stored:

@@ -9,7 +9,6 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from . import blocks
 from .background import Info, write_targets
 from .filters import device, parameters
 from .filters.chains import step_info
@@ -23,7 +22,7 @@ from .filters.spatial_mean import (
 from .filters.spatial_opening import SpatialOpening
 from .filters.steps import Step, background_of, halo_of
 from .filters.temporal_median import TemporalMedian
-from .lazy import arrays
+from .lazy import arrays, chunking
 from .lazy.overlap import map_with_halo
 
 
@@ -338,10 +337,10 @@ def filter_steps(stack: da.Array, steps: Sequence[Step], options: FilterOptions)
         if on_device:
             zeros = da.map_blocks(device.to_device, zeros, meta=meta)
         return zeros
-    planned = blocks.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
+    planned = chunking.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     halo = halo_of(steps, stack.shape[1:])
-    most = blocks.MERGED_BYTES // (4 * prod(max(lengths) for lengths in planned[1:]))
-    chunks = (blocks.join_runs(planned[0], halo[0], most), *planned[1:])
+    most = chunking.MERGED_BYTES // (4 * prod(max(lengths) for lengths in planned[1:]))
+    chunks = (chunking.join_runs(planned[0], halo[0], most), *planned[1:])
     settings = [step.to_attributes() for step in steps]
     done = tokenize(stack.name, settings, options.engine, options.threads, options.cuda, chunks)
     return map_with_halo(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smlmlp_dask import blocks as chunks
+from smlmlp_dask.lazy import chunking
 from smlmlp_dask.units import COUNTED
 
 from . import strategies
@@ -46,7 +47,7 @@ def test_whole_frame_chunks(data):
     runs = tuple(data.draw(strategies.runs(n)) for n in shape)
     slab_bytes = data.draw(st.integers(0, 4000))
     block_bytes = data.draw(st.integers(1, 4000))
-    planned = chunks.whole_frame_chunks(runs, 2, slab_bytes=slab_bytes, block_bytes=block_bytes)
+    planned = chunking.whole_frame_chunks(runs, 2, slab_bytes=slab_bytes, block_bytes=block_bytes)
     assert tuple(map(sum, planned)) == shape
     tiled = len(runs[1]) > 1 or len(runs[2]) > 1
     slab = max(runs[0]) * shape[1] * shape[2] * 2
@@ -62,7 +63,7 @@ def test_whole_frame_chunks(data):
 
 @given(shapes, units, st.integers(1, 20_000))
 def test_write_chunks_never_split_a_unit(shape, unit, block_bytes):
-    planned = chunks.write_chunks(shape, unit, block_bytes)
+    planned = chunking.write_chunks(shape, unit, block_bytes)
     assert tuple(map(sum, planned)) == shape
     for runs, size in zip(planned, unit, strict=True):
         assert all(start % size == 0 for start in accumulate(runs[:-1], initial=0))
@@ -73,7 +74,7 @@ def test_write_chunks_never_split_a_unit(shape, unit, block_bytes):
 
 @given(st.lists(st.integers(0, 9), min_size=1), st.integers(1, 30))
 def test_join_keeps_the_borders(runs, most):
-    joined = list(chunks.join(runs, most))
+    joined = list(chunking.join(runs, most))
     assert sum(joined) == sum(runs)
     assert set(accumulate(joined)) <= set(accumulate(runs))
     assert all(run <= max(most, *runs) for run in joined)

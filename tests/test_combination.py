@@ -19,9 +19,9 @@ from smlmlp_dask import (
     bkgd_spatial_mean,
     bkgd_spatial_opening,
     bkgd_temporal_median,
-    blocks,
     noise_correction,
 )
+from smlmlp_dask.lazy import chunking
 
 from . import reference, step_cases, strategies
 from .test_background import unreadable, zarr_target
@@ -52,12 +52,14 @@ def bits(call, stack, scheduler="synchronous", **options):
 
 def keep_tiles(patch):
     """A slab of tiles may hold nothing: frames are never put together."""
-    patch.setattr(blocks.whole_frame_chunks, "__kwdefaults__", {"slab_bytes": 0, "block_bytes": 1})
+    patch.setattr(
+        chunking.whole_frame_chunks, "__kwdefaults__", {"slab_bytes": 0, "block_bytes": 1}
+    )
 
 
 def join_nothing(patch):
     """Blocks stay as short as the chunks."""
-    patch.setattr(blocks, "join_runs", lambda runs, halo, most: tuple(runs))
+    patch.setattr(chunking, "join_runs", lambda runs, halo, most: tuple(runs))
 
 
 # ---- the numbers ---------------------------------------------------------------------------------
