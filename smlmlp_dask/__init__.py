@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .movies.described import DescribedMovie as DescribedMovie
     from .movies.stack import SourceReadError as SourceReadError
     from .pipeline.convert import convert_movies as convert_movies
+    from .pipeline.export import export_movie as export_movie
     from .pipeline.job_plan import JobPlan as JobPlan
     from .pipeline.plan import plan_background as plan_background
     from .pipeline.plan import plan_spatial_mean as plan_spatial_mean
@@ -50,6 +51,7 @@ _ROOMS = {
     "DescribedMovie": "movies.described",
     "SourceReadError": "movies.stack",
     "convert_movies": "pipeline.convert",
+    "export_movie": "pipeline.export",
     "JobPlan": "pipeline.job_plan",
     "plan_background": "pipeline.plan",
     "plan_spatial_mean": "pipeline.plan",

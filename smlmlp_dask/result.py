@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .filters.chains import Chain, chain_info, recorded_chains
+from .messages import shown
 from .movies.acquisition import Acquisition
 from .movies.stack import Stack
 from .paths import absolute_path
+from .store.frames import FrameReader
 from .store.metadata import recorded_acquisitions
 from .store.outputs import BACKGROUND, SIGNAL, stored_outputs
 from .store.read import (
@@ -146,6 +148,48 @@ class SpatialMeanResult:
     def path(self) -> Path:
         """The store."""
         return self._path
+
+    def frames(self, what: str = SIGNAL, channel: int = 0) -> FrameReader:
+        """Return a reader for programs that take a movie frame by frame.
+
+        It reads runs of whole chunks and keeps the last two in memory, so that frames in their
+        order come at NumPy's speed. It cannot be turned into one array; take slices.
+
+        Parameters
+        ----------
+        what : {"signal", "background"}, default "signal"
+            The output; a signal on a pedestal is `pedestal` counts higher.
+        channel : int, default 0
+            Number of the channel.
+
+        Returns
+        -------
+        FrameReader
+            ``len``, ``shape``, ``dtype``, ``[i]`` (y, x) and ``[i:j]`` (frame, y, x) as NumPy
+            arrays. Threads may share it, and it can be pickled.
+
+        Raises
+        ------
+        ValueError
+            If the store holds no such output or channel.
+
+        Examples
+        --------
+        >>> from smlmlp_dask import run_background
+        >>> result = run_background("movie.tif", "signal.zarr", outputs="signal", pedestal=100)
+        >>> frames = result.frames("signal")
+        >>> len(frames), frames[0].shape, frames[10:12].dtype.name
+        (120, (64, 96), 'uint16')
+        """
+        stacks = self._found.get(what)
+        if stacks is None:
+            stored = ", ".join(name for name, found in self._found.items() if found is not None)
+            raise ValueError(f"what is {shown(what)}, and {self._path} holds: {stored}")
+        if channel not in range(len(stacks)):
+            raise ValueError(
+                f"channel is {shown(channel)}: {self._path} has channels 0 to {len(stacks) - 1}"
+            )
+        return FrameReader(stacks[channel])
 
     # Notebooks call these on the object; the drawing modules are imported only then.
 

@@ -14,6 +14,7 @@ from smlmlp_dask import __version__
 from .convert import convert
 from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
 from .estimate import Estimate
+from .export import export
 from .jobs import JobCommand
 from .options import LocalPath, json_option, progress_option, resume_option, verbose_option
 from .run_options import Filtering, Movies, Planned, Recorded, Where, grouped
@@ -33,6 +34,7 @@ def smlmlp() -> None:
     smlmlp-dask info movie.tif                      what is in a movie, or in a result
     smlmlp-dask formats                             which movies can be read
     smlmlp-dask convert movie.tif -o movie.zarr     a movie as OME-Zarr, as it is
+    smlmlp-dask export signal.zarr -o signal.raw    for Picasso, Fiji and others
     smlmlp-dask verify background.zarr              is it whole?
     smlmlp-dask plot background.zarr                a picture of it
     smlmlp-dask report background.zarr              all of it as one HTML page
@@ -43,7 +45,7 @@ def smlmlp() -> None:
             stream.reconfigure(errors="backslashreplace")  # no locale can make us fail
 
 
-for command in (convert, *STORE_COMMANDS):
+for command in (convert, export, *STORE_COMMANDS):
     smlmlp.add_command(command)
 
 

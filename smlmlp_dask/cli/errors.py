@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -151,8 +151,11 @@ class Group(click.Group):
 
 
 @contextmanager
-def explaining_resume(store: Path) -> Iterator[None]:
-    """Let SIGTERM end the ``with`` block as Ctrl-C does; errors say how to resume the store."""
+def explaining_resume(store: Path, how: Callable[[Path], str] | None = None) -> Iterator[None]:
+    """Let SIGTERM end the ``with`` block as Ctrl-C does; errors say how to resume the store.
+
+    For another file than a store, `how` says how.
+    """
 
     def interrupt(number: int, _: Any) -> NoReturn:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -164,7 +167,7 @@ def explaining_resume(store: Path) -> Iterator[None]:
         # Zarr's open coroutines are dropped; Python would print a warning for each.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         name = str(error) or "SIGINT"
-        message = f"interrupted by {name}; {_how_to_resume(store)}"
+        message = f"interrupted by {name}; {(how or _how_to_resume)(store)}"
         raise OneLineError(message, 128 + signal.Signals[name].value) from error
     except (OSError, RuntimeError, MemoryError) as error:
         if _is_finished(store) is not False or isinstance(error, BlockingIOError | FileExistsError):
@@ -193,9 +196,13 @@ def _how_to_resume(store: Path) -> str:
     from smlmlp_dask.store.read import progress
 
     state = progress(store)
+    return f"{state.done:,} of {state.total:,} blocks are kept; to resume: {resuming_command()}"
+
+
+def resuming_command() -> str:
+    """Return the present command line with ``--resume``."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    command = shlex.join(["smlmlp-dask", *arguments, "--resume"])
-    return f"{state.done:,} of {state.total:,} blocks are kept; to resume: {command}"
+    return shlex.join(["smlmlp-dask", *arguments, "--resume"])
 
 
 def _fail(message: str, cause: Exception) -> NoReturn:

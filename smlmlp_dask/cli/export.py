@@ -1,0 +1,67 @@
+"""The command that writes a stored channel as a file for the next program."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from .errors import Command, explaining_resume, log_to_stderr, printing, resuming_command
+from .options import LocalPath, progress_option, resume_option, verbose_option
+
+
+@click.command(cls=Command)
+@click.argument("store", type=LocalPath())
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=LocalPath(),
+    help="File to write, ending in .raw, .tif or .tiff; must not exist.",
+)
+@click.option(
+    "--what",
+    type=click.Choice(["signal", "background", "raw"]),
+    help="What to write (default: the signal, or else the background; of convert, the frames).",
+)
+@click.option("--channel", type=click.IntRange(0), help="Number of the channel, if several.")
+@resume_option
+@progress_option
+@verbose_option
+def export(
+    store: Path,
+    output: Path,
+    what: str | None,
+    channel: int | None,
+    resume: bool,
+    show_progress: bool | None,
+    verbose: bool,
+) -> None:
+    """Write a channel of a finished store as one file, for Picasso, Fiji and others.
+
+    A .raw gets a .yaml beside it, as Picasso reads them; a .tif is an uncompressed OME-TIFF, as
+    BigTIFF where it must be. With --what raw, it is the movie that the background was computed
+    from: programs that fit photons by maximum likelihood need these counts.
+
+    \b
+    smlmlp-dask export signal.zarr -o signal.raw
+    smlmlp-dask export signal.zarr -o raw.raw --what raw
+    smlmlp-dask export background.zarr -o background.tif --channel 0
+    """
+    from smlmlp_dask.pipeline.export import export_movie
+
+    log_to_stderr(verbose=verbose)
+    shown = sys.stderr.isatty() if show_progress is None else show_progress
+    with explaining_resume(output, _how_to_resume):
+        export_movie(store, output, what=what, channel=channel, resume=resume, progress=shown)
+    with printing():
+        click.echo(f"finished: {output}")
+
+
+def _how_to_resume(file: Path) -> str:
+    from smlmlp_dask.pipeline.filling import frames_kept
+
+    kept = frames_kept(file)
+    if kept is None:
+        return "nothing was done yet and nothing is kept"
+    done, total = kept
+    return f"{done:,} of {total:,} frames are kept; to resume: {resuming_command()}"

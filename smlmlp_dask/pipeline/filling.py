@@ -1,0 +1,167 @@
+"""Fill a file with the frames of a stack, so that it has its name only once it is whole.
+
+Pixels are written into the folder ``FILE.part``, with a note of how many frames are on the disk.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smlmlp_dask.execution.progress import Amount, progress_bar
+from smlmlp_dask.messages import one_line, shown
+from smlmlp_dask.movies.stack import SourceReadError, Stack
+from smlmlp_dask.store.durable import sync_file, sync_folder, write_whole
+from smlmlp_dask.store.frames import block_frames
+from smlmlp_dask.store.metadata import RECORDS
+
+from .layouts import Layout
+
+SYNC_BYTES = 2**26
+"""Bytes written between two notes of how many frames are on the disk."""
+
+
+def part_of(file: Path) -> Path:
+    """Return the folder in which a file is written."""
+    return file.with_name(f"{file.name}.part")
+
+
+def pixels_of(file: Path) -> Path:
+    """Return the file that becomes this one."""
+    return part_of(file) / "pixels"
+
+
+def frames_kept(file: Path) -> tuple[int, int] | None:
+    """Return how many frames of an interrupted export are on the disk, and of how many."""
+    try:
+        state = json.loads((part_of(file) / RECORDS / "state.json").read_text("utf-8"))
+        return int(state["frames"]), int(state["settings"]["shape"][0])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def fill(
+    file: Path,
+    stack: Stack,
+    layout: Layout,
+    identity: dict[str, Any],
+    check: Callable[[], object],
+    *,
+    progress: bool,
+) -> None:
+    """Write the frames that are missing, bring them to the disk, and give the file its name.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The file; the folder `part_of` it is locked.
+    stack : Stack
+        The frames.
+    layout : Layout
+        What is written around them.
+    identity : dict
+        What must be the same, besides the layout, to go on with an interrupted file.
+    check : callable
+        Called at the end; raises if the frames have changed in the meantime.
+    progress : bool
+        Show a bar on stderr.
+
+    Raises
+    ------
+    ValueError
+        If the interrupted file was begun differently, or is damaged.
+    OSError
+        If a read or write fails; whole frames are kept.
+    """
+    pixels, noted = pixels_of(file), part_of(file) / RECORDS / "state.json"
+    dtype = stack.dtype.newbyteorder("<")
+    settings = {
+        **identity,
+        "shape": list(stack.shape),
+        "dtype": dtype.str,
+        **layout.settings,
+    }
+    state: dict[str, Any] = {"settings": settings, "offset": 0, "frames": 0}
+    if noted.exists():
+        state = _continued(file, noted, settings)
+    else:
+        state["offset"] = layout.begin(pixels)
+    frame_bytes = _frame_bytes(settings)
+    run, (n_frames, height, width) = block_frames(stack), stack.shape
+    total = Amount(ceil(n_frames / run), prod(stack.shape))
+    done = Amount(state["frames"] // run, state["frames"] * height * width)
+    with (
+        pixels.open("r+b", buffering=0) as out,
+        progress_bar(total, done, lambda: None, shown=progress) as advance,
+    ):
+
+        def note(frames: int) -> None:
+            sync_file(out.fileno())
+            state["frames"] = frames
+            write_whole(noted, json.dumps(state).encode(), synced=True)
+
+        at = state["frames"]
+        out.seek(state["offset"] + at * frame_bytes)
+        try:
+            note(at)
+            while at < n_frames:
+                until = min(n_frames, (at // run + 1) * run)
+                block = stack.part((slice(at, until), slice(None), slice(None))).read()
+                _write(out, block.astype(dtype, copy=False))
+                advance(block.size)
+                at = until
+                if (at - state["frames"]) * frame_bytes >= SYNC_BYTES:
+                    note(at)
+            check()
+            note(at)
+        except BaseException as error:
+            with suppress(OSError):  # such as of a full disk
+                note(at)
+            if not isinstance(error, OSError) or isinstance(error, SourceReadError):
+                raise
+            raise OSError(
+                f"{file} cannot be written: {one_line(error)}; {state['frames']:,} of "
+                f"{n_frames:,} frames are kept: go on by resume=True (--resume)"
+            ) from error
+    layout.finish()
+    pixels.replace(file)
+    sync_folder(file.parent)
+
+
+def _continued(file: Path, noted: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return how far an interrupted export came; refuse one that was begun differently."""
+    part = part_of(file)
+    try:
+        state: dict[str, Any] = json.loads(noted.read_bytes())
+        before = state["settings"]
+        different = [key for key in settings if settings[key] != before.get(key)]
+        at = state["offset"] + state["frames"] * _frame_bytes(settings)
+        short = pixels_of(file).stat().st_size < at
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{part} is damaged ({one_line(error)}): delete it") from error
+    if different:
+        key = different[0]
+        raise ValueError(
+            f"{part} was begun with {key} {shown(before.get(key))}, not {shown(settings[key])}: "
+            "give what it was begun with, or delete it"
+        )
+    if short:
+        raise ValueError(f"{part} is damaged (it has lost bytes): delete it")
+    return state
+
+
+def _frame_bytes(settings: dict[str, Any]) -> int:
+    return int(prod(settings["shape"][1:]) * np.dtype(settings["dtype"]).itemsize)
+
+
+def _write(out: FileIO, block: NDArray[Any]) -> None:
+    """Write all bytes of a block: the system may take a part of them at a time."""
+    rest = memoryview(block).cast("B")
+    while rest:
+        rest = rest[out.write(rest) :]

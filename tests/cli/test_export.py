@@ -1,0 +1,105 @@
+"""The command that exports: what it passes on, and what it says."""
+
+import re
+import shlex
+from signal import SIGINT, SIGTERM
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+
+from smlmlp_dask import convert_movies, open_channels, run_background
+from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.pipeline import export, filling
+from tests.cli.test_app import Called
+
+MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    run_background("movie.tif", "s.zarr", outputs=["background", "signal"], pedestal=100)
+    return tmp_path
+
+
+def call(line):
+    return CliRunner().invoke(smlmlp, shlex.split(line))
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ("", {}),
+        ("--what raw --channel 1", {"what": "raw", "channel": 1}),
+        ("--resume --progress", {"resume": True, "progress": True}),
+        ("--no-progress", {"progress": False}),
+    ],
+)
+def test_options_are_passed_on(monkeypatch, options, changed):
+    seen = []
+
+    def job(*arguments, **keywords):
+        seen.append((*map(str, arguments), keywords))
+        raise Called
+
+    monkeypatch.setattr(export, "export_movie", job)
+    assert isinstance(call(f"export s.zarr -o out.raw {options}").exception, Called)
+    defaults = {"what": None, "channel": None, "resume": False, "progress": False}
+    assert seen == [("s.zarr", "out.raw", {**defaults, **changed})]
+
+
+def test_it_writes_and_says_so(folder):
+    done = call("export s.zarr -o out.raw --progress")
+    assert (done.exit_code, done.stdout) == (0, "finished: out.raw\n")
+    assert re.search(r"100%: 1/1 blocks after .* Mpx/s", done.stderr)
+    assert (folder / "out.yaml").is_file()
+    assert open_channels("out.raw")[0].shape == MOVIE.shape
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("export s.zarr -o movie.tif", r"movie\.tif exists: choose another name, or delete it"),
+        ("export s.zarr -o out.csv", r"ends in \.csv: name it NAME\.raw"),
+        ("export s.zarr -o out.raw --channel 3", "channel is 3, and .* has 0 "),
+        ("export two.zarr -o out.raw", "has 2 channels: choose one by channel .--channel.: 0, 1"),
+        ("export s.zarr -o out.raw --what snr", "'snr' is not one of"),
+        ("export s.zarr", "Missing option '-o'"),
+        ("export gone.zarr -o out.raw", "does not exist"),
+    ],
+)
+def test_errors_are_one_line(folder, line, says):
+    convert_movies(["movie.tif", "movie.tif"], "two.zarr")
+    before = sorted(folder.rglob("*"))
+    done = call(line)
+    assert done.exit_code == 2
+    assert re.fullmatch(rf"Error: .*{says}.*\n", done.stderr), done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.filterwarnings("default::UserWarning")  # as where no test runs
+def test_a_warning_is_one_line(folder):
+    done = call("export s.zarr -o b.tif --what background")
+    assert done.exit_code == 0
+    assert re.fullmatch(r"Warning: .*b\.tif: of float32 pixels.*\n", done.stderr)
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_an_interruption_says_how_to_go_on(folder, monkeypatch, number):
+    def end(*_):
+        raise KeyboardInterrupt(number.name)
+
+    line = ["smlmlp-dask", "export", "s.zarr", "-o", "out.tif"]
+    monkeypatch.setattr("sys.argv", line)
+    with monkeypatch.context() as patch:
+        patch.setattr(filling, "_write", end)
+        done = call(shlex.join(line[1:]))
+    assert done.exit_code == 128 + number
+    says = rf"interrupted by {number.name}; 0 of 11 frames are kept; to resume: (.*)"
+    match = re.fullmatch(rf"Error: {says}\n", done.stderr)
+    assert match, done.stderr
+    assert call(match[1].removeprefix("smlmlp-dask ")).exit_code == 0
+    assert tifffile.imread("out.tif").shape == MOVIE.shape
