@@ -153,7 +153,7 @@ class SpatialMeanResult:
         """Return a reader for programs that take a movie frame by frame.
 
         It reads runs of whole chunks and keeps the last two in memory, so that frames in their
-        order come at NumPy's speed. It cannot be turned into one array; take slices.
+        order decode each chunk once. It cannot be turned into one array; take slices.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Read an output of a store frame by frame, at the speed of memory."""
+"""Read an output of a store frame by frame, each chunk once."""
 
 from collections import OrderedDict
 from concurrent.futures import Future

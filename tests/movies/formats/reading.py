@@ -38,13 +38,18 @@ def assert_holds_what_it_says(movie):
     frame_bytes = movie.shape[1] * movie.shape[2] * movie.dtype.itemsize
     for rows in (ALL, slice(1, None)):
         movie.read(range(1), rows, ALL)  # imports, and what is kept from read to read
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            pixels = movie.read(range(2), rows, ALL)
-            held = tracemalloc.get_traced_memory()[1] - before - pixels.nbytes
-        finally:
-            tracemalloc.stop()
+        # other threads of this process may allocate meanwhile
+        held = min(_held_while_read(movie, rows) for _ in range(3))
         said = movie.pieces[0].held_bytes(frame_bytes, whole=rows is ALL)
         assert held <= said + 0.2 * frame_bytes
         assert said <= held + 1.2 * frame_bytes
+
+
+def _held_while_read(movie, rows):
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        pixels = movie.read(range(2), rows, ALL)
+        return tracemalloc.get_traced_memory()[1] - before - pixels.nbytes
+    finally:
+        tracemalloc.stop()
