@@ -38,6 +38,7 @@ def smlmlp() -> None:
     smlmlp-dask verify background.zarr              is it whole?
     smlmlp-dask plot background.zarr                a picture of it
     smlmlp-dask report background.zarr              all of it as one HTML page
+    smlmlp-dask view background.zarr                look at it in the browser
     """
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -76,8 +77,9 @@ def run(
 ) -> None:
     """Estimate the background of movies and store it.
 
-    SOURCES are Zarr or OME-Zarr, TIFF, folders or globs of TIFFs, or headerless raw movies; each
-    is a channel, or several with --bbox. Exits with 0 when OUTPUT is complete.
+    SOURCES are movies of the formats that smlmlp-dask formats lists, sets and folders of files,
+    globs in quotes, or headerless raw movies. Each gives its channels, or several with --bbox.
+    Exits with 0 when OUTPUT is complete.
 
     \b
     smlmlp-dask run movie.tif -o background.zarr --radius 7
