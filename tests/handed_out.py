@@ -31,7 +31,7 @@ from smlmlp_dask import (
     run_spatial_mean,
     simulate_movie,
 )
-from smlmlp_dask.lazy import reads
+from smlmlp_dask.lazy import chunking, reads
 from smlmlp_dask.simulation.scene import expected_counts, expose
 
 from . import reference
@@ -80,6 +80,7 @@ def _blocks_of(frames):
     with (
         mock.patch.object(reads, "frames_per_block", small),
         mock.patch.object(blocks, "frames_per_block", small),
+        mock.patch.object(chunking, "frames_per_block", small),
     ):
         yield
 
@@ -199,7 +200,7 @@ def _filtered(sources, frames):
             bkgd = bkgds[[*channels].index(kind)]
             other = sources.mean(values[channels[kind][0]], OTHER_RADIUS)
             yield f"{kind} filtered by {engine} with radius {OTHER_RADIUS}", bkgd, other
-        with mock.patch.object(blocks, "whole_frame_chunks", lambda chunks, itemsize: chunks):
+        with mock.patch.object(chunking, "whole_frame_chunks", lambda chunks, itemsize: chunks):
             tiled = [channels[kind] for kind in ("tiled Zarr", "tiled Dask", "opened tiled")]
             bkgds, _, _ = bkgd_spatial_mean([array for _, array in tiled], RADIUS, engine=engine)
         for (name, _), bkgd in zip(tiled, bkgds, strict=True):

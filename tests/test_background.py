@@ -20,13 +20,13 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from smlmlp_dask import (
     bkgd_spatial_mean,
-    blocks,
     gaussian_kernel,
     noise_correction,
     plan_spatial_mean,
     run_spatial_mean,
 )
 from smlmlp_dask.filters.parameters import check_parallel
+from smlmlp_dask.lazy import chunking
 
 from . import reference, strategies
 
@@ -81,7 +81,7 @@ def test_same_bits_where_tiles_are_filtered_with_a_halo(engine, data):
     with pytest.MonkeyPatch.context() as patch:
         # a slab of tiles may hold nothing: frames are never put together
         patch.setattr(
-            blocks.whole_frame_chunks, "__kwdefaults__", {"slab_bytes": 0, "block_bytes": 1}
+            chunking.whole_frame_chunks, "__kwdefaults__", {"slab_bytes": 0, "block_bytes": 1}
         )
         tiled = background(lazy, radii, engine=engine)
     assert tiled.compute().tobytes() == whole.tobytes()

@@ -24,10 +24,10 @@ import zarr
 from click.testing import CliRunner
 
 from smlmlp_dask import bkgd_spatial_mean, open_channels, run_spatial_mean, verify_backgrounds
-from smlmlp_dask import blocks as chunks
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.filters import dask_image
 from smlmlp_dask.filters import device as backend
+from smlmlp_dask.lazy import chunking
 from tests import duck, reference
 from tests.benchmarks import device as benchmark
 from tests.test_golden import CASES, CHUNKINGS, chunk
@@ -77,7 +77,7 @@ def assert_close(result, expected, largest):
 
 def keep_tiles(monkeypatch):
     """Let tiles be filtered with a halo, as those are whose whole frames are over 1 GiB."""
-    monkeypatch.setattr(chunks, "whole_frame_chunks", lambda chunks, itemsize: chunks)
+    monkeypatch.setattr(chunking, "whole_frame_chunks", lambda chunks, itemsize: chunks)
 
 
 # The numbers, on the stand-in and on CuPy
