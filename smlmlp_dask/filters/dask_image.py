@@ -105,7 +105,7 @@ def correlate_on_device(
 def correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
     """Correlate frames on the device in one piece, in the stream that the caller works on."""
     arrays = [
-        device.to_device(frames).astype(np.float32, copy=False),
+        device.as_float32(device.to_device(frames)),
         *map(device.to_device, _as_weights(kernels)),
     ]
     names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))

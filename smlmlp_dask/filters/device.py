@@ -95,6 +95,11 @@ def to_device(array: Any) -> Any:
     return xp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
+def as_float32(array: "cupy.ndarray") -> "cupy.ndarray":
+    """Return a device's array cast to float32 there, or itself if it is float32."""
+    return array.astype(np.float32, copy=False)
+
+
 def to_host(array: "cupy.ndarray") -> np.ndarray[Any, Any]:
     """Wait for a device's array and copy it to a NumPy array in one transfer."""
     host: np.ndarray[Any, Any] = array.get()

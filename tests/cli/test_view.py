@@ -149,6 +149,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
 @needs_neuroglancer
 @pytest.mark.slow
 def test_a_real_ctrl_c_ends_it_cleanly(folder):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
     command = [sys.executable, "-m", "smlmlp_dask", "view", "out.zarr", "--no-browser"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
