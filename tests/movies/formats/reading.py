@@ -41,7 +41,7 @@ def assert_holds_what_it_says(movie):
         # other threads of this process may allocate meanwhile
         held = min(_held_while_read(movie, rows) for _ in range(3))
         said = movie.pieces[0].held_bytes(frame_bytes, whole=rows is ALL)
-        assert held <= said + 0.2 * frame_bytes
+        assert held <= said + 0.25 * frame_bytes, (held, said, frame_bytes)
         assert said <= held + 1.2 * frame_bytes
 
 
