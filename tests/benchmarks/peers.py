@@ -49,6 +49,17 @@ def smlmlp_blocks(source: str, destination: str) -> None:
         background[start : start + step] = filtered
 
 
+def smlmlp_chain(source: str, _: str) -> None:
+    """Run the reference's default background, median and mean, in memory; nothing is written."""
+    import arrlp
+    import stacklp
+
+    stacklp.get_xp = arrlp.get_xp  # its releases do not have it
+    from smlmlp import bkgd_combination
+
+    bkgd_combination([zarr.open_array(source, mode="r")[:]], parallel=True)
+
+
 def lazy_floats(movie: zarr.Array) -> da.Array:
     """Return the movie as a Dask array of float32."""
     import dask.array as da
@@ -102,15 +113,19 @@ PEERS = {
     "dyna-zarr": dyna_zarr,
 }
 
+IN_MEMORY = {"smlmlp-chain": smlmlp_chain}
+"""Ways that write nothing; `chain.py` times them."""
+
 PACKAGES = {"smlmlp": (3, 12), "dyna-zarr": (3, 11), "dask-image": (3, 11), "zarr": (3, 11)}
 """What they need from PyPI, and the first Python that has it."""
 
 
 def main() -> None:
     """Run the named peer."""
-    if len(sys.argv) != 4 or sys.argv[1] not in PEERS:
-        sys.exit(f"usage: python {sys.argv[0]} {'|'.join(PEERS)} IN.zarr OUT.zarr")
-    PEERS[sys.argv[1]](*sys.argv[2:])
+    ways = PEERS | IN_MEMORY
+    if len(sys.argv) != 4 or sys.argv[1] not in ways:
+        sys.exit(f"usage: python {sys.argv[0]} {'|'.join(ways)} IN.zarr OUT.zarr")
+    ways[sys.argv[1]](*sys.argv[2:])
 
 
 if __name__ == "__main__":
