@@ -245,7 +245,9 @@ class Where:
         "--workers", type=click.IntRange(1), metavar="N", help="Run in N processes of this machine."
     )
     slurm: bool = option(
-        "--slurm", is_flag=True, help="Run in SLURM jobs; see README for its configuration."
+        "--slurm",
+        is_flag=True,
+        help="Run in SLURM jobs; docs/clusters.md tells how to configure them.",
     )
     jobs: tuple[int, int] | None = option(
         "--jobs",

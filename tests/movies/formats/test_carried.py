@@ -1,4 +1,4 @@
-"""What the README's table says of each format is true: positions, channels, settings are read."""
+"""What the table in docs/movies.md says of each format is true: positions, channels, settings are read."""
 
 import numpy as np
 import pytest

@@ -141,16 +141,16 @@ def test_the_extra_of_a_format_asks_for_its_python(known):
     assert re.findall(r"\d\.\d+", markers) == ["3.12"] * (known.python == (3, 12))
 
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/movies.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in re.search(r"\| format \|.*?\n\n", README, re.DOTALL)[0].splitlines()[2:]
+    for line in re.search(r"\| format \|.*?\n\n", PAGE, re.DOTALL)[0].splitlines()[2:]
 ]
-"""The table of formats in the README, without its head."""
+"""The table of formats among the pages, without its head."""
 
 
 @pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
-def test_the_readme_has_every_format(known):
+def test_the_page_of_movies_has_every_format(known):
     rows = [row for row in ROWS if re.search(rf"\b{known.name}\b", row[0])]
     assert rows
     for ending in (*known.suffixes, *known.usual):

@@ -1,4 +1,4 @@
-"""Draw the picture of the README, of simulated data only: python .github/picture.py."""
+"""Draw the first picture of README and site, of simulated data: python docs/pictures/frames.py."""
 
 from pathlib import Path
 
@@ -16,4 +16,4 @@ figure = plot_channels(
     radii_pix=info["channels_mean_radii_pix"],
     frame=FRAME,
 )
-figure.savefig(Path(__file__).with_name("picture.png"), dpi=72, pil_kwargs={"optimize": True})
+figure.savefig(Path(__file__).with_name("frames.png"), dpi=72, pil_kwargs={"optimize": True})

@@ -1,0 +1,53 @@
+"""How the site is built, with every warning an error.
+
+sphinx-build -W --keep-going docs build/site
+"""
+
+import shutil
+from pathlib import Path
+
+from smlmlp_dask import __version__
+
+HERE = Path(__file__).parent
+
+project = "smlmlp-dask"
+author = copyright = "smlmlp-dask developers"  # noqa: A001 - Sphinx calls it so
+version = release = __version__
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_nb",  # Markdown, and the notebooks
+    "sphinx_click",
+]
+templates_path = ["_templates"]
+default_role = "py:obj"  # `name` links where the name is documented here, and is code elsewhere
+autodoc_typehints = "none"  # the Parameters sections say it, with shapes and units
+autosummary_generate_overwrite = True
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    "all",
+    "ES01",  # an extended summary, where one line says it
+    "EX01",  # an example: tests/test_docs.py asks for one where users need it
+    "GL01",  # the summary on the line after the quotes
+    "PR04",  # a type for parameters that are "as in" another function
+    "SA01",  # a section See Also
+    "SS06",  # a summary of one line
+}
+numpydoc_validation_exclude = {r"\.[A-Z]\w+$"}  # classes: Attributes stand for Parameters
+
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # shown as they ran: pytest --nbmake --overwrite notebooks
+highlight_language = "text"  # indented blocks are commands and their output
+
+html_theme = "furo"
+html_title = f"smlmlp-dask {version}"
+html_show_sourcelink = False
+
+# Sphinx reads only what lies in this folder.
+shutil.copytree(
+    HERE.parent / "notebooks",
+    HERE / "notebooks",
+    ignore=shutil.ignore_patterns("*.py", "*.toml", ".*"),
+    dirs_exist_ok=True,
+)
