@@ -11,7 +11,7 @@ from smlmlp_dask import __version__
 HERE = Path(__file__).parent
 
 project = "smlmlp-dask"
-author = copyright = "smlmlp-dask developers"  # noqa: A001 - Sphinx calls it so
+author = copyright = "smlmlp-dask developers"
 version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",

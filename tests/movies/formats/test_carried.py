@@ -1,4 +1,4 @@
-"""What the table in docs/movies.md says of each format is true: positions, channels, settings are read."""
+"""The table in docs/movies.md is true: positions, channels and settings are read as it says."""
 
 import numpy as np
 import pytest
