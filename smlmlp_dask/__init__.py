@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .result import open_backgrounds as open_backgrounds
     from .simulation.movie import simulate_movie as simulate_movie
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Each is loaded when it is first asked for: a command line that only prints its help, or a job
 # that needs no lazy arrays, does not wait for half of scientific Python.

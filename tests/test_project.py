@@ -17,7 +17,8 @@ import smlmlp_dask
 from smlmlp_dask.movies.formats.table import FORMATS
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 #: PyPI packages whose conda package without optional parts has another name.
 CONDA_NAMES = {"dask": "dask-core", "matplotlib": "matplotlib-base"}
@@ -51,6 +52,42 @@ def test_conda_and_pip_ask_for_the_same():
     assert conda.pop("python") == SpecifierSet(PROJECT["requires-python"])
     assert conda.pop("pip") == SpecifierSet("")
     assert conda == expected
+
+
+def test_the_conda_recipe_asks_for_the_same():
+    recipe = yaml.safe_load((ROOT / ".conda/recipe.yaml").read_text(encoding="utf-8"))
+    expected = {
+        CONDA_NAMES.get(requirement.name, requirement.name): requirement.specifier
+        for requirement in map(Requirement, PROJECT["dependencies"])
+    }
+    expected["python"] = SpecifierSet(PROJECT["requires-python"])
+    run = [Requirement(text) for text in recipe["requirements"]["run"]]
+    assert {requirement.name: requirement.specifier for requirement in run} == expected
+    host = {text.split()[0]: text for text in recipe["requirements"]["host"]}
+    (backend,) = map(Requirement, PYPROJECT["build-system"]["requires"])
+    assert Requirement(host[backend.name]).specifier == backend.specifier
+    scripts = [f"{name} = {place}" for name, place in PROJECT["scripts"].items()]
+    assert recipe["build"]["python"]["entry_points"] == scripts
+    assert recipe["about"]["license"] == PROJECT["license"]
+    assert recipe["about"]["summary"] == PROJECT["description"]
+
+
+def test_every_file_of_the_release_has_its_version():
+    recipe = yaml.safe_load((ROOT / ".conda/recipe.yaml").read_text(encoding="utf-8"))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest, *_ = re.findall(r"^## (\S+)", (ROOT / "docs/changelog.md").read_text("utf-8"), re.M)
+    versions = [recipe["context"]["version"], citation["version"], newest]
+    assert versions == [smlmlp_dask.__version__] * 3
+
+
+def test_who_holds_and_how_to_cite():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["license"] == PROJECT["license"]
+    assert citation["title"] == PROJECT["name"]
+    (author,) = citation["authors"]
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert licence.startswith("MIT License\n")
+    assert re.search(rf"^Copyright \(c\) \d{{4}} {re.escape(author['name'])}$", licence, re.M)
 
 
 def test_every_format_has_its_extra():
