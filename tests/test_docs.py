@@ -3,6 +3,7 @@
 import doctest
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -85,6 +86,26 @@ def test_the_blocks_of_a_page_run(path, folder):
         assert abs(names["by_hand"] - names["bkgds"][0][100].compute()).max() < 1e-4
     if path.stem == "python":
         assert names["frame"].shape == (64, 96)
+
+
+def commands_that_are_not_run():
+    """Yield the commands in indented blocks and in sentences, such as what needs a browser."""
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.M | re.S).replace("\\\n", " ")
+        for line in re.findall(r"^    (smlmlp-dask .*)$|`(smlmlp-dask [^`|]+)`", text, re.M):
+            command = re.sub(r"\s+", " ", "".join(line))
+            yield pytest.param(command, id=f"{path.stem}: {command}")
+
+
+@pytest.mark.parametrize("command", list(commands_that_are_not_run()))
+def test_a_command_that_is_not_run_has_options_that_are(folder, command):
+    name, *rest = shlex.split(command)[1:]
+    if name.startswith("-") or not rest or "--help" in rest:
+        assert name == "--version" or name in smlmlp.commands
+    else:
+        Path("background.zarr").mkdir()
+        smlmlp.commands[name].make_context(name, rest)
 
 
 def test_pages_do_not_write_over_one_another():
