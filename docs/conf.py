@@ -23,7 +23,14 @@ extensions = [
 templates_path = ["_templates"]
 default_role = "py:obj"  # `name` links where the name is documented here, and is code elsewhere
 autodoc_typehints = "none"  # the Parameters sections say it, with shapes and units
-autosummary_generate_overwrite = True
+autosummary_context = {  # methods and properties that users call; attributes stand in docstrings
+    "shown": {
+        "BlockPlan": "n_blocks, block_bytes, read_amplification",
+        "JobPlan": "n_blocks, projected_bytes, output_bytes",
+        "Molecules": "table",
+        "SpatialMeanResult": "frames, plot, browse, view",
+    }
+}
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {
     "all",
