@@ -21,6 +21,7 @@ extensions = [
     "sphinx_click",
 ]
 templates_path = ["_templates"]
+smartquotes = False  # --json has two hyphens
 default_role = "py:obj"  # `name` links where the name is documented here, and is code elsewhere
 autodoc_typehints = "none"  # the Parameters sections say it, with shapes and units
 autosummary_context = {  # methods and properties that users call; attributes stand in docstrings
@@ -47,9 +48,12 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # shown as they ran: pytest --nbmake --overwrite notebooks
 highlight_language = "text"  # indented blocks are commands and their output
 
+pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = f"smlmlp-dask {version}"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 # Sphinx reads only what lies in this folder.
 shutil.copytree(
@@ -58,3 +62,20 @@ shutil.copytree(
     ignore=shutil.ignore_patterns("*.py", "*.toml", ".*"),
     dirs_exist_ok=True,
 )
+
+
+def as_typed(_app, _ctx, lines):
+    """Show lines that a command's help keeps, such as its examples, as they are typed."""
+    kept = []
+    for line in lines:
+        if line.startswith("| "):
+            if not kept or not kept[-1].startswith("    "):
+                kept += ["::", ""]
+            line = f"    {line[2:]}"
+        kept.append(line)
+    lines[:] = kept
+
+
+def setup(app):
+    """Tell Sphinx what to call while it builds."""
+    app.connect("sphinx-click-process-description", as_typed)

@@ -43,9 +43,11 @@ def picture() -> str:
         left = LEFT + block * (COLUMN + GAP)
         middle = left + COLUMN / 2
         step = COLUMN / FRAMES
-        drawn += [box(left + i * step, 60, step - 3, 44, colour) for i in range(FRAMES)]
-        drawn.append(box(left + 30, 70, COLUMN - 63, 24, colour, f"block {block}: {FRAMES} frames"))
-        top = 104.0
+        drawn += [box(left + i * step, 56, step - 3, 40, colour) for i in range(FRAMES)]
+        first = block * FRAMES
+        words = f"block {block}: frames {first}-{first + FRAMES - 1}"
+        drawn += [arrow(middle, 96, 118), box(left, 118, COLUMN, 34, colour, words)]
+        top = 152.0
         for words in STEPS:
             drawn += [arrow(middle, top, top + 22), box(left, top + 22, COLUMN, 34, colour, words)]
             top += 56

@@ -14,7 +14,7 @@ from .spatial_mean import FilterOptions, worker_threads
 
 @dataclass(frozen=True)
 class TemporalMedian:
-    """The step that takes each pixel's median over the frames t - w ... t + w that exist.
+    """The step that takes each pixel's median over the frames t - w to t + w that exist.
 
     Attributes
     ----------
