@@ -26,4 +26,4 @@ problems = [
     *(f"{name} should not be in the wheel" for name in sorted(in_wheel - package)),
     *(f"{name} is missing in the wheel" for name in {"LICENSE", "entry_points.txt"} - about),
 ]
-sys.exit("\n".join(problems))
+sys.exit("\n".join(problems) or None)

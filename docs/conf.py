@@ -48,6 +48,9 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # shown as they ran: pytest --nbmake --overwrite notebooks
 highlight_language = "text"  # indented blocks are commands and their output
 
+linkcheck_retries = 1
+linkcheck_timeout = 10
+
 pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = f"smlmlp-dask {version}"
