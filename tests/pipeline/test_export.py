@@ -13,6 +13,7 @@ import pytest
 import tifffile
 import yaml
 import zarr
+from PIL import Image
 
 from smlmlp_dask import (
     SpatialMean,
@@ -94,6 +95,18 @@ def test_every_file_has_the_stored_pixels(result, tmp_path, monkeypatch, what, n
             assert seen.series[0].dataoffset is not None  # one run of plain frames
             assert seen.asarray().tobytes() == expected.tobytes()
     assert not [*tmp_path.rglob("*.part")]
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_another_reader_of_tiff_sees_the_same(result, tmp_path, monkeypatch, big):
+    """Pillow reads by itself what tifffile wrote, one page after the other, as ImageJ does."""
+    if big:
+        monkeypatch.setattr(layouts, "CLASSIC_BYTES", 1000)
+    with Image.open(export_movie(result, tmp_path / "out.tif")) as seen:
+        assert seen.n_frames == len(MOVIE)
+        for number, expected in enumerate(pixels(result, "signal")):
+            seen.seek(number)
+            np.testing.assert_array_equal(np.asarray(seen), expected)
 
 
 def test_the_description_for_picasso(result, tmp_path):
