@@ -41,7 +41,7 @@ def bkgd_spatial_mean(
 
     Parameters
     ----------
-    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
+    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray, cupy.ndarray or DataArray
         One stack per channel, shape (frame, y, x), any real integer or floating dtype; channels
         may differ in all three sizes. Arrays in memory are viewed, not copied: do not change them
         until the backgrounds have been computed.

@@ -45,7 +45,7 @@ def bkgd_temporal_median(
 
     Parameters
     ----------
-    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
+    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray, cupy.ndarray or DataArray
         One stack (frame, y, x) per channel, as in `bkgd_spatial_mean`.
     median_window_fr : int, default 25
         Frames on each side, w, at least 0: 25 is a window of 51 frames. None is the default.
@@ -126,7 +126,7 @@ def bkgd_spatial_opening(
 
     Parameters
     ----------
-    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
+    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray, cupy.ndarray or DataArray
         One stack (frame, y, x) per channel, as in `bkgd_spatial_mean`.
     channels_opening_radii_pix : float, pair, or sequence of pairs, default 3.0
         The disk's radius in pixels, in the forms of `bkgd_spatial_mean`. Greater than 0, at most
@@ -204,7 +204,7 @@ def bkgd_combination(
 
     Parameters
     ----------
-    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
+    channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray, cupy.ndarray or DataArray
         One stack (frame, y, x) per channel, as in `bkgd_spatial_mean`.
     bkgds, noise_corrections
         Preallocated outputs, and factors so far, as in `bkgd_spatial_mean`.

@@ -85,10 +85,13 @@ class SpatialMeanResult:
         self._steps = tuple(steps)
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(noise_corrections={self.noise_corrections}, info={self._info}, "
-            f"path={self.path!r})"
+        stored = " and ".join(name for name, found in self._found.items() if found is not None)
+        channels = ", ".join(
+            f"{' x '.join(map(str, stack.shape))} (noise x {factor:.4g})"
+            for stack, factor in zip(self._stacks[:4], self._noise_corrections, strict=False)
         )
+        more = f" and {len(self._stacks) - 4} more" if len(self._stacks) > 4 else ""
+        return f"{type(self).__name__}({str(self._path)!r}: {stored} of {channels}{more})"
 
     @property
     def stacks(self) -> list[Stack]:

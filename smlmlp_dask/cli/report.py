@@ -27,6 +27,7 @@ from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import read_attributes, refuse_raw, refusing_damage
+from smlmlp_dask.store.reopening import recorded_roots
 
 from .documents import Document, store_document
 from .tables import recorded_rows
@@ -78,8 +79,7 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
     if not output.parent.is_dir():
         raise NotADirectoryError(f"{output.parent} is not a folder: choose one with --output")
     with refusing_damage(path):
-        inputs = [Path(entry["path"]) for entry in attributes["inputs"]]
-        refuse_inside(output, [path, *inputs], "page")
+        refuse_inside(output, [path, *recorded_roots(attributes)], "page")
         page = _page(path, store, attributes, verify=verify and store["finished"])
     try:
         with output.open("x", encoding="utf-8") as file:

@@ -179,6 +179,13 @@ def run_on_cluster(
             _wait_until_idle(client, token)
 
 
+def packed_bytes(argument: Any) -> int:
+    """Return how many bytes an argument of a task takes to be sent, before it is compressed."""
+    from distributed.protocol import pickle
+
+    return len(pickle.dumps(argument))
+
+
 def _call(work: bytes) -> Any:
     """Call a function with its argument, both pickled together and compressed."""
     from distributed.protocol import pickle

@@ -14,6 +14,7 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 from smlmlp_dask.blocks import frames_per_block, split
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.dask_image import view_stack
+from smlmlp_dask.movies.labelled import check_stack, is_labelled, unlabelled
 
 
 def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
@@ -21,10 +22,10 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
 
     Parameters
     ----------
-    channel : dask.array.Array, zarr.Array, numpy.ndarray or cupy.ndarray
+    channel : dask.array.Array, zarr.Array, numpy.ndarray, cupy.ndarray or xarray.DataArray
         Shape (frame, y, x), any real integer or floating dtype. A dask array keeps its chunks;
         the others are cut into blocks of whole frames near 16 MiB of float32, a Zarr array at
-        multiples of its chunks. Nothing is read or copied.
+        multiples of its chunks. Of a DataArray, names of axes count. Nothing is read or copied.
     name : str
         Its name in messages.
 
@@ -33,39 +34,19 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
     TypeError
         If it is none of these arrays, or its dtype is not real (bool, complex, object ...).
     ValueError
-        If it is not 3-D, has no pixels, or has unknown chunk sizes.
+        If it is not 3-D, has no pixels, or has unknown chunk sizes; if it is not certain which
+        axis of a DataArray is which.
     FileNotFoundError
         If it is a Zarr array whose folder is gone.
     """
-    array = channel
+    array = unlabelled(channel, name)[0] if is_labelled(channel) else channel
     if not _is_array(array):
         raise TypeError(
-            f"{name} is a {type(array).__name__}: pass a dask, Zarr, NumPy or CuPy array of shape "
-            "(frame, y, x)"
+            f"{name} is a {type(array).__name__}: pass a dask, Zarr, NumPy, CuPy or xarray array "
+            "of shape (frame, y, x)"
         )
-    if array.dtype.kind not in "iuf":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}: pass real integers or floats, "
-            "such as the camera's uint16"
-        )
-    if array.ndim != 3:
-        raise ValueError(
-            f"{name} has shape {_shape(array)}: pass stacks of shape (frame, y, x); "
-            "a single frame is array[None]"
-        )
-    if any(math.isnan(length) for length in array.shape):
-        raise ValueError(
-            f"{name} has unknown chunk sizes {_shape(array)}: "
-            "call its compute_chunk_sizes() method first"
-        )
-    if array.shape[1] == 0 or array.shape[2] == 0:
-        raise ValueError(f"{name} has shape {_shape(array)}: its frames have no pixels")
+    check_stack(array, name)
     if isinstance(array, da.Array):
-        if isinstance(array._meta, np.ma.MaskedArray | np.matrix):
-            raise TypeError(
-                f"{name} has {type(array._meta).__name__} chunks, whose masks would be ignored: "
-                "fill the masked pixels first, for example with dask.array.ma.filled"
-            )
         return array
     if isinstance(array, zarr.Array):
         _check_exists(array, name)
@@ -157,7 +138,8 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
         if isinstance(target, zarr.Array):
             _check_exists(target, f"bkgds[{i}]")
         for j, channel in enumerate(channels):
-            if _overlap(target, channel):
+            taken = unlabelled(channel, f"channels[{j}]")[0] if is_labelled(channel) else channel
+            if _overlap(target, taken):
                 raise ValueError(
                     f"bkgds[{i}] shares its memory or storage with channels[{j}], which would be "
                     "overwritten while it is read: pass another array"

@@ -6,7 +6,6 @@ path and the place of its own block, opens the file for itself and reads that bl
 
 import glob
 import os
-import warnings
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -16,6 +15,7 @@ from smlmlp_dask.messages import printable_errors, shown
 from smlmlp_dask.paths import absolute_path
 
 from .arguments import RawLayout, check_dtype
+from .arrays import Array, ArraySource
 from .formats.plain import plain_movie
 from .formats.table import format_of
 from .formats.tiff import TIFF_SUFFIXES, open_tiffs, tiff_names
@@ -27,6 +27,7 @@ from .selection import Selection
 from .stack import Stack
 
 Source: TypeAlias = str | os.PathLike[str]
+AnySource: TypeAlias = Source | Array
 Box: TypeAlias = Sequence[int]
 
 INSIDE = "::"
@@ -39,22 +40,22 @@ def open_stacks(*sources: Source, selection: Selection = Selection()) -> list[St
 
 
 @printable_errors()
-def open_sources(*sources: Source, selection: Selection) -> list[list[Stack]]:
+def open_sources(*sources: Source | ArraySource, selection: Selection) -> list[list[Stack]]:
     """Open movies; return for each source its channels."""
     if not sources:
         raise ValueError("no source given: pass at least one path, as in open_channels(path)")
-    paths = [_path(source) for source in sources]
+    paths = [source if isinstance(source, ArraySource) else _path(source) for source in sources]
     selection.by_source(len(paths))  # what does not fit their number is said at once
-    recordings = [_open(path, selection.raw) for path in paths]
+    recordings = [
+        path.recording if isinstance(path, ArraySource) else _open(path, selection.raw)
+        for path in paths
+    ]
     raw = selection.raw
     if raw is not None and all(recording.format != HEADERLESS for recording in recordings):
         raise ValueError(
             f"raw_shape={raw.shape} is given, but no source is a headerless movie "
             f"({', '.join(map(_with_description, paths))}): leave out raw_shape and raw_dtype"
         )
-    for recording in recordings:
-        for note in recording.notes:
-            warnings.warn(f"{recording.path}: {note}", stacklevel=2)
     return selection.stacks(recordings)
 
 
@@ -83,8 +84,10 @@ def source_roots(source: Source) -> list[Path]:
     return [path] if known is None else [file.resolve() for file in known.files(path)]
 
 
-def _with_description(path: Path) -> str:
+def _with_description(path: Path | ArraySource) -> str:
     """Return the path of a source, and the file beside it that describes it."""
+    if isinstance(path, ArraySource):
+        return str(path)
     known = format_of(path) if path.is_file() else None
     beside = known.files(path)[1:] if known else []
     return f"{path}, described by {beside[0]}" if beside else str(path)

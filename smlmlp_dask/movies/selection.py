@@ -139,12 +139,17 @@ class Selection:
     def stacks(self, recordings: Sequence[Recording]) -> list[list[Stack]]:
         """Return for each source its channels: those of the file, each cut into its boxes.
 
+        Warn of what a user should know of a recording.
+
         Raises
         ------
         ValueError
             If a channel, position, slice, frame, box or flip does not fit.
         """
         parts = self.by_source(len(recordings))
+        for recording in recordings:
+            for note in recording.notes:
+                warnings.warn(f"{recording.path}: {note}", stacklevel=3)
         found = [part._of(recording) for part, recording in zip(parts, recordings, strict=True)]
         return self.flipped(found)
 

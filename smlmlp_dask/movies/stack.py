@@ -152,7 +152,7 @@ class Stack:
         decoding = self.movie.decoding(whole=whole)
         frames, step = decoding.unit[0], abs(self.frames.step)
         unit = (max(1, frames // step), *decoding.unit[1:])
-        return replace(decoding, unit=unit, even=frames % step == 0)
+        return replace(decoding, unit=unit, even=decoding.even and frames % step == 0)
 
     def part(self, box: tuple[slice, slice, slice]) -> Self:
         """Return a part. It pickles small, since it holds only the places of its own frames."""
@@ -163,11 +163,13 @@ class Stack:
         return replace(self, movie=movie, frames=frames, rows=rows, columns=columns)
 
     def read(self) -> NDArray[Any]:
-        """Return the pixels, C-contiguous, or raise `SourceReadError`."""
+        """Return the pixels, C-contiguous, or raise `SourceReadError`; do not write to them."""
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         pixels = self.movie.read(self.frames, as_rising(self.rows), as_rising(self.columns))
         pixels = np.ascontiguousarray(pixels)
+        if (self.rows.step < 0 or self.columns.step < 0) and not pixels.flags.writeable:
+            pixels = pixels.copy()  # of an array of the caller's, which must not be turned
         if self.rows.step < 0:
             turn_rows(pixels)
         if self.columns.step < 0:

@@ -2,13 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dask.utils import format_bytes
 
 from smlmlp_dask import blocks
+from smlmlp_dask.execution.window import packed_bytes
 from smlmlp_dask.execution.workers import (
     BASE_BYTES,
     Workers,
@@ -18,8 +19,10 @@ from smlmlp_dask.execution.workers import (
 )
 from smlmlp_dask.filters.chains import Chain, chains
 from smlmlp_dask.filters.steps import halo_of
-from smlmlp_dask.messages import shown
-from smlmlp_dask.movies.opening import Source
+from smlmlp_dask.messages import one_line, shown
+from smlmlp_dask.movies.arrays import is_array
+from smlmlp_dask.movies.memory import DaskMovie, NumpyMovie
+from smlmlp_dask.movies.opening import AnySource
 from smlmlp_dask.movies.stack import Stack
 
 from .outputs import Outputs
@@ -28,6 +31,9 @@ log = logging.getLogger(__name__)
 
 KEEP = object()
 """Stands in place of steps in a job without any: frames are kept as they are."""
+
+SENT_BYTES = 2**20
+"""Most bytes of one block's tasks of a Dask array that are sent to a worker."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,46 @@ class Channel:
     steps: Chain
 
 
-def source_list(sources: Source | Sequence[Source]) -> list[Source]:
-    """Return the sources as a list, even if a single path was passed."""
-    if isinstance(sources, str | bytes | os.PathLike):
-        return [sources]
-    if not isinstance(sources, Iterable):
-        raise TypeError(f"sources is {shown(sources)}: pass a path, or a list of paths")
+def source_list(sources: AnySource | Sequence[AnySource]) -> list[AnySource]:
+    """Return the sources as a list, even if a single path or array was passed."""
+    if isinstance(sources, str | bytes | os.PathLike) or is_array(sources):
+        return [sources]  # type: ignore[list-item]
+    if not isinstance(sources, Iterable) or isinstance(sources, Mapping):
+        raise TypeError(
+            f"sources is {shown(sources)}: pass a path or an array (frame, y, x), or a list of them"
+        )
     return list(sources)
+
+
+def check_sent(channels: Sequence[Channel]) -> None:
+    """Refuse arrays whose pixels would travel to the workers of a cluster, task by task.
+
+    Raises
+    ------
+    ValueError
+        If a source is in this process's memory, or cannot be sent, or its tasks hold much data.
+    """
+    for channel in channels:
+        movie, blocks_of_it = channel.source.movie, channel.plan.blocks()
+        remedy = "save it where all workers see it, as Zarr or by numpy.save, and pass that path"
+        if isinstance(movie, NumpyMovie):
+            raise ValueError(
+                f"{movie.path} is in the memory of this process, not of the cluster's workers: "
+                f"{remedy}, or run without a cluster"
+            )
+        if not isinstance(movie, DaskMovie) or not channel.plan.n_blocks:
+            continue
+        try:
+            size = packed_bytes(channel.source.part(next(blocks_of_it).read))
+        except Exception as error:  # whatever the caller's objects raise
+            raise ValueError(
+                f"{movie.path} cannot be sent to workers ({one_line(error)}): {remedy}"
+            ) from error
+        if size > SENT_BYTES:
+            raise ValueError(
+                f"{movie.path} holds data: each task would take {format_bytes(size)} of it to a "
+                f"worker, and {format_bytes(SENT_BYTES)} at most are sent: {remedy}"
+            )
 
 
 def workers_for(memory_limit: int | str | None, count: int | None = None) -> Workers:

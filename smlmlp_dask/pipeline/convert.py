@@ -11,7 +11,7 @@ from smlmlp_dask.execution.connect import connected
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.described import DescribedMovie
-from smlmlp_dask.movies.opening import Source
+from smlmlp_dask.movies.opening import AnySource, Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.store.codecs import Codec, Storage
@@ -25,7 +25,7 @@ from .run import run_job
 
 @connected()
 def convert_movies(
-    sources: Source | Sequence[Source],
+    sources: AnySource | Sequence[AnySource],
     destination: Source,
     *,
     bboxes: Any = None,
@@ -51,8 +51,8 @@ def convert_movies(
 
     Parameters
     ----------
-    sources : path or sequence of paths
-        Movies, as `open_channels` takes them.
+    sources : path, array, or sequence of them
+        Movies, as `run_spatial_mean` takes them.
     destination : path
         The store to be written, as for `run_spatial_mean`.
     bboxes, flips, frames, channels, position, z, salvage
@@ -127,7 +127,7 @@ def convert_movies(
 
 @connected()
 def plan_conversion(
-    sources: Source | DescribedMovie | Sequence[Source],
+    sources: AnySource | DescribedMovie | Sequence[AnySource],
     *,
     pixel_size_um: float | Sequence[float] | None = None,
     frame_interval_s: float | None = None,

@@ -28,7 +28,7 @@ from smlmlp_dask.store.read import (
     refusing_damage,
     stored_stacks,
 )
-from smlmlp_dask.store.reopening import reopened_channels
+from smlmlp_dask.store.reopening import recorded_roots, reopened_channels
 
 from .filling import fill, part_of, pixels_of
 from .layouts import layout_of
@@ -151,7 +151,7 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
         count = len(attributes["plan"])
         outputs = {output.name: output for output in stored_outputs(attributes, count)}
         acquisitions = recorded_acquisitions(attributes, count)
-        inputs = tuple(Path(identity["path"]) for identity in attributes["inputs"])
+        inputs = tuple(recorded_roots(attributes))
         # The checksums of all chunks tell this store from a later one of the same name.
         checksums = zlib.crc32(np.asarray(zarr.open_array(path / RECORDS, mode="r")[:]).tobytes())
     if what is None:

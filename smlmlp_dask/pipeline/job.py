@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from smlmlp_dask.blocks import BlockPlan
-from smlmlp_dask.execution.workers import Workers, on_every_worker
+from smlmlp_dask.execution.workers import Workers, active_client, on_every_worker
 from smlmlp_dask.filters import device, parameters
 from smlmlp_dask.filters.chains import (
     loops_version,
@@ -22,9 +22,10 @@ from smlmlp_dask.filters.chains import (
 from smlmlp_dask.filters.spatial_mean import FilterOptions
 from smlmlp_dask.filters.wording import mean_alone
 from smlmlp_dask.movies.acquisition import Acquisition, Overrides
+from smlmlp_dask.movies.arrays import ArraySource, as_source, in_memory, not_kept
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.identity import source_identity
-from smlmlp_dask.movies.opening import Source, open_sources, source_roots
+from smlmlp_dask.movies.opening import AnySource, open_sources, source_roots
 from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
@@ -35,7 +36,7 @@ from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
-from .channels import KEEP, Channel, cut_into_blocks, workers_for
+from .channels import KEEP, Channel, check_sent, cut_into_blocks, workers_for
 from .outputs import Outputs
 
 
@@ -45,8 +46,8 @@ class Job:
 
     Attributes
     ----------
-    sources : list of str
-        Absolute paths of the movies; empty for a described movie.
+    sources : list of str or ArraySource
+        Absolute paths of the movies, or arrays; empty for a described movie.
     counts : list of int
         Channels of each source.
     selection : Selection
@@ -64,13 +65,13 @@ class Job:
     outputs : Outputs
         What is stored of filtered frames.
     inputs : dict
-        Fingerprint of each file or folder that is read, by its path; empty before
+        Fingerprint of each file, folder or array that is read, by its path or name; empty before
         `with_inputs`.
     cupy_versions : tuple of str
         CuPy on the workers, if they filter on a GPU.
     """
 
-    sources: list[str]
+    sources: list[str | ArraySource]
     counts: list[int]
     selection: Selection
     channels: list[Channel]
@@ -85,7 +86,7 @@ class Job:
     @property
     def roots(self) -> list[Path]:
         """The files and folders that are read."""
-        return [Path(path) for path in self.inputs]
+        return [Path(path) for path in self.inputs if not in_memory(path)]
 
     @property
     def plans(self) -> list[BlockPlan]:
@@ -104,7 +105,7 @@ class Job:
         """Everything that determines the bits, as JSON."""
         attributes = {
             **self._steps,
-            "sources": self.sources,
+            "sources": [str(source) for source in self.sources],
             "channels_of_sources": self.counts,
             "inputs": list(self.inputs.values()),
             **self.selection.to_attributes(),
@@ -199,7 +200,7 @@ class Job:
 
 
 def prepare(
-    sources: Sequence[Source] | DescribedMovie,
+    sources: Sequence[AnySource] | DescribedMovie,
     steps: Any,
     *,
     selection: Selection,
@@ -216,12 +217,13 @@ def prepare(
     With `processes`, blocks are cut for that many processes instead of the present workers. With
     `KEEP` as steps, and no options, frames are kept as they are.
     """
+    opened: list[str | ArraySource] = []
     if isinstance(sources, DescribedMovie):
-        recording = Recording.of(sources, "none")
-        paths, found = [], selection.stacks([recording])
+        found = selection.stacks([Recording.of(sources, "none")])
     else:
-        found = open_sources(*sources, selection=selection)
-        paths = [str(absolute_path(path)) for path in sources]
+        taken = [as_source(source, f"sources[{i}]") for i, source in enumerate(sources)]
+        found = open_sources(*taken, selection=selection)
+        opened = [s if isinstance(s, ArraySource) else str(absolute_path(s)) for s in taken]
     stacks = [stack for channels in found for stack in channels]
     if overrides is not None:
         strides = [abs(stack.frames.step) for stack in stacks]
@@ -229,6 +231,8 @@ def prepare(
         stacks = [replace(s, acquisition=one) for s, one in zip(stacks, recorded, strict=True)]
     workers = workers_for(memory_limit, processes)
     channels = cut_into_blocks(stacks, steps, workers, outputs)
+    if active_client() is not None:
+        check_sent(channels)
     given = noise_corrections
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
         given = tuple(given)  # a tuple is not updated in place: the caller's own stay unchanged
@@ -240,7 +244,7 @@ def prepare(
     ]
     counts = [len(channels) for channels in found]
     return Job(
-        paths,
+        opened,
         counts,
         selection,
         channels,
@@ -254,6 +258,9 @@ def prepare(
 
 def recorded_job(attributes: Mapping[str, Any]) -> Job:
     """Prepare again the job that wrote a store; an error if a movie cannot be opened as before."""
+    for source in attributes["sources"]:
+        if in_memory(source):
+            raise ValueError(not_kept(source))
     options, storage = recorded_options(attributes)
     raw = holds_raw(attributes)
     job = prepare(
@@ -289,7 +296,12 @@ def recorded_options(attributes: Mapping[str, Any]) -> tuple[FilterOptions | Non
     return options, Storage.recorded(attributes)
 
 
-def _identities(sources: Sequence[Source]) -> dict[str, dict[str, Any]]:
-    """Return the fingerprint of each file or folder of the sources, by its path."""
-    roots = [root for source in sources for root in source_roots(source)]
-    return {str(root): source_identity(root) for root in roots}
+def _identities(sources: Sequence[str | ArraySource]) -> dict[str, dict[str, Any]]:
+    """Return the fingerprint of each file, folder or array of the sources, by its path or name."""
+    found = {}
+    for source in sources:
+        if isinstance(source, ArraySource):
+            found[str(source)] = source.identity()
+            continue
+        found |= {str(root): source_identity(root) for root in source_roots(source)}
+    return found

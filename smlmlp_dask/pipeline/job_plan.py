@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
 
+from dask.utils import format_bytes
+
 from smlmlp_dask import blocks
 from smlmlp_dask.execution.tasks import REGION_TASKS, blocks_per_task
 from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
@@ -20,7 +22,7 @@ SCHEDULER_BYTES_PER_THREAD = 6 * 2**20
 thread per worker, the last 1000 messages to that worker, which Dask keeps by default."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JobPlan:
     """What a job will do and need, known before anything runs.
 
@@ -52,6 +54,19 @@ class JobPlan:
     rates: "Rates | None" = None
     processes: int = 1
     dtypes: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        first = self.channels[0]
+        count = len(self.channels)
+        of = f", {count} channels" if count > 1 else ""
+        time = "" if self.seconds is None else f", {self.seconds:.3g} s"
+        return (
+            f"{type(self).__name__}({' x '.join(map(str, first.shape))} pixels{of}: "
+            f"{self.n_blocks:,} block{'s' if self.n_blocks != 1 else ''} of up to "
+            f"{' x '.join(map(str, first.block))}, {self.threads} at a time; memory "
+            f"{format_bytes(self.projected_bytes)} of {format_bytes(self.memory_limit_bytes)}, "
+            f"output {format_bytes(self.output_bytes)}{time})"
+        )
 
     @property
     def n_blocks(self) -> int:

@@ -15,7 +15,7 @@ from smlmlp_dask.filters.steps import Step
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.described import DescribedMovie
-from smlmlp_dask.movies.opening import Source
+from smlmlp_dask.movies.opening import AnySource, Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.store.codecs import Codec, Storage
@@ -30,7 +30,7 @@ from .run import MEAN_ALONE
 
 @connected()
 def plan_spatial_mean(
-    sources: Source | DescribedMovie | Sequence[Source],
+    sources: AnySource | DescribedMovie | Sequence[AnySource],
     channels_mean_radii_pix: Any = 7.0,
     *,
     bboxes: Any = None,
@@ -61,8 +61,8 @@ def plan_spatial_mean(
 
     Parameters
     ----------
-    sources : path, sequence of paths, or DescribedMovie
-        Movies, as `open_channels` takes them, or one that does not exist yet.
+    sources : path, array, sequence of them, or DescribedMovie
+        Movies, as `run_spatial_mean` takes them, or one that does not exist yet.
     channels_mean_radii_pix, bboxes, flips, frames, channels, position, z, salvage
         As in `run_spatial_mean`. All `frames` of a described movie are taken.
     raw_shape, raw_dtype, raw_header, raw_footer
@@ -141,7 +141,7 @@ def plan_spatial_mean(
 
 @connected()
 def plan_background(
-    sources: Source | DescribedMovie | Sequence[Source],
+    sources: AnySource | DescribedMovie | Sequence[AnySource],
     steps: Step | Sequence[Step] = MEAN_ALONE,
     outputs: str | Sequence[str] = DEFAULT,
     *,
@@ -235,7 +235,7 @@ def plan_background(
 
 
 def plan_job(
-    sources: Source | DescribedMovie | Sequence[Source],
+    sources: AnySource | DescribedMovie | Sequence[AnySource],
     steps: Any,
     *,
     selection: Selection,

@@ -17,7 +17,7 @@ from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
 from smlmlp_dask.filters.steps import Step
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
-from smlmlp_dask.movies.opening import Source
+from smlmlp_dask.movies.opening import AnySource, Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
@@ -43,7 +43,7 @@ MEAN_ALONE = (SpatialMean(7.0),)
 
 @connected()
 def run_spatial_mean(
-    sources: Source | Sequence[Source],
+    sources: AnySource | Sequence[AnySource],
     destination: Source,
     channels_mean_radii_pix: Any = 7.0,
     *,
@@ -75,8 +75,10 @@ def run_spatial_mean(
 
     Parameters
     ----------
-    sources : path or sequence of paths
-        Movies, as `open_channels` takes them.
+    sources : path, array, or sequence of them
+        Movies, as `open_channels` takes them, or NumPy, Dask and Zarr arrays and DataArrays of
+        xarray of shape (frame, y, x), each one channel. A Zarr array on disk is read by its path.
+        The section Notes says what else an array is not.
     destination : path
         The store to be written, a folder whose name usually ends in ``.zarr``. It must not exist
         (but see `resume`), and not lie on or inside a source; missing parent folders are made.
@@ -154,6 +156,15 @@ def run_spatial_mean(
     tasks: `plan_spatial_mean` returns how many there will be and how much memory they take.
     Workers may come and go; all must see sources and destination under the same paths.
 
+    Blocks of a NumPy array are views of it. It must stay as it is during the run: a checksum of all
+    its bytes, before and after, tells whether it did, and lets `resume` go on with the same pixels
+    only. A cluster does not take it. Of a Dask array a task computes the chunks that its block
+    touches, so whole frames in even chunks cost least; `resume` takes an array of the same name,
+    which Dask makes from what the array is computed from. The axes of a DataArray are told by
+    their names (t, y, x, frame, row ...), its pixel size and frame interval by evenly spaced
+    coordinates with units. A store does not keep an array: to be repaired, or finished, it needs
+    this call with the same array and ``resume=True``.
+
     Examples
     --------
     >>> from smlmlp_dask import run_spatial_mean
@@ -202,7 +213,7 @@ def run_spatial_mean(
 
 @connected()
 def run_background(
-    sources: Source | Sequence[Source],
+    sources: AnySource | Sequence[AnySource],
     destination: Source,
     steps: Step | Sequence[Step] = MEAN_ALONE,
     outputs: str | Sequence[str] = DEFAULT,

@@ -24,7 +24,7 @@ from .outputs import Outputs
 from .run import run_job
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerifyReport:
     """What was checked and found.
 
@@ -45,6 +45,15 @@ class VerifyReport:
     recomputed: int
     problems: list[str]
     repaired: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        found = f"{len(self.problems):,} problem{'s' if len(self.problems) != 1 else ''}"
+        said = f"{found}, such as {self.problems[0]!r}" if self.problems else "whole"
+        mended = f", {len(self.repaired):,} repaired" if self.repaired else ""
+        return (
+            f"{type(self).__name__}({said}{mended}; chunks={self.chunks}, "
+            f"recomputed={self.recomputed})"
+        )
 
 
 def verify_backgrounds(

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from smlmlp_dask.movies.arrays import in_memory
+
 from .codecs import holds_raw
 
 CONSEQUENCES = frozenset(
@@ -57,9 +59,22 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         stored, wanted = _with_steps(stored), _with_steps(wanted)
     names = [name for name, value in wanted.items() if _differs(name, value, stored)]
     chosen = [name for name in names if name not in CONSEQUENCES]
+    if chosen == ["inputs"] and (said := _other_arrays(stored["inputs"], wanted["inputs"])):
+        return said
     return [
         f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
         for name in chosen or names
+    ]
+
+
+def _other_arrays(stored: Any, wanted: Any) -> list[str]:
+    """Say which arrays in memory differ; nothing if a file does, too."""
+    pairs = [(was, now) for was, now in zip(stored, wanted, strict=False) if was != now]
+    if len(stored) != len(wanted) or not all(in_memory(now["path"]) for _, now in pairs):
+        return []
+    return [
+        f"{now['path']} is not the array that it was ({now['digest']}, not {was['digest']})"
+        for was, now in pairs
     ]
 
 

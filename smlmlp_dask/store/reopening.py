@@ -2,14 +2,14 @@
 
 import glob
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.arrays import in_memory, not_kept
 from smlmlp_dask.movies.identity import source_identity
-from smlmlp_dask.movies.opening import HEADERLESS, open_recording, open_stacks, source_roots
+from smlmlp_dask.movies.opening import open_recording, source_roots
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 
@@ -18,8 +18,8 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     """Open again the channels that a store of backgrounds was computed from.
 
     `attributes` are those of `read_attributes`. Each channel is its raw stack, or a text that says
-    why there is none: the movie is gone, has changed, or cannot be opened. The other channels are
-    still opened.
+    why there is none: the movie is gone, has changed, cannot be opened, or was an array in memory.
+    The other channels are still opened.
 
     Raises
     ------
@@ -27,7 +27,10 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
         If the attributes are damaged.
     """
     sources, plans = attributes["sources"], attributes["plan"]
-    changes = _changes(sources, attributes["inputs"])
+    files = [source for source in sources if not in_memory(source)]
+    inputs = [identity for identity in attributes["inputs"] if not in_memory(identity["path"])]
+    of_files = iter(_changes(files, inputs))
+    changes = [not_kept(s) if in_memory(s) else next(of_files) for s in sources]
     selection = Selection.from_attributes(attributes)
     parts = selection.by_source(len(sources))
     counts = attributes.get("channels_of_sources") or [part.boxes_of_each for part in parts]
@@ -50,13 +53,16 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     ]
 
 
+def recorded_roots(attributes: Mapping[str, Any]) -> list[Path]:
+    """Return the files and folders that a store's job read."""
+    paths = [identity["path"] for identity in attributes["inputs"]]
+    return [Path(path) for path in paths if not in_memory(path)]
+
+
 def _opened(source: str, part: Selection, count: int) -> Sequence[Stack | str]:
     """Return the channels of one source, or why there are none."""
     try:
-        # Only headerless movies take a shape and a dtype.
-        if open_recording(source, part.raw).format != HEADERLESS:
-            part = replace(part, raw=None)
-        stacks = open_stacks(source, selection=part)
+        [stacks] = part.stacks([open_recording(source, part.raw)])
     except (OSError, ValueError, TypeError) as error:
         return [one_line(error)] * count
     return stacks if len(stacks) == count else [_changed(source)] * count

@@ -10,20 +10,11 @@ from typing import Any
 import zarr
 
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
+from smlmlp_dask.movies.axes import in_micrometres, in_seconds
 
 from .zarr_movie import parsing, place_of
 from .zarr_nodes import Node, is_node
 
-_UM = {
-    "angstrom": 1e-4, "picometer": 1e-6, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3,
-    "centimeter": 1e4, "meter": 1e6, "pm": 1e-6, "nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0,
-    "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6,
-}  # fmt: skip
-_SECONDS = {
-    "nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0,
-    "hour": 3600.0, "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0,
-    "min": 60.0, "h": 3600.0,
-}  # fmt: skip
 _COLOUR = re.compile(r"#?([0-9A-Fa-f]{6})")
 
 
@@ -182,7 +173,7 @@ def _lengths(multiscale: Any, dataset: str, names: Sequence[str]) -> Acquisition
     unit, interval = lengths.get("t", (None, 0.0))
     return Acquisition(
         pixel_size_um=None if None in pixel else pixel,  # type: ignore[arg-type]
-        frame_interval_s=_positive(interval * _SECONDS.get(_unit(unit), 0.0)),
+        frame_interval_s=_positive(interval * in_seconds(unit)),
     )
 
 
@@ -206,13 +197,7 @@ def _scale(transformations: Sequence[Any], count: int) -> list[float]:
 def _length(unit: Any, length: float) -> float | None:
     if unit is None:  # most programs mean micrometres; 1 is what they write if they do not know
         return None if length == 1 else _positive(length)
-    return _positive(length * _UM.get(_unit(unit), 0.0))
-
-
-def _unit(unit: Any) -> str:
-    name = str(unit).strip()
-    longer = name.lower().replace("metre", "meter").removesuffix("s")
-    return longer if len(longer) > 3 else name
+    return _positive(length * in_micrometres(unit))
 
 
 def _positive(length: float) -> float | None:

@@ -1,6 +1,6 @@
 """Movies in Zarr: arrays, OME-Zarr images and collections of them, as folders or in a zip."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import EINVAL
 from pathlib import Path, PurePosixPath
@@ -11,6 +11,7 @@ import zarr
 
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN
+from smlmlp_dask.movies.axes import AXES, in_order, plain
 from smlmlp_dask.movies.recording import Position, Recording
 from smlmlp_dask.movies.stack import Movie
 
@@ -258,7 +259,7 @@ def _images_below(group: Node) -> Iterator[tuple[Node, Image]]:
 
 
 def _is_movie(array: zarr.Array[Any]) -> bool:
-    return array.ndim == 3 or (array.ndim > 3 and set(_dimension_names(array) or "?") <= _AXES)
+    return array.ndim == 3 or (array.ndim > 3 and set(_dimension_names(array) or "?") <= AXES)
 
 
 # An image or array, and its axes
@@ -300,28 +301,15 @@ def _position(
     return Position(name=name, movie=movie, channels=acquired, depth=depth)
 
 
-_AXES = frozenset("tczyx")
-# Other names of the axes, as other programs write them.
-_CALLED = dict.fromkeys(("time", "frame", "frames"), "t")
-_CALLED |= dict.fromkeys(("channel", "channels"), "c")
-_CALLED |= dict.fromkeys(("row", "rows", "height"), "y")
-_CALLED |= dict.fromkeys(("col", "cols", "column", "columns", "width"), "x")
-
-
 def _dimension_names(array: zarr.Array[Any]) -> list[str] | None:
     # Zarr format 2 has no dimension names; xarray keeps them in an attribute.
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     if not isinstance(names, Sequence) or isinstance(names, str) or not any(names):
         return None
-    called = _plain(map(str, names))
+    called = plain(map(str, names))
     if array.ndim != 3:
         return called
-    # Take unknown names, such as dim_0, in the order t, y, x.
-    return [name if name in _AXES else due for name, due in zip(called, "tyx", strict=True)]
-
-
-def _plain(names: Iterable[str]) -> list[str]:
-    return [_CALLED.get(name.lower(), name.lower()) for name in names]
+    return in_order(called)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,10 +327,10 @@ def _layout(node: Node, shape: tuple[int, ...], names: Sequence[str] | None) -> 
     if names is None:
         names = ("t", "y", "x") if ndim == 3 else ("unnamed",)
     called = "".join(names) if all(len(name) == 1 for name in names) else ", ".join(names)
-    names = _plain(names)
+    names = plain(names)
     leading = range(ndim - 2)
     long = [axis for axis in leading if shape[axis] != 1]
-    known = set(names) <= _AXES
+    known = set(names) <= AXES
     if (
         names[-2:] != ["y", "x"]
         or len(names) != ndim
