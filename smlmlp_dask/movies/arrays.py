@@ -79,8 +79,8 @@ def not_kept(source: str) -> str:
 
 def is_array(value: Any) -> bool:
     """Say whether a value is an array of numbers; lists of paths may be arrays of text."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "O")
-    return hasattr(value, "shape") and hasattr(value, "ndim") and kind not in "OUST"
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    return isinstance(kind, str) and kind not in "OUST" and hasattr(value, "ndim")
 
 
 def as_source(value: Any, name: str) -> str | PathLike[str] | ArraySource:
