@@ -135,7 +135,7 @@ def _place(array: "zarr.Array[Any]", name: str) -> str:
     if isinstance(store, LocalStore):
         return str(Path(store.root, array.path).absolute())
     if isinstance(store, ZipStore):
-        return "::".join(filter(None, (str(Path(store.path).absolute()), array.path)))
+        return "::".join(filter(None, (str(Path(str(store.path)).absolute()), array.path)))
     raise ValueError(
         f"{name} is a Zarr array in a {type(store).__name__}, not on this machine's disks: copy it "
         "to a local folder, or pass array[:] if it fits into memory"

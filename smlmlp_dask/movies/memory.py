@@ -64,7 +64,7 @@ class NumpyMovie:
         """
         own = range(frames.start - self.start, frames.stop - self.start, frames.step)
         box = self.array[as_slice(own), rows, columns]
-        return _untouchable(np.require(box, self.dtype, "CA"))
+        return _untouchable(np.require(box, self.dtype, ["C", "A"]))
 
     def digest(self) -> str:
         """Return a checksum of dtype, shape and pixels."""
@@ -92,14 +92,20 @@ class DaskMovie:
 
     @classmethod
     def of(cls, array: "da.Array", path: str) -> Self:
-        """Return the movie of an array with known chunks; nothing is computed."""
+        """Return the movie of an array with known chunks; nothing is computed.
+
+        Raises
+        ------
+        ValueError
+            If its chunks lie on the workers of a cluster.
+        """
         from dask.utils import ensure_dict
 
         frames, height, width = (int(length) for length in array.shape)
         chunks = array.chunks
         longest, rows, columns = (max(1, *lengths) for lengths in chunks)
         keys = array.__dask_keys__()
-        return cls(
+        movie = cls(
             path=path,
             shape=(frames, height, width),
             dtype=np.dtype(array.dtype).newbyteorder("="),
@@ -109,6 +115,22 @@ class DaskMovie:
             graph=ensure_dict(array.__dask_optimize__(array.__dask_graph__(), keys)),
             even=all(length == longest for length in chunks[0][:-1]),
         )
+        if not movie._has_all_tasks:
+            raise ValueError(
+                f"{path} lies on the workers of a cluster, as persist() leaves it: save it as Zarr, "
+                "and pass that path"
+            )
+        return movie
+
+    @property
+    def _has_all_tasks(self) -> bool:
+        """Whether the first chunk needs tasks alone, and no Future of distributed."""
+        try:
+            tasks = self._tasks(self._keys([range(1)] * 3))
+        except KeyError:
+            return False
+        needed = (getattr(task, "dependencies", ()) for task in tasks.values())
+        return all(key in tasks for keys in needed for key in keys)
 
     def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is computed whole
         """Return that a read holds all chunks that it touches."""
@@ -171,7 +193,7 @@ class DaskMovie:
             )
             pixels = chunk[tuple(source)]
             if len(chunks) == 1:
-                return _untouchable(np.require(pixels, self.dtype, "CA"))
+                return _untouchable(np.require(pixels, self.dtype, ["C", "A"]))
             target = (
                 slice(axis.index(part[0]), axis.index(part[-1]) + 1)
                 for axis, part in zip(box, parts, strict=True)

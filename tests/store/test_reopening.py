@@ -10,6 +10,7 @@ import tifffile
 import zarr
 
 from smlmlp_dask import run_spatial_mean
+from smlmlp_dask.movies import opening
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes
 from smlmlp_dask.store.reopening import reopened_channels
@@ -63,6 +64,26 @@ def test_as_they_were(folder):
     np.testing.assert_array_equal(second, MOVIE[:, :, 6:])
     for other in others:
         np.testing.assert_array_equal(other, MOVIE)
+
+
+def test_each_movie_is_opened_once_and_warned_of_once(folder, monkeypatch):
+    run()
+    write_frames(folder / "frames", ["a_1", "a_2", "a_4"])
+    with pytest.warns(UserWarning, match="1 file is missing") as told:
+        run_spatial_mean("frames", "gap.zarr", 3.0)
+    assert len(told) == 1
+    opened, open_one = [], opening._opened
+
+    def counted(path, raw):
+        opened.append(path.name)
+        return open_one(path, raw)
+
+    monkeypatch.setattr(opening, "_opened", counted)
+    reopened()
+    assert sorted(opened) == sorted(Path(source).name for source in SOURCES)
+    with pytest.warns(UserWarning, match="1 file is missing") as told:
+        reopened_channels(read_attributes(Path("gap.zarr")))
+    assert len(told) == 1
 
 
 def touch(name):
