@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from smlmlp_dask.messages import printable
+
 from .acquisition import Acquisition
 from .axes import in_micrometres, in_order, in_seconds, plain
 
@@ -96,9 +98,10 @@ def _dims(array: Any, name: str) -> Sequence[Any]:
         by_name = dict(zip(called, array.dims, strict=True))
         return [by_name[letter] for letter in "tyx"]
     if in_order(called) != ["t", "y", "x"]:
+        names = printable(", ".join(map(str, array.dims)))
         raise ValueError(
-            f"{name} has the dims {', '.join(map(str, array.dims))}, and is taken as (t, y, x): "
-            f"rename them, as in array.rename({{{str(array.dims[0])!r}: 't'}})"
+            f"{name} has the dims {names}, which are not t, y and x for certain: rename them, as "
+            f"in array.rename({{{str(array.dims[0])!r}: 't'}})"
         )
     dims: Sequence[Any] = array.dims
     return dims

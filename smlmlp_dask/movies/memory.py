@@ -117,8 +117,8 @@ class DaskMovie:
         )
         if not movie._has_all_tasks:
             raise ValueError(
-                f"{path} lies on the workers of a cluster, as persist() leaves it: save it as Zarr, "
-                "and pass that path"
+                f"{path} lies on the workers of a cluster, as persist() leaves it: save it as "
+                "Zarr, and pass that path"
             )
         return movie
 
