@@ -71,7 +71,7 @@ def blocks(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", filter(blocks, PAGES), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", list(filter(blocks, PAGES)), ids=lambda path: path.stem)
 def test_the_blocks_of_a_page_run(path, folder):
     examples = blocks(path)
     text = path.read_text(encoding="utf-8")
