@@ -93,6 +93,31 @@ def store_path(value: Any) -> Path:
     return path
 
 
+def refuse_existing(file: Path, *, overwrite: bool, resumes: str = "") -> None:
+    """Raise `FileExistsError` if something is where a file is to be written.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The file.
+    overwrite : bool
+        Allow a plain file, to replace it.
+    resumes : str
+        What ``--resume`` goes on with, for commands that have it.
+    """
+    if not os.path.lexists(file):
+        return
+    if file.is_symlink() or not file.is_file():
+        what = "link" if file.is_symlink() else "folder" if file.is_dir() else "device"
+        raise FileExistsError(f"{file} exists and is a {what}: choose another name")
+    if not overwrite:
+        resume = f"go on with {resumes} by resume=True (--resume), " if resumes else ""
+        raise FileExistsError(
+            f"{file} exists: {resume}replace it by overwrite=True (--overwrite), or choose "
+            "another name"
+        )
+
+
 def refuse_inside(path: Path, folders: Iterable[Path], name: str) -> None:
     """Raise `ValueError` if a file to write is one of these, or lies inside one of them.
 
@@ -107,9 +132,10 @@ def refuse_inside(path: Path, folders: Iterable[Path], name: str) -> None:
     """
     for folder in folders:
         if lies_in(path, folder):
+            where = "is" if path.exists() and path.samefile(folder) else "lies inside"
             raise ValueError(
-                f"the {name} {path} lies inside {folder}, which must stay as it is: write "
-                "elsewhere, by --output"
+                f"the {name} {path} {where} {folder}, which must stay as it is: write elsewhere, "
+                "by --output"
             )
 
 

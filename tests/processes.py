@@ -57,7 +57,9 @@ def wait_for(condition, process=None, *, may_end=False):
 
 def go_on(said, kept):
     """Run the command that a message gives, as a shell finds it, but without its cluster."""
-    match = re.fullmatch(rf"Error: .*\b{kept} of (\d+) blocks are kept; to resume: (.*)\n", said)
+    match = re.fullmatch(
+        rf"Error: .*\b{kept} of (\d+) blocks? (?:is|are) kept; to resume: (.*)\n", said
+    )
     assert match, said
     words = shlex.split(match[2])
     for option in ("--scheduler", "--scheduler-file", "--workers"):

@@ -6,25 +6,42 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
-
-from smlmlp_dask import __version__
 
 from .convert import convert
 from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
 from .estimate import Estimate
 from .export import export
 from .jobs import JobCommand
-from .options import LocalPath, json_option, progress_option, resume_option, verbose_option
+from .options import (
+    LocalPath,
+    json_option,
+    overwrite_option,
+    progress_option,
+    resume_option,
+    verbose_option,
+)
 from .run_options import Filtering, Movies, Planned, Recorded, Where, grouped
+from .sections import sectioned
 from .store_commands import STORE_COMMANDS
+from .version import print_version
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="smlmlp-dask")
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the versions that a report of a fault should name.",
+)
 def smlmlp() -> None:
     """Background of single-molecule localization movies larger than memory.
 
@@ -51,14 +68,16 @@ for command in (convert, export, *STORE_COMMANDS):
 
 
 @smlmlp.command(cls=JobCommand)
-@click.option(
+@sectioned(
+    "Output",
     "-o",
     "--output",
     type=LocalPath(),
-    help="Store to write, such as background.zarr; must not exist (but see --resume).",
+    help="Store to write, such as background.zarr.",
 )
 @grouped(what=Estimate, movies=Movies, recorded=Recorded, how=Filtering, where=Where, plan=Planned)
 @resume_option
+@overwrite_option
 @progress_option
 @json_option
 @verbose_option
@@ -71,6 +90,7 @@ def run(
     where: Where,
     plan: Planned,
     resume: bool,
+    overwrite: bool,
     show_progress: bool | None,
     as_json: bool,
     verbose: bool,
@@ -78,8 +98,9 @@ def run(
     """Estimate the background of movies and store it.
 
     SOURCES are movies of the formats that smlmlp-dask formats lists, sets and folders of files,
-    globs in quotes, or headerless raw movies. Each gives its channels, or several with --bbox.
-    Exits with 0 when OUTPUT is complete.
+    patterns such as 'run1/*.tif', or headerless raw movies. Each gives its channels, or several
+    with --bbox; so quote a pattern, or the shell makes a source and a channel of every file. Exits
+    with 0 when OUTPUT is complete.
 
     \b
     smlmlp-dask run movie.tif -o background.zarr --radius 7
@@ -97,23 +118,30 @@ def run(
     from smlmlp_dask.store.read import read_attributes
 
     from . import documents
-    from .tables import console, outputs_line, print_json, print_plan, summary
+    from .planned import print_plan
+    from .stored import outputs_text
+    from .tables import console, print_json, summary
 
     log_to_stderr(verbose=verbose)
     described = plan.movie(movies.sources)
     if output is None and not plan.dry_run:
         raise click.UsageError("Missing option '-o' / '--output'.")
     steps = what.chain()
-    job = {**movies.selection(), **recorded.overrides(), **vars(how), **what.stored()}
+    job: dict[str, Any] = {
+        **movies.selection(),
+        **recorded.overrides(),
+        **vars(how),
+        **what.stored(),
+    }
     job["memory_limit"] = where.memory_limit
-    place = where.place(dry_run=plan.dry_run)
+    place = where.place()
     if plan.dry_run or output is None:
+        place, job["workers"] = plan.place(place)
         with connected(place):
             planned = (plan_background if steps else plan_spatial_mean)(
                 described or list(movies.sources),
                 steps or what.passed(),
                 **job,
-                workers=plan.for_workers,
                 measured=True,
                 destination=output,
             )
@@ -121,7 +149,7 @@ def run(
             if as_json:
                 print_json(documents.plan_document(planned))
             else:
-                print_plan(console(), planned)
+                print_plan(console(), planned, verbose=verbose)
         return
     shown = sys.stderr.isatty() if show_progress is None else show_progress
     tell = partial(click.echo, err=True) if shown else logging.getLogger(__name__).info
@@ -135,6 +163,7 @@ def run(
             steps or what.passed(),
             **job,
             resume=resume,
+            overwrite=overwrite,
             progress=shown,
         )
     with printing():
@@ -143,8 +172,7 @@ def run(
             return
         out = console()
         out.print(summary(result))
-        if stored := outputs_line(output, read_attributes(output)):
-            out.print(stored)
+        out.print(f"stored: {outputs_text(output, read_attributes(output), whole=True)}")
         out.print(f"finished: {output}")
 
 
@@ -155,18 +183,20 @@ def run(
     type=LocalPath(),
     default="smlmlp-dask-demo",
     show_default=True,
-    help="Folder to write; must not exist.",
+    help="Folder to write.",
 )
+@overwrite_option
 @click.option(
     "--frames",
     type=click.IntRange(1),
+    metavar="N",
     default=600,
     show_default=True,
     help="Frames of the simulated movie.",
 )
 @json_option
 @verbose_option
-def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
+def demo(output: Path, overwrite: bool, frames: int, as_json: bool, verbose: bool) -> None:
     """Try it on a simulated movie.
 
     Simulates two channels, runs the job, compares with the known background, draws a picture.
@@ -179,7 +209,7 @@ def demo(output: Path, frames: int, as_json: bool, verbose: bool) -> None:
     from .tables import console, print_demo, print_json
 
     log_to_stderr(verbose=verbose)
-    report = run_demo(output, frames, progress=sys.stderr.isatty())
+    report = run_demo(output, frames, progress=sys.stderr.isatty(), overwrite=overwrite)
     with printing():
         if as_json:
             print_json(documents.demo_document(report))

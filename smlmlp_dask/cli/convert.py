@@ -4,24 +4,35 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .errors import explaining_resume, log_to_stderr, printing
 from .jobs import JobCommand
-from .options import LocalPath, json_option, progress_option, resume_option, verbose_option
+from .options import (
+    LocalPath,
+    json_option,
+    overwrite_option,
+    progress_option,
+    resume_option,
+    verbose_option,
+)
 from .run_options import Movies, Planned, Recorded, Storing, Where, grouped
+from .sections import sectioned
 
 
 @click.command(cls=JobCommand)
-@click.option(
+@sectioned(
+    "Output",
     "-o",
     "--output",
     type=LocalPath(),
-    help="Store to write, such as movie.zarr; must not exist (but see --resume).",
+    help="Store to write, such as movie.zarr.",
 )
 @grouped(movies=Movies, recorded=Recorded, how=Storing, where=Where, plan=Planned)
 @resume_option
+@overwrite_option
 @progress_option
 @json_option
 @verbose_option
@@ -33,6 +44,7 @@ def convert(
     where: Where,
     plan: Planned,
     resume: bool,
+    overwrite: bool,
     show_progress: bool | None,
     as_json: bool,
     verbose: bool,
@@ -50,22 +62,23 @@ def convert(
     from smlmlp_dask.pipeline.convert import convert_movies, plan_conversion
 
     from . import documents
+    from .planned import print_plan
     from .sources import frames_table
-    from .tables import console, print_json, print_plan
+    from .tables import console, print_json
 
     log_to_stderr(verbose=verbose)
     described = plan.movie(movies.sources)
     if output is None and not plan.dry_run:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    job = {**movies.selection(), **recorded.overrides(), "codec": how.codec}
+    job: dict[str, Any] = {**movies.selection(), **recorded.overrides(), "codec": how.codec}
     job["memory_limit"] = where.memory_limit
-    place = where.place(dry_run=plan.dry_run)
+    place = where.place()
     if plan.dry_run or output is None:
+        place, job["workers"] = plan.place(place)
         with connected(place):
             planned = plan_conversion(
                 described or list(movies.sources),
                 **job,
-                workers=plan.for_workers,
                 measured=True,
                 destination=output,
             )
@@ -73,7 +86,7 @@ def convert(
             if as_json:
                 print_json(documents.plan_document(planned))
             else:
-                print_plan(console(), planned)
+                print_plan(console(), planned, verbose=verbose)
         return
     shown = sys.stderr.isatty() if show_progress is None else show_progress
     tell = partial(click.echo, err=True) if shown else logging.getLogger(__name__).info
@@ -81,7 +94,14 @@ def convert(
         explaining_resume(output),
         connected(place, memory_limit=where.memory_limit, tell=tell),
     ):
-        convert_movies(list(movies.sources), output, **job, resume=resume, progress=shown)
+        convert_movies(
+            list(movies.sources),
+            output,
+            **job,
+            resume=resume,
+            overwrite=overwrite,
+            progress=shown,
+        )
     document = documents.store_document(output)
     with printing():
         if as_json:

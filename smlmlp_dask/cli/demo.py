@@ -1,5 +1,7 @@
 """The demo: the main job on a simulated movie whose background is known."""
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -17,9 +19,13 @@ from smlmlp_dask.pictures.overview import plot_result, write_picture
 from smlmlp_dask.pipeline.run import run_spatial_mean
 from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.simulation.movie import SimulatedMovie, simulate_movie
+from smlmlp_dask.store.removing import remove_store
 
 FRAME_SIZES = ((256, 256), (192, 320))
 """(height, width) of the two channels in pixels, different to show that they may be."""
+
+MOVIE, BACKGROUND, PICTURE = "movie.zarr", "background.zarr", "demo.png"
+"""What the demo writes."""
 
 CHECKED_FRAMES = 20
 """Frames, evenly spread, whose estimate is compared with the known background."""
@@ -55,52 +61,87 @@ class DemoReport:
     picture: Path
 
 
-def run_demo(folder: Path, frames: int, *, progress: bool) -> DemoReport:
+def run_demo(folder: Path, frames: int, *, progress: bool, overwrite: bool = False) -> DemoReport:
     """Simulate two channels, store them as Zarr, run the main job, compare and draw.
 
     Parameters
     ----------
     folder : pathlib.Path
-        New folder for ``movie.zarr``, ``background.zarr`` and ``demo.png``; must not exist.
+        New folder for ``movie.zarr``, ``background.zarr`` and ``demo.png``; must not exist without
+        `overwrite`.
     frames : int
         Frames of each channel.
     progress : bool
         Show the job's progress bar.
+    overwrite : bool
+        Replace the demo's files in a folder that holds no others.
 
     Raises
     ------
     FileExistsError
-        If the folder exists.
+        If the folder exists, or holds something else.
     """
     folder = absolute_path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists: delete it, or choose another with --output")
-    folder.mkdir(parents=True)
+    if os.path.lexists(folder):
+        _clear(folder, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
     simulated = [
         simulate_movie(frames, height, width, seed=seed)
         for seed, (height, width) in enumerate(FRAME_SIZES)
     ]
-    movie = folder / "movie.zarr"
+    movie = folder / MOVIE
     sources = _store_movies(movie, simulated)
 
     # Compile the filter of uint16 first, so that the rate does not include that second or two.
     bkgd_spatial_mean([simulated[0].movie[:1]])[0][0].compute()
     start = perf_counter()
-    result = run_spatial_mean(sources, folder / "background.zarr", progress=progress)
+    result = run_spatial_mean(sources, folder / BACKGROUND, progress=progress)
     seconds = perf_counter() - start
 
     checks = [
         _check(bkgd, channel.background)
         for bkgd, channel in zip(result.bkgds, simulated, strict=True)
     ]
-    picture = folder / "demo.png"
+    picture = folder / PICTURE
     write_picture(plot_result(result), picture)
     pixels = sum(bkgd.size for bkgd in result.bkgds)
     return DemoReport(result, checks, pixels / seconds, movie, picture)
 
 
+def _clear(folder: Path, *, overwrite: bool) -> None:
+    """Remove what an earlier demo wrote; refuse a folder that is not of a demo."""
+    if not overwrite:
+        raise FileExistsError(
+            f"{folder} exists: replace it with --overwrite, or choose another with --output"
+        )
+    found = [] if folder.is_symlink() or not folder.is_dir() else [*folder.iterdir()]
+    names = {child.name for child in found}
+    movie, background = folder / MOVIE, folder / BACKGROUND
+    if MOVIE not in names or names - {MOVIE, BACKGROUND, PICTURE} or not _is_simulated(movie):
+        raise FileExistsError(
+            f"{folder} is not, or not only, what a demo wrote, and --overwrite replaces nothing "
+            "else: choose another with --output"
+        )
+    if BACKGROUND in names:
+        remove_store(background)
+    (folder / PICTURE).unlink(missing_ok=True)
+    shutil.rmtree(movie)
+
+
+def _is_simulated(movie: Path) -> bool:
+    """Say whether a store was written by `_store_movies`, and nothing was added at its top."""
+    try:
+        marked = zarr.open_group(movie, mode="r").attrs.get("simulated_by")
+        names = {child.name for child in movie.iterdir()}
+    except (OSError, ValueError):
+        return False
+    cameras = {f"camera_{i}" for i in range(len(FRAME_SIZES))}
+    return bool(marked == "smlmlp-dask demo" and names <= {"zarr.json", *cameras})
+
+
 def _store_movies(path: Path, simulated: list[SimulatedMovie]) -> list[Path]:
-    group = zarr.create_group(path, zarr_format=3)
+    about = {"simulated_by": "smlmlp-dask demo"}
+    group = zarr.create_group(path, zarr_format=3, attributes=about)
     targets: list[Any] = [
         group.create_array(
             f"camera_{i}",

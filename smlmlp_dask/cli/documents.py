@@ -38,7 +38,8 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     disk) and ``seconds`` are estimates for the job from a sample. ``workers``, ``worker_bytes``
     and ``scheduler_bytes`` are null without ``--for-workers``.
 ``verify``
-    ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed``, ``problems`` and ``repaired``.
+    ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed``, ``problems``, ``repaired`` and
+    ``not_compared`` (what ``--deep`` could not compute again, as its movie is gone or changed).
 ``demo``
     ``store`` (the document of ``info``), ``checks``, ``pixels_per_second``, ``movie_path`` and
     ``picture_path``. A check has ``channel``, ``known_background_counts``, ``error_rms_counts``
@@ -226,6 +227,7 @@ def verify_document(path: Path, report: VerifyReport) -> Document:
         "blocks_recomputed": report.recomputed,
         "problems": report.problems,
         "repaired": report.repaired,
+        "not_compared": report.not_compared,
     }
 
 

@@ -16,7 +16,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from smlmlp_dask.messages import one_line, printable
+from smlmlp_dask.messages import counted, one_line, printable
+
+from .sections import write_options
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """Errors of wrong inputs, full disks or missing devices; any other error is a bug of ours."""
@@ -100,6 +102,10 @@ class Command(click.Command):
             if verbose:
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
             _fail(self._in_options(str(error)) or type(error).__name__, error)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options into the help, many of them in sections."""
+        write_options(self, ctx, formatter)
 
     def _in_options(self, message: str) -> str:
         """Replace a parameter at a message's start by its option: memory_limit, --memory-limit."""
@@ -196,12 +202,13 @@ def _how_to_resume(store: Path) -> str:
     from smlmlp_dask.store.read import progress
 
     state = progress(store)
-    return f"{state.done:,} of {state.total:,} blocks are kept; to resume: {resuming_command()}"
+    kept = f"{state.done:,} of {counted(state.total, 'block')} {'is' if state.done == 1 else 'are'}"
+    return f"{kept} kept; to resume: {resuming_command()}"
 
 
 def resuming_command() -> str:
-    """Return the present command line with ``--resume``."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    """Return the present command line with ``--resume``, in place of ``--overwrite``."""
+    arguments = [given for given in sys.argv[1:] if given not in ("--resume", "--overwrite")]
     return shlex.join(["smlmlp-dask", *arguments, "--resume"])
 
 

@@ -1,7 +1,7 @@
 """The options of ``run`` that say what the background is, and what is stored."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 class Estimate:
     """What the background is: the local mean, or steps that follow one another."""
 
+    SECTION: ClassVar[str] = "Background"
+
     radii: tuple[tuple[float, ...], ...] = option(
+        "-r",
         "--radius",
         type=Parsed("R|RY,RX", options.radius),
         multiple=True,
@@ -36,6 +39,7 @@ class Estimate:
 
     outputs: tuple[str, ...] = option(
         "--write",
+        section="Output",
         type=click.Choice(["background", "signal"]),
         multiple=True,
         help="What to store: the background (the default), the signal (raw - background); "
@@ -43,6 +47,7 @@ class Estimate:
     )
     pedestal: int | None = option(
         "--pedestal",
+        section="Output",
         type=int,
         metavar="COUNTS",
         help="Store the signal as uint16, so many counts higher, such as 100 (default: float32).",

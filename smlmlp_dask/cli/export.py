@@ -5,26 +5,39 @@ from pathlib import Path
 
 import click
 
+from smlmlp_dask.messages import counted
+
 from .errors import Command, explaining_resume, log_to_stderr, printing, resuming_command
-from .options import LocalPath, progress_option, resume_option, verbose_option
+from .options import (
+    LocalPath,
+    overwrite_option,
+    progress_option,
+    resume_option,
+    verbose_option,
+)
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, short_help="Write a stored channel as one file, for Picasso, Fiji and others."
+)
 @click.argument("store", type=LocalPath())
 @click.option(
     "-o",
     "--output",
     required=True,
     type=LocalPath(),
-    help="File to write, ending in .raw, .tif or .tiff; must not exist.",
+    help="File to write, ending in .raw, .tif or .tiff.",
 )
 @click.option(
     "--what",
     type=click.Choice(["signal", "background", "raw"]),
     help="What to write (default: the signal, or else the background; of convert, the frames).",
 )
-@click.option("--channel", type=click.IntRange(0), help="Number of the channel, if several.")
+@click.option(
+    "--channel", type=click.IntRange(0), metavar="NUMBER", help="Number of the channel, if several."
+)
 @resume_option
+@overwrite_option
 @progress_option
 @verbose_option
 def export(
@@ -33,6 +46,7 @@ def export(
     what: str | None,
     channel: int | None,
     resume: bool,
+    overwrite: bool,
     show_progress: bool | None,
     verbose: bool,
 ) -> None:
@@ -52,7 +66,15 @@ def export(
     log_to_stderr(verbose=verbose)
     shown = sys.stderr.isatty() if show_progress is None else show_progress
     with explaining_resume(output, _how_to_resume):
-        export_movie(store, output, what=what, channel=channel, resume=resume, progress=shown)
+        export_movie(
+            store,
+            output,
+            what=what,
+            channel=channel,
+            resume=resume,
+            overwrite=overwrite,
+            progress=shown,
+        )
     with printing():
         click.echo(f"finished: {output}")
 
@@ -64,4 +86,5 @@ def _how_to_resume(file: Path) -> str:
     if kept is None:
         return "nothing was done yet and nothing is kept"
     done, total = kept
-    return f"{done:,} of {total:,} frames are kept; to resume: {resuming_command()}"
+    are = "is" if done == 1 else "are"
+    return f"{done:,} of {counted(total, 'frame')} {are} kept; to resume: {resuming_command()}"

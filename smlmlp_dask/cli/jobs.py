@@ -17,19 +17,33 @@ before the one in the file::
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import click
 
 from smlmlp_dask.messages import one_line, shown
-from smlmlp_dask.paths import absolute_path
+from smlmlp_dask.paths import absolute_path, local_path, refuse_existing
 
 from .errors import Command, OneLineError
 from .options import LocalPath
+from .sections import SectionedOption
 
-OF_ONE_CALL = ("save-job", "resume", "dry-run", "for-workers", "progress", "json", "verbose")
+OF_ONE_CALL = (
+    "save-job",
+    "resume",
+    "overwrite",
+    "dry-run",
+    "for-workers",
+    "progress",
+    "json",
+    "verbose",
+)
 """Options that say something of one call, not of the job: they are not saved."""
+
+SUFFIX = ".toml"
+"""Ending of job files."""
 
 PATHS = ("output", "scheduler-file")
 """Options whose values are paths."""
@@ -40,8 +54,9 @@ class JobCommand(Command):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        saving = click.Option(
+        saving = SectionedOption(
             ["--save-job"],
+            section="Output",
             type=LocalPath(),
             expose_value=False,
             metavar="FILE",
@@ -59,6 +74,10 @@ class JobCommand(Command):
             raise OneLineError(one_line(error)) from error
         if given.get("save_job"):
             file = absolute_path(given["save_job"], "job file")
+            if file.suffix != SUFFIX:
+                raise OneLineError(
+                    f"the job file {file} must end in {SUFFIX}, by which it is known"
+                )
             ctx.meta[__name__] = (file, self._text(given, sources))
         return rest
 
@@ -67,25 +86,27 @@ class JobCommand(Command):
         if __name__ not in ctx.meta:
             return super().invoke(ctx)
         file, text = ctx.meta[__name__]
-        output = ctx.params["output"]
+        output, before = ctx.params["output"], _bytes_of(file)
         try:
-            with file.open("x", encoding="utf-8") as opened:
-                opened.write(text)
-        except FileExistsError:
-            raise OneLineError(f"{file} exists: choose another name for the job file") from None
+            refuse_existing(file, overwrite=ctx.params["overwrite"])
+            file.write_text(text, encoding="utf-8")
+        except FileExistsError as error:
+            raise OneLineError(str(error)) from error
         except (OSError, ValueError) as error:
             raise OneLineError(f"the job file {file} cannot be written: {error}") from error
+        begun = None if ctx.params["resume"] else _place(output)
         try:
             return super().invoke(ctx)
         except OneLineError:
-            if output is None or not output.exists():  # nothing was begun: leave nothing
-                file.unlink(missing_ok=True)
+            if _place(output) == begun:  # nothing was begun: leave all as it was
+                file.unlink() if before is None else file.write_bytes(before)
             raise
 
     def _with_job(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Return the arguments, a job file among them replaced by what it says."""
         given, sources = self._split(ctx, args)
-        files = [Path(name) for name in sources if name.endswith(".toml") and Path(name).is_file()]
+        typed = [name for name in sources if name.endswith(SUFFIX)]
+        files = [path for name in typed if (path := local_path(name)).is_file()]
         if not files:
             return args
         if len(sources) > 1:
@@ -98,7 +119,7 @@ class JobCommand(Command):
             if key != "source"
             for argument in self._argument(files[0], key, value, options, given)
         ]
-        own = [arg for arg in args if arg != str(files[0])]
+        own = [arg for arg in args if arg not in typed]
         return [*_sources(files[0], job, given), *taken, *own]
 
     def _split(self, ctx: click.Context, args: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -125,13 +146,17 @@ class JobCommand(Command):
     ) -> list[str]:
         option = options.get(key)
         if option is None or key == "save-job":
-            raise ValueError(f"{file} has the key {key!r}, which is no option of {self.name}")
+            near = get_close_matches(key, options, 1) or ("[[source]]",)
+            raise ValueError(
+                f"{file} has the key {shown(key)}, which is no option of {self.name}: is it "
+                f"{near[0]}? (see smlmlp-dask {self.name} --help)"
+            )
         if given.get(option.name or "") is not None:
             return []
         if option.is_flag:
             if not isinstance(value, bool):
                 raise ValueError(f"{file} has {key} = {shown(value)}: give true or false")
-            return [f"--{key}"] if value else []
+            return [f"--{key}"] if value else option.secondary_opts[:1]
         values = value if option.multiple and isinstance(value, list) else [value]
         if key in PATHS:
             values = [_beside(file, value) for value in values]
@@ -159,6 +184,16 @@ class JobCommand(Command):
             if own:
                 lines.append(f"boxes = {_toml(own)}")
         return "\n".join(lines) + "\n"
+
+
+def _bytes_of(file: Path) -> bytes | None:
+    """Return what a file holds; None if there is none."""
+    return file.read_bytes() if file.is_file() else None
+
+
+def _place(output: Path | None) -> int | None:
+    """Return what tells a store from a later one of the same name; None if there is none."""
+    return output.stat().st_ino if output is not None and output.exists() else None
 
 
 def _read(file: Path) -> dict[str, Any]:

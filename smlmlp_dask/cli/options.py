@@ -12,19 +12,40 @@ import click
 
 from smlmlp_dask.paths import local_path
 
-verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Log each step, and show tracebacks of errors."
+from .sections import sectioned
+
+verbose_option = sectioned(
+    "Messages",
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Say more: each step, how a plan is reckoned, the tracebacks of errors.",
 )
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+json_option = sectioned(
+    "Messages",
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON document and nothing else.",
 )
 
-resume_option = click.option(
-    "--resume", is_flag=True, help="Resume an interrupted run, or start one if there is none."
+resume_option = sectioned(
+    "Output",
+    "--resume",
+    is_flag=True,
+    help="Resume an interrupted run, or start one if there is none.",
 )
 
-progress_option = click.option(
+overwrite_option = sectioned(
+    "Output",
+    "--overwrite",
+    is_flag=True,
+    help="Replace what this command wrote there before: never a source, nor files of others.",
+)
+
+progress_option = sectioned(
+    "Messages",
     "--progress/--no-progress",
     "show_progress",
     default=None,

@@ -9,7 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from dask.utils import format_bytes
 from jinja2 import Environment, StrictUndefined
 
 from smlmlp_dask import __version__
@@ -17,14 +16,15 @@ from smlmlp_dask.filters.chains import recorded_chains
 from smlmlp_dask.filters.kernels import without_zero_ends
 from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.filters.wording import in_words, mean_alone, mean_of
-from smlmlp_dask.messages import one_line, printable
+from smlmlp_dask.messages import as_size, one_line, printable
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.paths import local_path, refuse_inside
+from smlmlp_dask.paths import local_path, refuse_existing, refuse_inside
 from smlmlp_dask.pictures.overview import draw_samples, warnings_of
 from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_channel
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.durable import write_whole
 from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import read_attributes, refuse_raw, refusing_damage
 from smlmlp_dask.store.reopening import recorded_roots
@@ -42,7 +42,7 @@ LISTED_WEIGHTS = 60
 """Most printed weights of a kernel, from its centre outwards."""
 
 
-def write_report(path: Path, output: Path, *, verify: bool) -> None:
+def write_report(path: Path, output: Path, *, verify: bool, overwrite: bool = False) -> None:
     """Write a report on a store as one self-contained HTML file.
 
     It calls a store finished, in green, only if every chunk was compared and is undamaged. Damage
@@ -54,9 +54,11 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
     path : pathlib.Path
         A store, finished or not.
     output : pathlib.Path
-        The file; must not exist.
+        The file; must not exist without `overwrite`.
     verify : bool
         Compare every chunk of a finished store with its checksum.
+    overwrite : bool
+        Replace a file that exists.
 
     Raises
     ------
@@ -74,16 +76,14 @@ def write_report(path: Path, output: Path, *, verify: bool) -> None:
     attributes = read_attributes(path)
     refuse_raw(path, attributes)
     store = store_document(path)
-    if output.exists():
-        raise FileExistsError(f"{output} exists: delete it, or choose another with --output")
+    refuse_existing(output, overwrite=overwrite)
     if not output.parent.is_dir():
         raise NotADirectoryError(f"{output.parent} is not a folder: choose one with --output")
     with refusing_damage(path):
         refuse_inside(output, [path, *recorded_roots(attributes)], "page")
         page = _page(path, store, attributes, verify=verify and store["finished"])
     try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(page)
+        write_whole(output, page.encode(), synced=False)
     except OSError as error:
         raise type(error)(
             f"{output} cannot be written ({error.strerror or error}): choose a folder that you "
@@ -133,7 +133,7 @@ def _environment() -> Environment:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["name"] = lambda text: printable(str(text))
-    environment.filters["bytes"] = format_bytes
+    environment.filters["bytes"] = as_size
     environment.filters["time_ns"] = lambda ns: f"{datetime.fromtimestamp(ns / 1e9, UTC):%F %T}"
     return environment
 

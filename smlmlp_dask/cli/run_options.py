@@ -4,24 +4,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from . import options
 from .options import LocalPath, Parsed
+from .sections import SectionedOption
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
 if TYPE_CHECKING:
     from smlmlp_dask.execution.connect import Place
+    from smlmlp_dask.execution.workers import Workers
     from smlmlp_dask.filters.spatial_mean import Engine
     from smlmlp_dask.movies.described import DescribedMovie
     from smlmlp_dask.store.codecs import Codec
 
 
-def option(*names: str, declared: Any = click.option, **settings: Any) -> Any:
-    """Declare a field that is filled by an option or argument of the command line."""
-    return field(metadata={"declare": lambda name: declared(*names, name, **settings)})
+def option(*names: str, section: str = "", **settings: Any) -> Any:
+    """Declare a field that an option fills; its section in the help is, by default, its group's."""
+
+    def declare(group: Any, name: str) -> Any:
+        own = section or group.SECTION
+        return click.option(*names, name, cls=SectionedOption, section=own, **settings)
+
+    return field(metadata={"declare": declare})
+
+
+def argument(**settings: Any) -> Any:
+    """Declare a field that an argument fills."""
+    return field(metadata={"declare": lambda _, name: click.argument(name, **settings)})
 
 
 def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -36,9 +48,9 @@ def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., Non
             }
             function(**filled, **values)
 
-        options = [option for group in groups.values() for option in fields(group)]
-        for option in reversed(options):
-            command = option.metadata["declare"](option.name)(command)
+        declared = [(group, each) for group in groups.values() for each in fields(group)]
+        for group, each in reversed(declared):
+            command = each.metadata["declare"](group, each.name)(command)
         return command
 
     return decorate
@@ -48,8 +60,8 @@ def declared(group: type, *names: str) -> Callable[[Callable[..., None]], Callab
     """Add only these options of a group to a command; its function gets them one by one."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed([option for option in fields(group) if option.name in names]):
-            function = option.metadata["declare"](option.name)(function)
+        for each in reversed([each for each in fields(group) if each.name in names]):
+            function = each.metadata["declare"](group, each.name)(function)
         return function
 
     return decorate
@@ -63,8 +75,9 @@ AS_THEY_ARE = ("z", "salvage", "raw_shape", "raw_dtype", "raw_header", "raw_foot
 class Movies:
     """What is read: sources, and which part of them makes which channel."""
 
-    sources: tuple[str, ...] = option(
-        declared=click.argument,
+    SECTION: ClassVar[str] = "Sources"
+
+    sources: tuple[str, ...] = argument(
         nargs=-1,
         metavar="SOURCES...",
         shell_complete=click.Path().shell_complete,
@@ -101,21 +114,29 @@ class Movies:
         help="Take this position (scene, series) of a file that holds several; repeatable.",
     )
     z: int | None = option(
-        "--z", type=click.IntRange(0), help="Take this slice of a file that holds several."
+        "--z",
+        type=click.IntRange(0),
+        metavar="NUMBER",
+        help="Take this slice of a file that holds several.",
     )
     salvage: bool = option(
         "--salvage", is_flag=True, help="Take all whole frames of a movie that is cut short."
     )
     raw_shape: tuple[int, ...] | None = option(
-        "--raw-shape", type=Parsed("T,Y,X", options.shape), help="Shape of headerless raw movies."
+        "--raw-shape",
+        section="Recording",
+        type=Parsed("T,Y,X", options.shape),
+        help="Shape of headerless raw movies.",
     )
     raw_dtype: str | None = option(
         "--raw-dtype",
+        section="Recording",
         metavar="DTYPE",
         help="Dtype of headerless raw movies, such as '>u2': 16 bit, big-endian.",
     )
     raw_header: int = option(
         "--raw-header",
+        section="Recording",
         type=click.IntRange(0),
         default=0,
         metavar="BYTES",
@@ -123,6 +144,7 @@ class Movies:
     )
     raw_footer: int = option(
         "--raw-footer",
+        section="Recording",
         type=click.IntRange(0),
         default=0,
         metavar="BYTES",
@@ -158,6 +180,8 @@ class Movies:
 class Recorded:
     """How the channels were recorded, in place of what their files say."""
 
+    SECTION: ClassVar[str] = "Recording"
+
     pixel_size_um: tuple[float, ...] | None = option(
         "--pixel-size",
         type=Parsed("UM|Y,X", options.pixel_size),
@@ -185,6 +209,8 @@ class Recorded:
 class Filtering:
     """How blocks are filtered and stored; the names are those of `run_spatial_mean`."""
 
+    SECTION: ClassVar[str] = "Background"
+
     engine: "Engine" = option(
         "--engine",
         type=click.Choice(["auto", "fused", "dask-image"]),
@@ -198,6 +224,7 @@ class Filtering:
     )
     codec: "Codec" = option(
         "--codec",
+        section="Output",
         type=click.Choice(["fast", "small", "none"]),
         default="fast",
         show_default=True,
@@ -205,6 +232,7 @@ class Filtering:
     )
     keep_bits: int | None = option(
         "--keep-bits",
+        section="Output",
         type=int,
         metavar="BITS",
         help="Round to this many mantissa bits of 23: 12 halves the store, within 0.012 %.",
@@ -214,6 +242,8 @@ class Filtering:
 @dataclass(frozen=True)
 class Storing:
     """How frames are stored as they are; the names are those of `convert_movies`."""
+
+    SECTION: ClassVar[str] = "Output"
 
     codec: "Codec" = option(
         "--codec",
@@ -227,6 +257,8 @@ class Storing:
 @dataclass(frozen=True)
 class Where:
     """Where the job runs, and how much memory it may use."""
+
+    SECTION: ClassVar[str] = "Where it runs"
 
     memory_limit: str | None = option(
         "--memory-limit",
@@ -254,47 +286,46 @@ class Where:
         type=Parsed("N|MIN:MAX", options.jobs),
         help="With --slurm: number of SLURM jobs, or its limits (default: 1).",
     )
-    queue: str | None = option("--queue", help="With --slurm: partition of the SLURM jobs.")
+    queue: str | None = option(
+        "--queue", metavar="NAME", help="With --slurm: partition of the SLURM jobs."
+    )
     walltime: str | None = option(
         "--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a SLURM job."
     )
     cores: int | None = option(
-        "--cores", type=click.IntRange(1), help="With --slurm: cores of a SLURM job."
+        "--cores", type=click.IntRange(1), metavar="N", help="With --slurm: cores of a SLURM job."
     )
     job_memory: str | None = option(
         "--job-memory", metavar="SIZE", help="With --slurm: memory of a SLURM job, such as 8GB."
     )
 
-    def place(self, *, dry_run: bool) -> "Place":
-        """Return the place that the options name; a dry run may not start workers."""
+    def place(self) -> "Place":
+        """Return the place that the options name."""
         from smlmlp_dask.execution.connect import Place
         from smlmlp_dask.execution.slurm import slurm_jobs
 
         job = {name: getattr(self, name) for name in ("jobs", "queue", "walltime", "cores")}
         slurm = slurm_jobs(self.slurm, {**job, "memory": self.job_memory})
-        place = Place(self.scheduler, self.scheduler_file, self.workers, slurm)
-        if dry_run and (self.slurm or self.workers is not None):
-            raise click.UsageError(
-                f"--dry-run starts no workers: give --for-workers N instead of "
-                f"{'--slurm' if self.slurm else '--workers'}"
-            )
-        return place
+        return Place(self.scheduler, self.scheduler_file, self.workers, slurm)
 
 
 @dataclass(frozen=True)
 class Planned:
     """What a dry run plans for."""
 
+    SECTION: ClassVar[str] = "Plan"
+
     dry_run: bool = option(
         "--dry-run",
         is_flag=True,
-        help="Only show the plan: blocks, memory, size on disk, time.",
+        help="Only show the plan: blocks, memory, size on disk, time; -v tells more.",
     )
     for_workers: int | None = option(
         "--for-workers",
         type=click.IntRange(1),
         metavar="N",
-        help="With --dry-run: plan for N processes of one thread each, on any machines.",
+        help="With --dry-run: plan for N processes of one thread each, on any machines. (For "
+        "--workers and --slurm it plans as they are.)",
     )
     described_shape: tuple[int, ...] | None = option(
         "--shape",
@@ -309,6 +340,20 @@ class Planned:
         type=Parsed("T,Y,X", options.shape),
         help="With --shape: its chunks (default: single frames).",
     )
+
+    def place(self, place: "Place") -> "tuple[Place, int | Workers | None]":
+        """Return the place of a dry run, which starts no workers, and those it plans for."""
+        from smlmlp_dask.execution.connect import Place
+
+        workers = place.planned()
+        if workers is None:
+            return place, self.for_workers
+        if self.for_workers is not None:
+            raise click.UsageError(
+                f"--for-workers and {'--slurm' if place.slurm else '--workers'} contradict each "
+                "other: give only one of them"
+            )
+        return Place(), workers
 
     def movie(self, sources: tuple[str, ...]) -> "DescribedMovie | None":
         """Return the movie that --shape, --dtype and --chunks describe; None without --shape."""

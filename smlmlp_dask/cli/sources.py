@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dask.utils import format_bytes
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from smlmlp_dask.messages import printable
+from smlmlp_dask.installing import install_command
+from smlmlp_dask.messages import as_size, printable
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.arguments import RawLayout
 from smlmlp_dask.movies.formats.table import FORMATS, Format
@@ -124,7 +124,7 @@ def print_source(out: Console, seen: Seen) -> None:
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
     size = document["disk_bytes"]
-    on_disk = f"over {COUNTED_FILES:,} files" if size is None else format_bytes(size)
+    on_disk = f"over {COUNTED_FILES:,} files" if size is None else as_size(size)
     facts.add_row("format:", f"{document['format']}, {on_disk} on disk")
     positions = document["positions"]
     if len(positions) > 1:
@@ -189,7 +189,7 @@ def _facts(position: Document) -> Iterator[tuple[str, str]]:
 
 def _layout(channel: Document) -> list[tuple[str, str]]:
     pixels = channel["frames"] * channel["height_pix"] * channel["width_pix"]
-    size = format_bytes(np.dtype(channel["dtype"]).itemsize * pixels)
+    size = as_size(np.dtype(channel["dtype"]).itemsize * pixels)
     return [
         ("frames×y×x", f"{_times(channel, '')} {channel['dtype']}, {size}"),
         ("stored in", f"units of {_times(channel, 'unit_')}"),
@@ -267,7 +267,7 @@ def _format(known: Format) -> Document:
         "endings": [*(known.usual or known.suffixes)],
         "library": known.library or None,
         "installed": known.is_installed,
-        "install": f"pip install 'smlmlp-dask[{known.extra}]'" if known.extra else None,
+        "install": install_command(known.extra) if known.extra else None,
         "python": least,
         "python_suits": sys.version_info >= known.python,
     }
@@ -278,18 +278,19 @@ def print_formats(out: Console) -> None:
     table = Table("format", box=box.SIMPLE)
     table.add_column("endings", overflow="fold")
     table.add_column("reader", overflow="fold")
-    table.add_column("installed", no_wrap=True)  # to be copied
-    missing = False
-    for known in formats_document()["formats"]:
-        reader = known["library"] or ""
-        if known["python"] != _OLDEST:
-            reader += f" (Python {known['python']}+)"
-        here = "yes"
-        if not known["installed"]:
-            here, missing = known["install"] if known["python_suits"] else "no", True
-        table.add_row(known["name"], " ".join(known["endings"]), reader, here)
+    table.add_column("installed", no_wrap=True)
+    missing = ""
+    for known, document in zip(FORMATS, formats_document()["formats"], strict=True):
+        reader = document["library"] or ""
+        if document["python"] != _OLDEST:
+            reader += f" (Python {document['python']}+)"
+        here = "yes" if known.is_installed else "no"
+        if not known.is_installed and document["python_suits"]:
+            here, missing = f"no: [{known.extra}]", missing or document["install"]
+        table.add_row(known.name, " ".join(document["endings"]), reader, here)
     out.print(table)
     out.print("headerless movies, with any ending: pass --raw-shape and --raw-dtype")
     out.print("TIFFs also as a folder or a glob, in quotes: 'folder/*.tif'")
     if missing:
-        out.print("all readers: pip install 'smlmlp-dask[formats]'")
+        out.print(f"a missing reader, by its extra: {missing}")
+        out.print(f"all readers: {install_command('formats')}")

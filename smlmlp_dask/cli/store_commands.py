@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from .errors import Command, log_to_stderr, printing
-from .options import LocalPath, json_option, verbose_option
+from .options import LocalPath, json_option, overwrite_option, verbose_option
 from .run_options import Movies, declared
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Show what is in a movie, or in a store.")
 @click.argument("path", metavar="SOURCE", type=LocalPath())
 @declared(Movies, "raw_shape", "raw_dtype", "raw_header", "raw_footer")
 @json_option
@@ -51,7 +51,7 @@ def _show_source(path: Path, raw: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _show_store(path: Path, *, as_json: bool) -> None:
-    from smlmlp_dask.messages import printable
+    from smlmlp_dask.messages import counted
     from smlmlp_dask.result import open_backgrounds
     from smlmlp_dask.store.checking import glance
     from smlmlp_dask.store.codecs import holds_raw
@@ -60,7 +60,8 @@ def _show_store(path: Path, *, as_json: bool) -> None:
 
     from . import documents
     from .sources import frames_table
-    from .tables import console, outputs_line, print_glance, print_json, recorded, summary
+    from .stored import facts
+    from .tables import console, print_glance, print_json, recorded, summary
 
     if as_json:
         document = documents.store_document(path)
@@ -70,11 +71,6 @@ def _show_store(path: Path, *, as_json: bool) -> None:
     attributes = read_attributes(path)
     raw = holds_raw(attributes)
     with refusing_damage(path):
-        lines = [
-            f"sources: {', '.join(map(printable, attributes['sources']))}",
-            f"codec: {attributes['codec']}" if raw else f"engine: {attributes['engine']}",
-            "versions: " + ", ".join(f"{k} {v}" for k, v in attributes["versions"].items()),
-        ]
         state = None if attributes["finished"] else progress(path, attributes)
         channels = recorded(recorded_acquisitions(attributes, len(attributes["plan"])))
     shown: Any
@@ -84,12 +80,12 @@ def _show_store(path: Path, *, as_json: bool) -> None:
         shown = summary(open_backgrounds(path))
     else:
         shown = (
-            f"unfinished: {state.done:,} of {state.total:,} blocks "
+            f"unfinished: {state.done:,} of {counted(state.total, 'block')} "
             f"({state.done / max(1, state.total):.0%}); run it again with --resume"
         )
     problems = glance(path) if state is None else []
-    if state is None and not raw and not problems and (stored := outputs_line(path, attributes)):
-        lines.insert(0, stored)
+    with refusing_damage(path):
+        lines = facts(path, attributes, whole=state is None and not problems)
     with printing():
         out = console()
         out.print(shown, *([channels] if channels else []), *lines, sep="\n")
@@ -97,7 +93,9 @@ def _show_store(path: Path, *, as_json: bool) -> None:
             print_glance(out, path, problems)
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, short_help="List the formats that can be read, and how to install readers."
+)
 @json_option
 @verbose_option
 def formats(as_json: bool, verbose: bool) -> None:
@@ -123,6 +121,7 @@ def formats(as_json: bool, verbose: bool) -> None:
 @click.option(
     "--sample",
     type=click.IntRange(1),
+    metavar="N",
     default=10,
     show_default=True,
     help="Blocks that --deep computes.",
@@ -139,7 +138,7 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
 
     Compares every chunk with its checksum and the metadata with their copy, and names each file
     that is missing or damaged. Exits with 0 if the store is whole (with --repair: afterwards),
-    else with 1.
+    with 1 if it is not, and with 3 if it is whole, but --deep could not read all of its movie.
 
     \b
     smlmlp-dask verify background.zarr
@@ -160,8 +159,8 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
             print_json(documents.verify_document(path, report))
         else:
             print_report(console(), report)
-    if report.problems:
-        raise SystemExit(1)
+    if report.problems or report.not_compared:
+        raise SystemExit(1 if report.problems else 3)
 
 
 @click.command(cls=Command)
@@ -170,8 +169,9 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     "-o",
     "--output",
     type=LocalPath(),
-    help="File to write; must not exist (default: PATH with .html).",
+    help="File to write (default: PATH with .html).",
 )
+@overwrite_option
 @click.option(
     "--verify/--no-verify",
     "check",
@@ -180,7 +180,7 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     help="Compare every chunk with its checksum.",
 )
 @verbose_option
-def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
+def report(path: Path, output: Path | None, overwrite: bool, check: bool, verbose: bool) -> None:
     """Write a report on a store as one HTML page.
 
     For a reviewer or a lab book: whether the store is whole, the warnings and picture of plot,
@@ -194,12 +194,12 @@ def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
 
     log_to_stderr(verbose=verbose)
     target = path.with_suffix(".html") if output is None else output
-    write_report(path, target, verify=check)
+    write_report(path, target, verify=check, overwrite=overwrite)
     with printing():
         console().print(f"report: {target}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Draw a finished store as a picture.")
 @click.argument("path", type=LocalPath())
 @click.option(
     "-o",
@@ -210,9 +210,10 @@ def report(path: Path, output: Path | None, check: bool, verbose: bool) -> None:
 @click.option(
     "--frame",
     type=click.IntRange(0),
+    metavar="NUMBER",
     help="Number of the frame to show (default: the one in the middle).",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a picture that exists.")
+@overwrite_option
 @verbose_option
 def plot(
     path: Path, output: Path | None, frame: int | None, overwrite: bool, verbose: bool
@@ -240,7 +241,7 @@ def plot(
         console().print(f"picture: {picture}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Show a finished store in the browser.")
 @click.argument("path", type=LocalPath())
 @click.option(
     "--browser/--no-browser",
@@ -251,6 +252,7 @@ def plot(
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
+    metavar="NUMBER",
     help="Port of 127.0.0.1, such as one that ssh -L forwards (default: any free one).",
 )
 @verbose_option

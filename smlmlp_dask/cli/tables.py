@@ -1,31 +1,23 @@
 """Tables and lines that the command line prints."""
 
 import json
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
-from dask.utils import format_bytes, format_time
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from smlmlp_dask.execution.tasks import REGION_TASKS
 from smlmlp_dask.filters.wording import in_words, mean_alone
-from smlmlp_dask.messages import printable
+from smlmlp_dask.messages import counted, printable
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
-from smlmlp_dask.pipeline.outputs import Outputs, clipping
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.result import SpatialMeanResult
-from smlmlp_dask.store.checking import clipped_pixels
 
 if TYPE_CHECKING:
-    from smlmlp_dask.pipeline.job_plan import JobPlan
-    from smlmlp_dask.pipeline.measure import Rates
-
     from .demo import DemoReport  # imports matplotlib
     from .documents import Document
 
@@ -61,19 +53,6 @@ def summary(result: SpatialMeanResult) -> Table:
             f"{factor:.6f}",
         )
     return table
-
-
-def outputs_line(path: Path, attributes: Mapping[str, Any]) -> str:
-    """Say what a finished store holds besides backgrounds; nothing if it is only these."""
-    outputs = Outputs.recorded(attributes)
-    if outputs == Outputs():
-        return ""
-    texts = [f"{n} ({d})" for n, d in zip(outputs.names, outputs.dtypes, strict=True)]
-    if outputs.pedestal is None:
-        return f"stored: {', '.join(texts)}"
-    clipped = sum(clipped_pixels(path, attributes) or ())
-    told = clipping(clipped, outputs.pedestal) if clipped else "no pixel of the signal was clipped"
-    return f"stored: {', '.join(texts)}, pedestal {outputs.pedestal}; {told}"
 
 
 def recorded(acquisitions: Sequence[Acquisition]) -> Table | None:
@@ -119,10 +98,13 @@ def print_report(out: Console, report: VerifyReport) -> None:
     """Print what `verify` checked, found and repaired."""
     for problem in report.repaired:
         out.print(f"repaired: {problem.partition(';')[0]}")
-    for problem in report.problems:
+    for problem in (*report.problems, *report.not_compared):
         out.print(problem)
-    again = f", {report.recomputed:,} blocks computed again" if report.recomputed else ""
-    out.print(f"{report.chunks:,} chunks checked{again}: {len(report.problems):,} problems")
+    again = f", {counted(report.recomputed, 'block')} computed again" if report.recomputed else ""
+    problems = counted(len(report.problems), "problem") if report.problems else "no problems"
+    out.print(f"{counted(report.chunks, 'chunk')} checked{again}: {problems}")
+    if report.not_compared and not report.problems:
+        out.print("the store is whole; it was not compared with all of its movie")
 
 
 def print_glance(out: Console, path: Path, problems: Sequence[str]) -> None:
@@ -158,76 +140,5 @@ def _checks(report: "DemoReport") -> Table:
     return table
 
 
-def print_plan(console: Console, plan: "JobPlan") -> None:
-    """Print what a job would do and need, one fact a line."""
-    facts = Table.grid(padding=(0, 1))
-    facts.add_column(no_wrap=True)
-    facts.add_column(overflow="fold")
-    for i, (channel, dtype) in enumerate(zip(plan.channels, plan.dtypes, strict=True)):
-        movie = format_bytes(channel.itemsize * prod(channel.shape))
-        facts.add_row(f"channel {i}:", f"{_counts(channel.shape)} (frames×y×x), {movie}")
-        facts.add_row("  blocks:", f"{channel.n_blocks:,} of {_times(channel.block)}")
-        facts.add_row("  read:", f"every pixel is decoded {channel.read_amplification:.2f} times")
-        facts.add_row("  write:", f"{dtype} chunks of {_times(channel.chunks)}")
-        facts.add_row(
-            "  memory:", f"a block in work holds up to {format_bytes(channel.block_bytes)}:"
-        )
-        for part, size in channel.held.items():
-            facts.add_row("", f"{format_bytes(size)} {part}")
-    if plan.on_cluster:
-        each = "1 block" if plan.blocks_per_task == 1 else f"up to {plan.blocks_per_task:,} blocks"
-        facts.add_row("tasks:", f"of {each}, {plan.threads:,} at a time")
-        facts.add_row(
-            "scheduler:",
-            f"{format_bytes(plan.scheduler_bytes)}, for {plan.tasks_under_way:,} tasks under way "
-            "at most, however long the movie",
-        )
-    else:
-        regions = -(-plan.n_blocks // REGION_TASKS)
-        facts.add_row("tasks:", f"{plan.n_blocks:,} of 1 block, {plan.threads:,} at a time")
-        facts.add_row("regions:", f"{regions:,} of up to {REGION_TASKS} tasks, one after the other")
-    if plan.workers is not None:
-        facts.add_row(
-            "workers:",
-            f"{plan.workers:,} of one thread, {format_bytes(plan.worker_bytes)} of memory each",
-        )
-    limit = format_bytes(plan.memory_limit_bytes)
-    facts.add_row("memory:", f"{format_bytes(plan.projected_bytes)} of {limit}")
-    facts.add_row("output:", f"{format_bytes(plan.output_bytes)} before compression")
-    if plan.rates is not None:
-        _add_rates(facts, plan, plan.rates)
-    console.print(facts)
-    console.print("nothing was run (--dry-run)")
-
-
-def _add_rates(facts: Table, plan: "JobPlan", rates: "Rates") -> None:
-    stored, work = plan.stored_bytes or 0, plan.work_seconds or 0.0
-    source = sum(channel.itemsize * prod(channel.shape) for channel in plan.channels)
-    give, take = (format_bytes(round(size / max(work, 1e-9))) for size in (source, stored))
-    threads = "1 thread" if plan.threads == 1 else f"{plan.threads:,} threads"
-    facts.add_row("  disk:", f"{format_bytes(stored)}, compressed as the sample was")
-    facts.add_row("time:", f"{format_time(plan.seconds or 0.0)} with {threads}")
-    steps = "read" if any(channel.kept for channel in plan.channels) else "read, filter"
-    facts.add_row("  threads:", f"{format_time(work)} to {steps} and write")
-    facts.add_row(
-        "  storage:",
-        f"must read up to {give}/s and write {take}/s; "
-        f"{rates.folder} wrote {format_bytes(round(rates.storage_bytes_per_second))}/s",
-    )
-    if plan.workers is not None:
-        facts.add_row("  assumed:", "it keeps up, and each worker has a core like this machine's")
-    sample = "a simulated movie" if rates.simulated else "this movie"
-    at_work = sum(rates.core_seconds_per_pixel) / max(1e-30, sum(rates.seconds_per_pixel))
-    facts.add_row(
-        "  sample:",
-        f"{rates.blocks:,} blocks of {sample}, {rates.threads} side by side, here and now; each "
-        f"had a core for {min(1.0, at_work):.0%} of its time",
-    )
-
-
 def _times(shape: Sequence[float]) -> str:
     return "×".join(map(str, shape))
-
-
-def _counts(shape: Sequence[int]) -> str:
-    return "×".join(f"{length:,}" for length in shape)

@@ -12,9 +12,9 @@ from typing import Any
 import dask.config
 from dask.utils import parse_timedelta
 
-from .local import local_processes
-from .slurm import SlurmJobs, submit_jobs
-from .workers import active_client, scheduler_left_to_dask, wait_for_workers
+from .local import local_processes, planned_processes
+from .slurm import SlurmJobs, planned_jobs, submit_jobs
+from .workers import Workers, active_client, scheduler_left_to_dask, wait_for_workers
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,12 @@ class Place:
     scheduler_file: Path | None = field(default=None, metadata={"option": "--scheduler-file"})
     workers: int | None = field(default=None, metadata={"option": "--workers"})
     slurm: SlurmJobs | None = field(default=None, metadata={"option": "--slurm"})
+
+    def planned(self) -> Workers | None:
+        """Return the workers that would be started here; None if there are none to start."""
+        if self.workers is not None:
+            return planned_processes(self.workers)
+        return None if self.slurm is None else planned_jobs(self.slurm)
 
     def __post_init__(self) -> None:
         """Refuse more than one."""

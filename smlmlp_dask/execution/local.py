@@ -11,9 +11,17 @@ from typing import Any
 
 import dask.config
 from dask.system import CPU_COUNT
-from dask.utils import format_bytes
 
-from .workers import check_open_files, machine_memory_bytes, memory_limit_bytes, wait_for_workers
+from smlmlp_dask.messages import as_size, counted
+
+from .workers import (
+    USABLE,
+    Workers,
+    check_open_files,
+    machine_memory_bytes,
+    memory_limit_bytes,
+    wait_for_workers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +40,7 @@ def local_processes(
     from distributed import Client, LocalCluster
 
     total = machine_memory_bytes() if memory_limit is None else memory_limit_bytes(memory_limit)
-    threads = max(1, CPU_COUNT // count)
+    threads = _threads_of(count)
     stack.enter_context(dask.config.set(SCHEDULER_LOG))
     workers = stack.enter_context(
         LocalCluster(
@@ -49,11 +57,20 @@ def local_processes(
     replace_lost_workers(workers, stack)
     client = stack.enter_context(Client(workers))
     wait_for_workers(client, tell, count)
-    each = f"{threads} thread{'s' if threads > 1 else ''} and {format_bytes(total // count)} each"
+    each = f"{counted(threads, 'thread')} and {as_size(total // count)} each"
     # The dashboard works only with bokeh, an optional package.
     link = f"; dashboard: {workers.dashboard_link}" if find_spec("bokeh") else ""
-    tell(f"{count} worker process{'es' if count > 1 else ''}, {each}{link}")
+    tell(f"{counted(count, 'worker process', 'worker processes')}, {each}{link}")
     return client
+
+
+def planned_processes(count: int) -> Workers:
+    """Return the workers that `local_processes` would start."""
+    return Workers(count * _threads_of(count), machine_memory_bytes(), count, USABLE)
+
+
+def _threads_of(count: int) -> int:
+    return max(1, CPU_COUNT // count)
 
 
 async def _leave_interrupts_to_us() -> None:

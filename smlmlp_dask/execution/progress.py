@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from time import monotonic
 
 from rich.console import Console
@@ -17,9 +16,10 @@ from rich.progress import (
     Task,
     TaskProgressColumn,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
+
+from smlmlp_dask.messages import as_time, counted
 
 LINE_EVERY_SECONDS = 10.0
 """Shortest time between two lines in a log. Each shows a new percent, so at most 100 appear."""
@@ -54,7 +54,20 @@ class _WorkersColumn(ProgressColumn):
 
     def render(self, _: Task) -> Text:
         count = self.count()
-        return Text(f"{count} worker{'' if count == 1 else 's'}", style="progress.data.speed")
+        return Text(counted(count or 0, "worker"), style="progress.data.speed")
+
+
+class _TimeColumn(ProgressColumn):
+    """The time that is left, and at the end the time that it took."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        seconds, text = task.time_remaining, "{} left"
+        if task.finished:
+            seconds, text = task.finished_time, "in {}"
+        shown = "" if seconds is None else text.format(as_time(seconds))
+        return Text(shown, style="progress.remaining")
 
 
 @contextmanager
@@ -93,10 +106,10 @@ def progress_bar(
     columns = [
         BarColumn(bar_width=None),  # as wide as the other columns allow
         TaskProgressColumn(),
-        TextColumn(f"{{task.fields[blocks]:,}}/{total.blocks:,} blocks"),
+        TextColumn(f"{{task.fields[blocks]:,}}/{counted(total.blocks, 'block')}"),
         _RateColumn(),
         *([_WorkersColumn(workers)] if workers() is not None else []),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        _TimeColumn(),
     ]
     bar = Progress(*columns, console=console, expand=True)
 
@@ -129,13 +142,13 @@ def _lines(
     def write(seconds: float) -> None:
         rate = (done - before.pixels) / seconds if seconds > 0 else 0.0
         n = workers()
-        on = "" if n is None else f", {n} worker{'' if n == 1 else 's'}"
+        on = "" if n is None else f", {counted(n, 'worker')}"
         left = ""
         if rate and done < total.pixels:
-            left = f", {_clock((total.pixels - done) / rate)} left"
+            left = f", {as_time((total.pixels - done) / rate)} left"
         sys.stderr.write(
-            f"{100 * done // max(1, total.pixels)}%: {blocks:,}/{total.blocks:,} blocks after "
-            f"{_clock(seconds)}, {rate / 1e6:,.0f} Mpx/s{on}{left}\n"
+            f"{100 * done // max(1, total.pixels)}%: {blocks:,}/{counted(total.blocks, 'block')} "
+            f"after {as_time(seconds)}, {rate / 1e6:,.0f} Mpx/s{on}{left}\n"
         )
         sys.stderr.flush()
 
@@ -152,7 +165,3 @@ def _lines(
     yield advance
     blocks, done = total.blocks, total.pixels
     write(monotonic() - begun)
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -7,13 +7,17 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import dask.config
 
+from smlmlp_dask.installing import install_command
+from smlmlp_dask.messages import counted
+
 from .local import SCHEDULER_LOG, replace_lost_workers
-from .workers import FOREVER_SECONDS
+from .workers import FOREVER_SECONDS, USABLE, Workers, memory_limit_bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise RuntimeError(
-            "--slurm needs dask-jobqueue, which is not installed: pip install 'smlmlp-dask[slurm]'"
+            f"--slurm needs dask-jobqueue, which is not installed: {install_command('slurm')}"
         ) from None
     # Importing dask-jobqueue makes both signals end Python at once: restore their handlers.
     for number, handler in handlers.items():
@@ -74,15 +78,7 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
     from distributed import Client
     from distributed.security import Security
 
-    sizes = {"cores": slurm.cores, "memory": slurm.memory}
-    if any(
-        size is None and dask.config.get(f"jobqueue.slurm.{name}", None) is None
-        for name, size in sizes.items()
-    ):
-        raise ValueError(
-            "the size of a SLURM job is not set: pass --cores and --job-memory, such as "
-            "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
-        )
+    _sizes(slurm)
     security = Security()  # from Dask's configuration
     if security.get_tls_config_for_role("scheduler")["cert"] is None:
         security = Security.temporary()  # a login node has many users
@@ -114,10 +110,36 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         jobs.adapt(minimum_jobs=least, maximum_jobs=most, target_duration="100ms")
     replace_lost_workers(jobs, stack)
     tell(
-        f"{least if least == most else f'{least} to {most}'} SLURM jobs submitted; squeue --me "
-        "shows whether they wait"
+        f"{counted(most, 'SLURM job') if least == most else f'{least} to {most} SLURM jobs'} "
+        f"submitted; squeue --me shows whether {'it waits' if most == 1 else 'they wait'}"
     )
     return stack.enter_context(Client(jobs))
+
+
+def _sizes(slurm: SlurmJobs) -> tuple[Any, Any]:
+    """Return the cores and the memory of a SLURM job; an error if they are not set."""
+    given = {"cores": slurm.cores, "memory": slurm.memory}
+    sizes = [
+        dask.config.get(f"jobqueue.slurm.{name}", None) if size is None else size
+        for name, size in given.items()
+    ]
+    if None in sizes:
+        raise ValueError(
+            "the size of a SLURM job is not set: pass --cores and --job-memory, such as "
+            "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
+        )
+    return sizes[0], sizes[1]
+
+
+def planned_jobs(slurm: SlurmJobs) -> Workers:
+    """Return the workers of all SLURM jobs, if as many run as may."""
+    cores, memory = _sizes(slurm)
+    each = memory_limit_bytes(memory, name="--job-memory")
+    # dask-jobqueue starts so many processes in a job, unless its configuration says otherwise.
+    processes = dask.config.get("jobqueue.slurm.processes", None) or max(1, isqrt(int(cores)))
+    jobs = slurm.jobs[1]
+    threads = max(1, int(cores) // processes)
+    return Workers(jobs * processes * threads, jobs * each, jobs * processes, USABLE)
 
 
 def _check_job_script(script: str) -> None:

@@ -15,7 +15,9 @@ import dask.config
 from dask.base import get_scheduler
 from dask.system import CPU_COUNT
 from dask.threaded import get as threaded_get
-from dask.utils import format_bytes, parse_bytes, parse_timedelta
+from dask.utils import parse_bytes, parse_timedelta
+
+from smlmlp_dask.messages import as_size, counted
 
 WAIT_SECONDS = 300.0
 """Longest time without workers, unless Dask's configuration sets
@@ -164,8 +166,10 @@ def machine_memory_bytes() -> int:
     return int(run_path(str(Path(distributed.origin).with_name("system.py")))["MEMORY_LIMIT"])
 
 
-def memory_limit_bytes(memory_limit: int | str, processes: int = 1) -> int:
-    """Return the memory limit of all processes together, in bytes.
+def memory_limit_bytes(
+    memory_limit: int | str, processes: int = 1, name: str = "memory_limit"
+) -> int:
+    """Return the memory limit of all processes together, in bytes; `name` is that of the option.
 
     Raises
     ------
@@ -175,14 +179,12 @@ def memory_limit_bytes(memory_limit: int | str, processes: int = 1) -> int:
     try:
         limit = int(parse_bytes(memory_limit))
     except (ValueError, TypeError, AttributeError, OverflowError):
-        raise ValueError(
-            f"memory_limit is {memory_limit!r}: pass bytes, or text such as '4GB'"
-        ) from None
+        raise ValueError(f"{name} is {memory_limit!r}: pass bytes, or text such as '4GB'") from None
     if limit <= processes * BASE_BYTES:
-        each = f" in each of {processes} workers" if processes > 1 else ""
+        each = f" in each of {processes:,} workers" if processes > 1 else ""
         raise ValueError(
-            f"memory_limit is {memory_limit}: pass more than "
-            f"{format_bytes(processes * BASE_BYTES)}, which Python and the libraries take{each}"
+            f"{name} is {memory_limit}: pass more than "
+            f"{as_size(processes * BASE_BYTES)}, which Python and the libraries take{each}"
         )
     return limit
 
@@ -197,9 +199,9 @@ def check_open_files(count: int) -> None:
     needed = BASE_FILES + FILES_PER_WORKER * count
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise RuntimeError(
-            f"{count} worker process{'es' if count > 1 else ''} take some {needed} open files, and "
-            f"the limit is {limit}: raise it (ulimit -n {max(1024, 2 * needed)}), or start "
-            "fewer with --workers"
+            f"{counted(count, 'worker process', 'worker processes')} take some {needed} open "
+            f"files, and the limit is {limit}: raise it (ulimit -n {max(1024, 2 * needed)}), or "
+            "start fewer with --workers"
         )
 
 

@@ -10,11 +10,10 @@ import dask.array as da
 import numpy as np
 from dask.local import get_sync
 from dask.system import CPU_COUNT
-from dask.utils import format_bytes
 from dask_image import ndfilters
 
 from smlmlp_dask import blocks
-from smlmlp_dask.messages import one_line
+from smlmlp_dask.messages import as_size, one_line
 
 from . import device
 from .kernels import Kernel
@@ -153,7 +152,7 @@ def naming_a_size_that_fits(shape: tuple[int, int, int], frame_bytes: int) -> It
         )
         raise RuntimeError(
             f"the GPU ran out of memory on a block of {' x '.join(map(str, shape))} pixels, which "
-            f"takes {format_bytes(shape[0] * frame_bytes)} of its memory, with up to "
+            f"takes {as_size(shape[0] * frame_bytes)} of its memory, with up to "
             f"{device.BLOCKS_AT_ONCE} blocks at a time ({one_line(error)}): {remedy}, "
             "or end what else uses the GPU"
         ) from error

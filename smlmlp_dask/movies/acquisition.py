@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from typing import Any, Self
 
-from smlmlp_dask.messages import printable_errors, shown
+from smlmlp_dask.messages import counted, printable_errors, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,8 @@ class Overrides:
             names = self.channel_names
         if len(names) != len(acquisitions):
             raise ValueError(
-                f"channel_names has {len(names)} names for {len(acquisitions)} channels: pass one "
+                f"channel_names has {counted(len(names), 'name')} for "
+                f"{counted(len(acquisitions), 'channel')}: pass one "
                 "for each channel, in order (--channel-name, repeated)"
             )
         applied = []

@@ -6,6 +6,7 @@ path and the place of its own block, opens the file for itself and reads that bl
 
 import glob
 import os
+import warnings
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -16,6 +17,7 @@ from smlmlp_dask.paths import absolute_path
 
 from .arguments import RawLayout, check_dtype
 from .arrays import Array, ArraySource
+from .formats.file_names import arranged
 from .formats.plain import plain_movie
 from .formats.table import format_of
 from .formats.tiff import TIFF_SUFFIXES, open_tiffs, tiff_names
@@ -29,6 +31,9 @@ from .stack import Stack
 Source: TypeAlias = str | os.PathLike[str]
 AnySource: TypeAlias = Source | Array
 Box: TypeAlias = Sequence[int]
+
+NUMBERED = 3
+"""Fewest files whose numbers say that they may be one movie; two are more often two cameras."""
 
 INSIDE = "::"
 """Stands between a file and a place in it, as in ``movie.h5::/entry/data``."""
@@ -56,7 +61,31 @@ def open_sources(*sources: Source | ArraySource, selection: Selection) -> list[l
             f"raw_shape={raw.shape} is given, but no source is a headerless movie "
             f"({', '.join(map(_with_description, paths))}): leave out raw_shape and raw_dtype"
         )
+    if hint := _numbered([path for path in paths if isinstance(path, Path)]):
+        warnings.warn(hint, stacklevel=2)
     return selection.stacks(recordings)
+
+
+def _numbered(paths: Sequence[Path]) -> str:
+    """Say that TIFFs whose numbers follow on become channels: shells expand bare patterns."""
+    names, suffixes = [path.name for path in paths], {path.suffix for path in paths}
+    together = len({path.parent for path in paths}) == len(suffixes) == 1
+    if len(paths) < NUMBERED or not together or not TIFF_SUFFIXES.issuperset(suffixes):
+        return ""
+    try:
+        order = arranged(names)
+    except ValueError:
+        return ""
+    if len(order.groups) > 1 or not order.counts:  # their names tell of channels, or of nothing
+        return ""
+    letters = enumerate(zip(*names, strict=False))
+    alike_to = next((at for at, column in letters if len({*column}) > 1), 0)
+    start = names[0][:alike_to].rstrip("0123456789")
+    pattern = paths[0].with_name(f"{start}*{paths[0].suffix}")
+    return (
+        f"{len(paths)} files with running numbers become {len(paths)} channels: if they are one "
+        f"movie, pass their folder or a pattern in quotes, such as '{pattern}'"
+    )
 
 
 @printable_errors()
@@ -114,6 +143,9 @@ def _split(path: Path) -> tuple[Path, str]:
 
 
 # From a path to what it holds
+
+DESCRIBED_BY = {".dax": ("a DAX movie", ".inf"), ".raw": ("a movie of Picasso's", ".yaml")}
+"""Files of plain pixels, and the endings of those that describe them."""
 
 HEADERLESS = "headerless"
 """Name of the format of movies that only the user can describe."""
@@ -200,8 +232,13 @@ def _open_raw(path: Path, raw: RawLayout | None) -> Recording:
     if raw is None and (what := unread(path)) is not None:
         raise ValueError(f"{path} is by its name {what}")
     if raw is None:
+        beside = DESCRIBED_BY.get(path.suffix.lower())
+        lacks = ""
+        if beside is not None:
+            program, ending = beside
+            lacks = f"if it is {program}, copy {path.with_suffix(ending).name} beside it; "
         raise ValueError(
-            f"{path} is of no known format: for a headerless movie pass raw_shape=(T, Y, X) "
+            f"{path} is of no known format: {lacks}for a headerless movie pass raw_shape=(T, Y, X) "
             "and raw_dtype='>u2' (--raw-shape T,Y,X --raw-dtype '>u2')"
         )
     frame_bytes = prod(raw.shape[1:]) * raw.dtype.itemsize

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar, cast
 
-from smlmlp_dask.messages import printable_errors
+from smlmlp_dask.messages import counted, printable_errors
 
 from .acquisition import Acquisition
 from .arguments import (
@@ -127,10 +127,10 @@ class Selection:
         """Return what is taken of each of so many sources, all but the flips."""
         bboxes = (None,) * count if self.bboxes is None else self.bboxes
         if len(bboxes) != count:
-            raise ValueError(f"bboxes has {len(bboxes)} entries for {count} sources: {BBOXES_FORM}")
+            raise ValueError(f"bboxes has {_entries(bboxes, count, 'source')}: {BBOXES_FORM}")
         frames = self.frames if isinstance(self.frames, tuple) else (self.frames,) * count
         if len(frames) != count:
-            raise ValueError(f"frames has {len(frames)} entries for {count} sources: {FRAMES_FORM}")
+            raise ValueError(f"frames has {_entries(frames, count, 'source')}: {FRAMES_FORM}")
         return [
             replace(self, bboxes=(boxes,), frames=part, flips=None)
             for boxes, part in zip(bboxes, frames, strict=True)
@@ -158,7 +158,7 @@ class Selection:
         count = sum(map(len, found))
         flips = (None,) * count if self.flips is None else self.flips
         if len(flips) != count:
-            raise ValueError(f"flips has {len(flips)} entries for {count} channels: {FLIPS_FORM}")
+            raise ValueError(f"flips has {_entries(flips, count, 'channel')}: {FLIPS_FORM}")
         turns = iter(flips)
         return [[_turned(stack, next(turns)) for stack in stacks] for stacks in found]
 
@@ -248,6 +248,10 @@ def _turned(stack: _T, flip: tuple[bool, bool] | None) -> _T:
     return replace(stack, rows=stack.rows[::step_y], columns=stack.columns[::step_x])
 
 
+def _entries(given: Sequence[Any], count: int, of: str) -> str:
+    return f"{counted(len(given), 'entry', 'entries')} for {counted(count, of)}"
+
+
 def _noted(frames: slice | Sequence[slice | None] | None) -> Any:
     if frames is None:
         return None
@@ -281,7 +285,7 @@ def _selected(movie: Movie, frames: slice, position: Position, *, salvage: bool)
     selection = range(count)[frames]
     if count and not selection:
         raise ValueError(
-            f"{frames=} selects none of the {count} frames of {movie.path}: pass bounds "
+            f"{frames=} selects none of the {counted(count, 'frame')} of {movie.path}: pass bounds "
             f"within 0 and {count}"
         )
     if selection and max(selection[0], selection[-1]) >= whole:
@@ -298,7 +302,7 @@ def _selected(movie: Movie, frames: slice, position: Position, *, salvage: bool)
         )
     elif frames.stop is not None and frames.stop > count:
         warnings.warn(
-            f"{movie.path} has {count} frames, fewer than frames={frames.start or 0}:"
+            f"{movie.path} has {counted(count, 'frame')}, fewer than frames={frames.start or 0}:"
             f"{frames.stop} asks for",
             stacklevel=2,
         )

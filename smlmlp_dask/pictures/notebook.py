@@ -8,10 +8,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask.utils import format_bytes
 
 from smlmlp_dask.filters.wording import in_words, mean_alone
-from smlmlp_dask.messages import one_line, printable
+from smlmlp_dask.installing import install_command
+from smlmlp_dask.messages import as_size, one_line, printable
 from smlmlp_dask.movies.stack import SourceReadError
 
 from .samples import one_frame, raw_stacks, refuse_signals
@@ -75,8 +75,8 @@ def _row(result: Result, channel: int, bkgd: Any, picture: str) -> str:
         str(channel),
         picture,
         _times(bkgd.shape),
-        f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, {format_bytes(_block_bytes(bkgd))}",
-        f"{format_bytes(int(bkgd.nbytes))} ({bkgd.dtype})",
+        f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, {as_size(_block_bytes(bkgd))}",
+        f"{as_size(int(bkgd.nbytes))} ({bkgd.dtype})",
         _text(in_words(result.steps[channel])),
         f"{result.noise_corrections[channel]:.6f}",
     )
@@ -131,7 +131,7 @@ def browse_result(result: Result) -> Any:
     except ImportError:
         raise RuntimeError(
             "ipywidgets is not installed, which draws the slider: "
-            "pip install 'smlmlp-dask[notebooks]', or draw one frame with plot(frame)"
+            f"{install_command('notebooks')}, or draw one frame with plot(frame)"
         ) from None
     refuse_signals(result)
     stacks, raws = result.stacks, raw_stacks(result.path)

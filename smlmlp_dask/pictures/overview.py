@@ -1,6 +1,5 @@
 """One picture of a whole result: frames, kernels, background over time, and warnings."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
@@ -15,6 +14,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from smlmlp_dask.filters.kernels import residual_kernel
+from smlmlp_dask.paths import refuse_existing
 
 from .diagnostics import LARGEST_SHARE
 from .frames import WARNING_COLOUR, FrameRow, Picture, draw_frames, named_channel, pixel_width_um
@@ -250,10 +250,7 @@ def check_picture(path: Path, store: Path, *, overwrite: bool) -> None:
         raise ValueError(f"the picture {path} lies inside the store {store}: write elsewhere")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist: make it first")
-    if path.is_dir() or (os.path.lexists(path) and not overwrite):
-        raise FileExistsError(
-            f"the picture {path} exists: choose another name with --output, or pass --overwrite"
-        )
+    refuse_existing(path, overwrite=overwrite)
 
 
 def write_picture(figure: Picture, path: Path) -> None:

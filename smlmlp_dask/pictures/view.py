@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import Stack
 
@@ -90,7 +91,7 @@ def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[s
     except ImportError:
         raise RuntimeError(
             "neuroglancer is not installed, which shows stores in a browser: "
-            "pip install 'smlmlp-dask[view]', or draw one frame with plot"
+            f"{install_command('view')}, or draw one frame with plot"
         ) from None
     layers, missing = viewed_layers(result)
     if port is not None:

@@ -2,11 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-from dask.utils import format_bytes
 
 from smlmlp_dask import blocks
 from smlmlp_dask.execution.window import packed_bytes
@@ -19,7 +17,7 @@ from smlmlp_dask.execution.workers import (
 )
 from smlmlp_dask.filters.chains import Chain, chains
 from smlmlp_dask.filters.steps import halo_of
-from smlmlp_dask.messages import one_line, shown
+from smlmlp_dask.messages import as_size, counted, one_line, shown
 from smlmlp_dask.movies.arrays import is_array
 from smlmlp_dask.movies.memory import DaskMovie, NumpyMovie
 from smlmlp_dask.movies.opening import AnySource
@@ -28,6 +26,12 @@ from smlmlp_dask.movies.stack import Stack
 from .outputs import Outputs
 
 log = logging.getLogger(__name__)
+
+FEW_TIMES = 2.0
+"""How often pixels may be decoded before it is tried to run fewer blocks at a time."""
+
+WORK = 3.0
+"""Time to filter and store a pixel, about, in times that it takes to decode it."""
 
 KEEP = object()
 """Stands in place of steps in a job without any: frames are kept as they are."""
@@ -85,25 +89,28 @@ def check_sent(channels: Sequence[Channel]) -> None:
             ) from error
         if size > SENT_BYTES:
             raise ValueError(
-                f"{movie.path} holds data: each task would take {format_bytes(size)} of it to a "
-                f"worker, and {format_bytes(SENT_BYTES)} at most are sent: {remedy}"
+                f"{movie.path} holds data: each task would take {as_size(size)} of it to a "
+                f"worker, and {as_size(SENT_BYTES)} at most are sent: {remedy}"
             )
 
 
-def workers_for(memory_limit: int | str | None, count: int | None = None) -> Workers:
-    """Return the workers of a job, or `count` processes, each like one of their threads.
+def workers_for(memory_limit: int | str | None, planned: int | Workers | None = None) -> Workers:
+    """Return the workers of a job; or those `planned`, a number being like threads of the present.
 
     Raises
     ------
     ValueError
         If the memory limit is not a size, or too small for the processes.
     """
-    workers = active_workers()
-    if count is not None:
-        workers = Workers(count, workers.memory_bytes * count // workers.threads, count)
+    if isinstance(planned, Workers):
+        workers, count = planned, planned.processes
+    else:
+        workers, count = active_workers(), planned or 1
+        if planned is not None:
+            workers = Workers(count, workers.memory_bytes * count // workers.threads, count)
     if memory_limit is None:
         return workers
-    return workers.limited(memory_limit_bytes(memory_limit, count or 1))
+    return workers.limited(memory_limit_bytes(memory_limit, count))
 
 
 def cut_into_blocks(
@@ -111,49 +118,80 @@ def cut_into_blocks(
 ) -> list[Channel]:
     """Cut each channel into blocks so small that every thread of the workers can hold one.
 
-    With `KEEP` as steps, frames are kept as they are.
+    If no block is, or those decode the movie many times, and the threads are ours, blocks are cut
+    for fewer of them; `side_by_side` says for how many. With `KEEP` as steps, frames are kept as
+    they are.
     """
     count = len(stacks)
     of_channels: list[Chain] = [()] * count if steps is KEEP else chains(steps, count)
-    share = workers.task_bytes
     stores = (outputs or Outputs()).pixel_bytes
-    channels = []
-    for i, (stack, chain) in enumerate(zip(stacks, of_channels, strict=True)):
-        frame = stack.shape[1:]
-        halo = halo_of(chain, frame)
-        plan = blocks.plan_blocks(
-            stack.shape,
-            stack.dtype.itemsize,
-            stack.unit,
-            halo[1:],
-            origin=stack.origin,
-            decoding=stack.decoding,
-            kept=not chain,
-            halo_fr=halo[0],
-            later_fr=tuple(halo_of(chain[n + 1 :], frame)[0] for n in range(len(chain))) or (0,),
-            stores=stores,
-            memory_bytes=share,
-        )
-        channels.append(Channel(stack, plan, chain))
+    least = _fewest_tasks(workers)
+    channels: list[Channel] = []
+    lowest = float("inf")
+    for tasks in _halved(workers.threads, least):
+        share = replace(workers, threads=tasks).task_bytes
+        cut = [_cut(*pair, share, stores) for pair in zip(stacks, of_channels, strict=True)]
+        fits = max(channel.plan.block_bytes for channel in cut) <= share
+        decoded = max(channel.plan.read_amplification for channel in cut)
+        cost = (decoded + WORK) / tasks if fits else float("inf")
+        if cost < lowest:
+            channels, lowest = cut, cost
+        if fits and decoded <= FEW_TIMES:
+            break
+    if lowest == float("inf"):
+        raise ValueError(_too_little(cut, workers, least))
+    for i, channel in enumerate(channels):
+        stack, plan = channel.source, channel.plan
         log.info(
-            "channel %d: %s, %s %s; %d blocks of %s, up to %s each",
-            *(i, stack.movie.path, stack.shape, stack.dtype, plan.n_blocks, plan.block),
-            format_bytes(plan.block_bytes),
+            "channel %d: %s, %s %s; %s of %s, up to %s each",
+            *(i, stack.movie.path, stack.shape, stack.dtype),
+            *(counted(plan.n_blocks, "block"), plan.block, as_size(plan.block_bytes)),
         )
-    largest = max(channels, key=lambda channel: channel.plan.block_bytes)
-    if largest.plan.block_bytes > share:
-        raise ValueError(
-            f"channel {channels.index(largest)} is stored in units of "
-            f"{' x '.join(map(str, largest.source.movie.unit))} pixels; "
-            f"{_memory_needed(largest.plan, workers, workers.threads)}, use fewer workers, or "
-            f"{'take fewer frames for the median' if largest.plan.halo_fr else 'rechunk the movie'}"
-        )
-    log.info("%d tasks at a time, %s", workers.threads, format_bytes(workers.memory_bytes))
     return channels
 
 
+def _halved(most: int, least: int) -> Iterator[int]:
+    """Yield a number, and ever smaller ones, down to the least."""
+    while most > least:
+        yield most
+        most = max(least, most // 2)
+    yield least
+
+
+def _cut(stack: Stack, chain: Chain, share: int, stores: tuple[int, int]) -> Channel:
+    """Cut a channel into blocks of at most `share` bytes, or else into the smallest."""
+    frame = stack.shape[1:]
+    halo = halo_of(chain, frame)
+    plan = blocks.plan_blocks(
+        stack.shape,
+        stack.dtype.itemsize,
+        stack.unit,
+        halo[1:],
+        origin=stack.origin,
+        decoding=stack.decoding,
+        kept=not chain,
+        halo_fr=halo[0],
+        later_fr=tuple(halo_of(chain[n + 1 :], frame)[0] for n in range(len(chain))) or (0,),
+        stores=stores,
+        memory_bytes=share,
+    )
+    return Channel(stack, plan, chain)
+
+
+def _too_little(channels: Sequence[Channel], workers: Workers, tasks: int) -> str:
+    """Say that no block fits, and what helps."""
+    largest = max(channels, key=lambda channel: channel.plan.block_bytes)
+    fewer = "" if tasks == 1 else "use fewer workers, "
+    rest = "take fewer frames for the median" if largest.plan.halo_fr else "rechunk the movie"
+    return (
+        f"channel {channels.index(largest)} is stored in units of "
+        f"{' x '.join(map(str, largest.source.movie.unit))} pixels; "
+        f"{_memory_needed(largest.plan, workers, tasks)}, {fewer}or {rest}"
+    )
+
+
 def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
-    """Return how many blocks fit into memory at a time, if they were cut for another memory.
+    """Return how many blocks run at a time: as many as the memory holds of the largest.
 
     Raises
     ------
@@ -164,26 +202,32 @@ def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
     held = workers.held(plan.block_bytes)
     if held >= workers.threads:
         return workers.threads
-    least = 1 if runs_own_threads() else workers.threads
+    least = _fewest_tasks(workers)
     if held < least:
         raise ValueError(
             f"the store was begun in blocks of {' x '.join(map(str, plan.block))} pixels; "
             f"{_memory_needed(plan, workers, least)}, or use fewer workers"
         )
-    log.info("%d of %d tasks at a time: the memory holds no more", held, workers.threads)
+    log.info("%d of %s at a time: the memory holds no more", held, counted(workers.threads, "task"))
     return held
+
+
+def _fewest_tasks(workers: Workers) -> int:
+    """Return the fewest tasks at a time: one on threads that we start, else one on each thread."""
+    ours = runs_own_threads() and workers.processes == 1 and workers.usable == 1
+    return 1 if ours else workers.threads
 
 
 def _memory_needed(plan: blocks.BlockPlan, workers: Workers, tasks: int) -> str:
     """Say what memory a block takes, and the smallest limit for `tasks` blocks at a time."""
-    parts = " + ".join(f"{format_bytes(size)} {name}" for name, size in plan.held.items())
-    libraries = format_bytes(workers.processes * BASE_BYTES)
+    parts = " + ".join(f"{as_size(size)} {name}" for name, size in plan.held.items())
+    libraries = as_size(workers.processes * BASE_BYTES)
     least = f"{workers.least_limit(plan.block_bytes, tasks) // 10**6}MB"
     remedy = f"raise memory_limit (--memory-limit) to {least}"
     if workers.usable < 1:
         remedy = f"use workers with {least} together, and {remedy} if there is one"
+    at_a_time = "it exceeds" if tasks == 1 else f"{tasks:,} at a time exceed"
     return (
-        f"a block takes {format_bytes(plan.block_bytes)} ({parts}), and {tasks} at a time, with "
-        f"{libraries} for Python and its libraries, exceed {format_bytes(workers.memory_bytes)}: "
-        f"{remedy}"
+        f"a block takes {as_size(plan.block_bytes)} ({parts}), and with {libraries} for Python and "
+        f"its libraries {at_a_time} {as_size(workers.memory_bytes)}: {remedy}"
     )

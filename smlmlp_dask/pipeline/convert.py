@@ -45,6 +45,7 @@ def convert_movies(
     codec: Codec = "fast",
     memory_limit: int | str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> Path:
     """Copy movies of any format into one OME-Zarr: the same pixels, in their own dtype.
@@ -64,7 +65,7 @@ def convert_movies(
     codec : {"fast", "small", "none"}, default "fast"
         How chunks are compressed, without loss: Blosc with LZ4 and bit shuffle, Blosc with
         Zstandard and byte shuffle (up to a fifth smaller, and slower), or not at all.
-    memory_limit, resume, progress
+    memory_limit, resume, overwrite, progress
         As in `run_spatial_mean`.
 
     Returns
@@ -121,7 +122,7 @@ def convert_movies(
         overrides=overrides,
         memory_limit=memory_limit,
     )
-    run_job(job.with_inputs(), destination, resume=resume, progress=progress)
+    run_job(job.with_inputs(), destination, resume=resume, overwrite=overwrite, progress=progress)
     return destination
 
 

@@ -16,7 +16,7 @@ from smlmlp_dask.messages import printable, shown
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.opening import Source
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.paths import absolute_path, refuse_inside
+from smlmlp_dask.paths import absolute_path, refuse_existing, refuse_inside
 from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.store.codecs import RAW
 from smlmlp_dask.store.lock import sole_writer
@@ -52,6 +52,7 @@ def export_movie(
     what: str | None = None,
     channel: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> Path:
     """Write a channel of a finished store as one file, for Picasso, Fiji and others.
@@ -73,6 +74,9 @@ def export_movie(
         Number of the channel; needed where there are several.
     resume : bool, default False
         Go on with an export that was interrupted. Without one, it starts from the beginning.
+    overwrite : bool, default False
+        Replace a file of this name, and what lies beside it, once the new one is whole; begin an
+        interrupted export anew.
     progress : bool, default False
         Show a bar on stderr.
 
@@ -86,7 +90,7 @@ def export_movie(
     ValueError, TypeError
         If an argument is wrong, or the store is unfinished or damaged, or lacks what was asked for.
     FileExistsError
-        If the file exists, or an interrupted export of it, without `resume`.
+        If the file exists, or an interrupted export of it, without `resume` or `overwrite`.
     BlockingIOError
         If another process is writing the file.
     OSError
@@ -124,23 +128,38 @@ def export_movie(
     if resume and file.exists() and part.exists() and not pixels_of(file).exists():
         shutil.rmtree(part)  # it was ended between its last two steps
         return file
-    taken = [file, *(() if resume and part.exists() else layout.beside)]
-    for there in taken:
-        if os.path.lexists(there):
-            raise FileExistsError(f"{there} exists: choose another name, or delete it")
-    refuse_inside(file, [path, *chosen.inputs], "file")
-    if part.exists() and not resume:
-        raise FileExistsError(
-            f"{part} exists, an interrupted export: go on with it by resume=True (--resume), or "
-            "delete it"
+    for written in (file, *layout.beside):
+        refuse_inside(written, [path, *chosen.inputs], "file")
+    for there in (file, *(() if resume and part.exists() else layout.beside)):
+        refuse_existing(
+            there, overwrite=overwrite, resumes="" if resume else "an interrupted export"
         )
+    _refuse_interrupted(part, resume=resume, overwrite=overwrite)
     if layout.warning:
         warnings.warn(f"{file}: {layout.warning}", stacklevel=2)
+    if overwrite and part.exists():
+        shutil.rmtree(part)
     (part / RECORDS).mkdir(parents=True, exist_ok=True)
     with sole_writer(part / RECORDS):
         fill(file, chosen.stack, layout, chosen.identity, chosen.check, progress=progress)
     shutil.rmtree(part)
     return file
+
+
+def _refuse_interrupted(part: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse what an interrupted export has left, unless the caller says what to do with it."""
+    if resume and overwrite:
+        raise ValueError(
+            "resume and overwrite (--resume and --overwrite) contradict each other: give one of "
+            "them"
+        )
+    if os.path.lexists(part) and not resume and not overwrite:
+        raise FileExistsError(
+            f"{part} exists, an interrupted export: go on with it by resume=True (--resume), or "
+            "begin anew by overwrite=True (--overwrite)"
+        )
+    if overwrite and os.path.lexists(part) and not (part / RECORDS).is_dir():
+        raise FileExistsError(f"{part} exists and is no interrupted export: choose another name")
 
 
 def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:

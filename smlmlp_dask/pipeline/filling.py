@@ -130,7 +130,7 @@ def fill(
                 f"{n_frames:,} frames are kept: go on by resume=True (--resume)"
             ) from error
     layout.finish()
-    pixels.replace(file)
+    pixels.replace(file)  # also in place of an earlier file, which was whole until now
     sync_folder(file.parent)
 
 

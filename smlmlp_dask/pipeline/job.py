@@ -36,7 +36,7 @@ from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
-from .channels import KEEP, Channel, check_sent, cut_into_blocks, workers_for
+from .channels import KEEP, Channel, check_sent, cut_into_blocks, side_by_side, workers_for
 from .outputs import Outputs
 
 
@@ -210,11 +210,11 @@ def prepare(
     overrides: Overrides | None = None,
     noise_corrections: Any = None,
     memory_limit: int | str | None = None,
-    processes: int | None = None,
+    planned: int | Workers | None = None,
 ) -> Job:
     """Open sources and cut them into blocks; parameters and errors are `run_spatial_mean`'s.
 
-    With `processes`, blocks are cut for that many processes instead of the present workers. With
+    Blocks are cut for the `planned` workers instead of the present ones, if they are given. With
     `KEEP` as steps, and no options, frames are kept as they are.
     """
     opened: list[str | ArraySource] = []
@@ -229,10 +229,11 @@ def prepare(
         strides = [abs(stack.frames.step) for stack in stacks]
         recorded = overrides.applied([stack.acquisition for stack in stacks], strides)
         stacks = [replace(s, acquisition=one) for s, one in zip(stacks, recorded, strict=True)]
-    workers = workers_for(memory_limit, processes)
+    workers = workers_for(memory_limit, planned)
     channels = cut_into_blocks(stacks, steps, workers, outputs)
     if active_client() is not None:
         check_sent(channels)
+    workers = replace(workers, threads=side_by_side(channels, workers))
     given = noise_corrections
     if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes):
         given = tuple(given)  # a tuple is not updated in place: the caller's own stay unchanged

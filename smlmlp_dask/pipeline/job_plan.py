@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
 
-from dask.utils import format_bytes
-
 from smlmlp_dask import blocks
 from smlmlp_dask.execution.tasks import REGION_TASKS, blocks_per_task
 from smlmlp_dask.execution.window import MOST_AHEAD, TASKS_PER_THREAD
 from smlmlp_dask.execution.workers import BASE_BYTES
+from smlmlp_dask.messages import as_size, as_time, counted
 
 if TYPE_CHECKING:
     from .measure import Rates
@@ -35,7 +34,7 @@ class JobPlan:
     memory_limit_bytes : int
         Memory that they may use together.
     workers : int or None
-        Number of single-thread processes to plan for; None for Dask's active scheduler.
+        Number of processes to plan for; None for Dask's active scheduler.
     on_cluster : bool
         Whether distributed's scheduler runs the tasks.
     rates : Rates or None
@@ -59,13 +58,13 @@ class JobPlan:
         first = self.channels[0]
         count = len(self.channels)
         of = f", {count} channels" if count > 1 else ""
-        time = "" if self.seconds is None else f", {self.seconds:.3g} s"
+        time = "" if self.seconds is None else f", {as_time(self.seconds)}"
         return (
             f"{type(self).__name__}({' x '.join(map(str, first.shape))} pixels{of}: "
-            f"{self.n_blocks:,} block{'s' if self.n_blocks != 1 else ''} of up to "
+            f"{counted(self.n_blocks, 'block')} of up to "
             f"{' x '.join(map(str, first.block))}, {self.threads} at a time; memory "
-            f"{format_bytes(self.projected_bytes)} of {format_bytes(self.memory_limit_bytes)}, "
-            f"output {format_bytes(self.output_bytes)}{time})"
+            f"{as_size(self.projected_bytes)} of {as_size(self.memory_limit_bytes)}, "
+            f"output {as_size(self.output_bytes)}{time})"
         )
 
     @property
@@ -86,8 +85,9 @@ class JobPlan:
 
     @property
     def worker_bytes(self) -> int:
-        """Peak memory of a process with one task, Python and its libraries included."""
-        return BASE_BYTES + max(plan.block_bytes for plan in self.channels)
+        """Peak memory of a process with a task on each thread, Python and libraries included."""
+        tasks = -(-self.threads // self.workers) if self.workers else 1
+        return BASE_BYTES + tasks * max(plan.block_bytes for plan in self.channels)
 
     @property
     def projected_bytes(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smlmlp_dask.execution.connect import connected
-from smlmlp_dask.execution.workers import active_client
+from smlmlp_dask.execution.workers import Workers, active_client
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
 from smlmlp_dask.filters.steps import Step
@@ -244,12 +244,13 @@ def plan_job(
     outputs: Outputs | None = None,
     overrides: Overrides | None,
     memory_limit: int | str | None,
-    workers: int | None,
+    workers: int | Workers | None,
     measured: bool,
     destination: Source | None,
 ) -> JobPlan:
     """Plan a job; see `prepare` and `plan_spatial_mean`."""
-    if workers is not None and (isinstance(workers, bool) or workers < 1):
+    count = None if isinstance(workers, Workers) else workers
+    if count is not None and (isinstance(count, bool) or count < 1):
         raise ValueError(f"workers is {workers!r}: pass 1 or more, or None for those there are")
     above = None if destination is None else _existing(store_path(destination).parent)
     if isinstance(sources, DescribedMovie) and (selection.frames or selection.raw):
@@ -266,13 +267,13 @@ def plan_job(
         outputs=outputs,
         overrides=overrides,
         memory_limit=memory_limit,
-        processes=workers,
+        planned=workers,
     )
     plan = JobPlan(
         job.plans,
         job.workers.threads,
         job.workers.memory_bytes,
-        workers,
+        None if workers is None else job.workers.processes,
         on_cluster=workers is not None or active_client() is not None,
         processes=job.workers.processes,
         dtypes=job.dtypes,

@@ -15,6 +15,7 @@ from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
 from smlmlp_dask.filters.steps import Step
+from smlmlp_dask.messages import counted
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.opening import AnySource, Source
@@ -69,6 +70,7 @@ def run_spatial_mean(
     keep_bits: int | None = None,
     memory_limit: int | str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> SpatialMeanResult:
     """Estimate the background of movies on disk and store it as OME-Zarr.
@@ -81,7 +83,8 @@ def run_spatial_mean(
         The section Notes says what else an array is not.
     destination : path
         The store to be written, a folder whose name usually ends in ``.zarr``. It must not exist
-        (but see `resume`), and not lie on or inside a source; missing parent folders are made.
+        (but see `resume` and `overwrite`), and not lie on or inside a source; missing parent
+        folders are made.
         A name such as ``x.tif`` or a URL is refused.
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radii in pixels, as `bkgd_spatial_mean` takes them.
@@ -116,6 +119,10 @@ def run_spatial_mean(
         computed. It is an error if a source or a setting has changed. Without a store, the run
         starts from the beginning. A finished store is checked byte for byte, and what is missing
         or damaged is computed again.
+    overwrite : bool, default False
+        Replace a store of this program at `destination`, whatever it holds; it is removed once the
+        job has been checked and begins. Anything else is left alone: a source, a link, a folder in
+        which others keep files.
     progress : bool, default False
         Show a bar on stderr.
 
@@ -132,7 +139,7 @@ def run_spatial_mean(
         If an argument or a source is wrong, or no block fits the memory limit; nothing has been
         written then.
     FileExistsError
-        If the destination exists and `resume` is False.
+        If the destination exists, and `resume` and `overwrite` are False or do not fit.
     BlockingIOError
         If another run is writing to `destination`.
     OSError
@@ -207,6 +214,7 @@ def run_spatial_mean(
         keep_bits=keep_bits,
         memory_limit=memory_limit,
         resume=resume,
+        overwrite=overwrite,
         progress=progress,
     )
 
@@ -241,6 +249,7 @@ def run_background(
     keep_bits: int | None = None,
     memory_limit: int | str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> SpatialMeanResult:
     """Estimate the background of movies on disk by steps that follow one another, and store it.
@@ -267,7 +276,7 @@ def run_background(
         As in `run_spatial_mean`.
     raw_shape, raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names
         As in `run_spatial_mean`.
-    cuda, parallel, engine, codec, keep_bits, memory_limit, resume, progress
+    cuda, parallel, engine, codec, keep_bits, memory_limit, resume, overwrite, progress
         As in `run_spatial_mean`. `keep_bits` also rounds a signal in float32; a signal is of the
         background before it is rounded.
 
@@ -326,7 +335,7 @@ def run_background(
         noise_corrections=noise_corrections,
         memory_limit=memory_limit,
     )
-    run_job(job.with_inputs(), destination, resume=resume, progress=progress)
+    run_job(job.with_inputs(), destination, resume=resume, overwrite=overwrite, progress=progress)
     return open_backgrounds(destination)
 
 
@@ -335,11 +344,12 @@ def run_job(
     destination: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
     found: Findings | None = None,
 ) -> None:
     """Run a job, or what is missing or damaged of it; see `run_spatial_mean` and `writing`."""
-    check_destination(destination, job.roots, may_exist=resume)
+    check_destination(destination, job.roots, resume=resume, overwrite=overwrite)
     if resume:
         job = job.as_begun(destination)
     with refusing_damage(destination):  # a begun store brings its own plans
@@ -357,6 +367,7 @@ def run_job(
             attributes,
             job.storage,
             resume=resume,
+            overwrite=overwrite,
             elsewhere=active_client() is not None,
             found=found,
             check_inputs=job.check_inputs,
@@ -365,7 +376,7 @@ def run_job(
     ):
         done = store.done
         total = Amount(attributes["blocks"], sum(prod(plan.shape) for plan in plans))
-        log.info("%s: %d of %d blocks are done", destination, len(done), total.blocks)
+        log.info("%s: %d of %s done", destination, len(done), counted(total.blocks, "block"))
         pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
         kept = Amount(len(done), sum(pixels) if done else 0)
         tasks = (

@@ -2,7 +2,7 @@
 
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smlmlp_dask.filters import device
@@ -35,16 +35,20 @@ class VerifyReport:
     recomputed : int
         Blocks that were computed again from the source, and compared.
     problems : list of str
-        One line for each file that is missing or damaged, each block that differs, and each
-        channel that cannot be compared with its movie; with a repair, those that are left.
+        One line for each file that is missing or damaged, and each block that differs; with a
+        repair, those that are left.
     repaired : list of str
         One line for each missing or damaged file that was repaired.
+    not_compared : list of str
+        One line for each channel or block that was to be computed again and could not be: its
+        movie is gone, has changed, or cannot be read. The store may be whole all the same.
     """
 
     chunks: int
     recomputed: int
     problems: list[str]
     repaired: list[str] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         found = f"{len(self.problems):,} problem{'s' if len(self.problems) != 1 else ''}"
@@ -76,7 +80,7 @@ def verify_backgrounds(
         A finished store.
     sample : int, default 0
         Number of blocks, chosen at random, to compute again from the source and compare bit for
-        bit. A channel whose movie is gone or has changed is a problem: "not compared".
+        bit, if the movie is there and unchanged.
     seed : int, optional
         Makes the choice repeatable.
     repair : bool, default False
@@ -121,12 +125,14 @@ def verify_backgrounds(
     if repair and findings.problems:
         _repair(path, store, findings, progress=progress)
         again = verify_backgrounds(path, sample=sample, seed=seed)
-        return VerifyReport(again.chunks, again.recomputed, again.problems, findings.problems)
+        return replace(again, repaired=findings.problems)
     if not sample:
         return VerifyReport(findings.chunks, 0, findings.problems)
     with refusing_damage(path, ValueError):
-        compared, differing = _compared(path, store, findings.whole, sample, seed)
-    return VerifyReport(findings.chunks, compared, [*findings.problems, *differing])
+        compared = _compared(path, store, findings.whole, sample, seed)
+    return replace(
+        compared, chunks=findings.chunks, problems=[*findings.problems, *compared.problems]
+    )
 
 
 def _repair(path: Path, store: StoreMetadata, findings: Findings, *, progress: bool) -> None:
@@ -156,8 +162,8 @@ def _compared(
     whole: dict[tuple[int, int], list[int]],
     sample: int,
     seed: int | None,
-) -> tuple[int, list[str]]:
-    """Compute some blocks again; return how many, and what differs or cannot be compared."""
+) -> VerifyReport:
+    """Compute some blocks again; report how many, and what differs or cannot be compared."""
     attributes = store.attributes
     options, storage = recorded_options(attributes)
     if options is not None and options.cuda:
@@ -165,7 +171,8 @@ def _compared(
     channels = [*enumerate(recorded_channels(attributes))]
     count = len(channels)
     outputs = Outputs() if options is None else Outputs.recorded(attributes)
-    problems = [f"channel_{i}: not compared: {why}" for i, why in channels if isinstance(why, str)]
+    left_out = [f"channel_{i}: not compared: {why}" for i, why in channels if isinstance(why, str)]
+    problems: list[str] = []
     blocks = [
         (i, channel, block)
         for i, channel in channels
@@ -176,14 +183,14 @@ def _compared(
     try:
         stored = [stored_stacks(path, output) for output in stored_outputs(attributes, count)]
     except ValueError:  # metadata are damaged, and among the problems
-        return 0, problems
+        return VerifyReport(0, 0, problems, not_compared=left_out)
     compared = 0
     for i, channel, block in random.Random(seed).sample(blocks, min(sample, len(blocks))):
         what = f"channel_{i}, frames {block.inner[0].start}-{block.inner[0].stop - 1}"
         try:
             frames = channel.source.part(block.read).read()
         except OSError as error:
-            problems.append(f"{what}: not compared: {one_line(error)}")
+            left_out.append(f"{what}: not compared: {one_line(error)}")
             continue
         compared += 1
         computed = filtered(frames, block.own, channel.steps, options, outputs, storage)
@@ -192,4 +199,4 @@ def _compared(
             problems.append(
                 f"{what}: not what the source gives; run it again to another destination"
             )
-    return compared, problems
+    return VerifyReport(0, compared, problems, not_compared=left_out)

@@ -1,15 +1,16 @@
 """Remove what an unfinished or interrupted job leaves behind, and nothing else."""
 
+import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from time import sleep
 
 from .durable import PARTIAL
-from .metadata import COPY, RECORDS, ROOT
+from .metadata import COPY, RECORDS, ROOT, read_copy
 from .outputs import Output
 
 
@@ -20,6 +21,62 @@ def remove_draft(draft: Path) -> None:
         sleep(0.02)
         if not draft.exists():
             return
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a store of ours in which nobody else keeps a file.
+
+    Raises
+    ------
+    FileExistsError
+        It says what is there.
+    """
+    files = None if path.is_symlink() else read_copy(path)
+    if files is None:
+        what = "is a link" if path.is_symlink() else "is no whole store of this program"
+        raise FileExistsError(
+            f"{path} {what}, and overwrite=True (--overwrite) replaces nothing else: choose "
+            "another path, or remove it yourself"
+        )
+    if (foreign := next(_foreign(path, files), None)) is not None:
+        raise FileExistsError(
+            f"{foreign} is not of the store {path}, which overwrite=True (--overwrite) would "
+            "remove with all that is in it: move that file, or choose another path"
+        )
+
+
+_CHUNK = re.compile(r"c(/\d+)+")
+_BESIDE_RECORDS = {Path(COPY), *(Path(RECORDS, name) for name in ("journal", "owner", "lock"))}
+
+
+def _foreign(path: Path, files: Iterable[str]) -> Iterator[Path]:
+    """Yield what lies in the folder of a store and is not of it."""
+    arrays = {Path(file).parent for file in files}
+    for folder, folders, names in os.walk(path):
+        within = Path(folder).relative_to(path)
+        for name in names:
+            file = within / name
+            own = file.as_posix() in files or file in _BESIDE_RECORDS or name == ".DS_Store"
+            if not (own or _PARTIAL_NAME.fullmatch(name) or _is_chunk(file, arrays)):
+                yield path / file
+        yield from (at for name in folders if (at := path / within / name).is_symlink())
+
+
+def _is_chunk(file: Path, arrays: Iterable[Path]) -> bool:
+    return any(
+        array in arrays and _CHUNK.fullmatch(file.relative_to(array).as_posix())
+        for array in file.parents
+    )
+
+
+def remove_store(path: Path) -> None:
+    """Remove a store, or what an interrupted call has left of it: the records tell, and go last."""
+    check_replaceable(path)
+    (path / ROOT).unlink(missing_ok=True)  # nobody shall take the rest for a finished store
+    for child in path.iterdir():
+        if child.name != RECORDS and child.is_dir():
+            shutil.rmtree(child)
+    shutil.rmtree(path)
 
 
 def remove_begun(path: Path, outputs: Sequence[Output]) -> None:

@@ -37,7 +37,14 @@ from .metadata import (
 )
 from .outputs import arrays_of, counts_clipped, stored_outputs
 from .provenance import differences
-from .removing import remove_begun, remove_draft, remove_empty, remove_partials
+from .removing import (
+    check_replaceable,
+    remove_begun,
+    remove_draft,
+    remove_empty,
+    remove_partials,
+    remove_store,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +69,9 @@ class StoreWriter:
     add: Callable[[int, int, Sequence[int]], None]
 
 
-def check_destination(path: Path, inputs: Sequence[Path], *, may_exist: bool = False) -> None:
+def check_destination(
+    path: Path, inputs: Sequence[Path], *, resume: bool = False, overwrite: bool = False
+) -> None:
     """Refuse a destination that exists, or that lies on or inside an input.
 
     Parameters
@@ -71,26 +80,42 @@ def check_destination(path: Path, inputs: Sequence[Path], *, may_exist: bool = F
         Path of the new store.
     inputs : sequence of pathlib.Path
         Existing files and folders that the job reads.
-    may_exist : bool
-        Allow an existing store, to resume it.
+    resume : bool
+        Allow what exists, to resume it.
+    overwrite : bool
+        Allow a store of ours without a file of others, to replace it.
 
     Raises
     ------
     FileExistsError
-        If `path` exists already.
+        If `path` exists already, and is not to be resumed or may not be replaced.
     ValueError
-        If `path` is an input or lies inside one, under any spelling, link or mount.
+        If `path` is an input or lies inside one, under any spelling, link or mount; or if it is
+        to be replaced and holds one; or if it is to be both resumed and replaced.
     """
+    if resume and overwrite:
+        raise ValueError(
+            "resume and overwrite (--resume and --overwrite) contradict each other: give one of "
+            "them"
+        )
     for source in inputs:
         if lies_in(path, source):
             raise ValueError(
                 f"the destination {path} is the input {source} or lies inside it: write elsewhere"
             )
-    if os.path.lexists(path) and not may_exist:
+        if overwrite and lies_in(source, path):
+            raise ValueError(
+                f"the destination {path} holds the input {source}, which must stay as it is: "
+                "write elsewhere"
+            )
+    if resume or not os.path.lexists(path):
+        return
+    if not overwrite:
         raise FileExistsError(
-            f"the destination {path} exists: choose another path, or resume an interrupted run "
-            "with resume=True (--resume)"
+            f"the destination {path} exists: resume an interrupted run with resume=True "
+            "(--resume), replace it with overwrite=True (--overwrite), or choose another path"
         )
+    check_replaceable(path)
 
 
 @contextmanager
@@ -101,6 +126,7 @@ def writing(
     storage: Storage,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     elsewhere: bool = False,
     found: Findings | None = None,
     check_inputs: Callable[[], None] = lambda: None,
@@ -125,6 +151,8 @@ def writing(
         How chunks are encoded.
     resume : bool
         Resume the store at `path`, if one exists.
+    overwrite : bool
+        Remove the store at `path`, if one exists, once the new one has been begun beside it.
     elsewhere : bool
         Other processes write the chunks and bring them to the disk themselves.
     found : Findings, optional
@@ -137,7 +165,7 @@ def writing(
     Raises
     ------
     FileExistsError
-        If `path` exists and `resume` is False.
+        If `path` exists, and `resume` and `overwrite` are False.
     ValueError
         If `path` was begun with other attributes, or is not a store of backgrounds.
     BlockingIOError
@@ -156,7 +184,7 @@ def writing(
             with _uninterrupted():
                 if anew:
                     recorded = {**attributes, "versions": versions()}
-                    new_parents = _create(path, plans, recorded, storage)
+                    new_parents = _create(path, plans, recorded, storage, overwrite)
                 else:
                     _check_same_job(path, attributes)
                     records.mkdir(exist_ok=True)  # for the lock, if the folder was lost
@@ -300,7 +328,11 @@ def _all_blocks(plans: Sequence[BlockPlan]) -> dict[tuple[int, int], list[int]]:
 
 
 def _create(
-    path: Path, plans: Sequence[BlockPlan], attributes: Mapping[str, Any], storage: Storage
+    path: Path,
+    plans: Sequence[BlockPlan],
+    attributes: Mapping[str, Any],
+    storage: Storage,
+    overwrite: bool,
 ) -> list[Path]:
     """Make an empty store; return the parent folders made for it, innermost first."""
     new_parents = [parent for parent in path.parents if not parent.exists()]
@@ -316,6 +348,9 @@ def _create(
         draft.mkdir()
         write_metadata(draft, plans, attributes, storage)
         sync_files(draft.rglob("*.json"), draft)
+        if os.path.lexists(path) and overwrite:
+            with sole_writer(path / RECORDS):  # no other run may be writing it
+                remove_store(path)
         if os.path.lexists(path):
             raise FileExistsError(f"the destination {path} exists: choose another path")
         draft.rename(path)
@@ -323,7 +358,7 @@ def _create(
     except BaseException as error:
         remove_draft(draft)
         remove_empty(new_parents)
-        if isinstance(error, FileExistsError) or not isinstance(error, OSError):
+        if isinstance(error, FileExistsError | BlockingIOError) or not isinstance(error, OSError):
             raise
         raise type(error)(
             f"the destination {path} cannot be written ({error.strerror or error}): "

@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import platform
 import pty
 import re
 import shlex
@@ -20,7 +21,7 @@ import tifffile
 import zarr
 from click.testing import CliRunner
 
-from smlmlp_dask import noise_correction, open_backgrounds
+from smlmlp_dask import __version__, noise_correction, open_backgrounds
 from smlmlp_dask.cli import documents, smlmlp
 from smlmlp_dask.execution import progress
 from smlmlp_dask.filters.spatial_mean import Engine
@@ -69,6 +70,7 @@ DEFAULTS = {
     "keep_bits": None,
     "memory_limit": None,
     "resume": False,
+    "overwrite": False,
     "progress": False,
 }
 
@@ -103,6 +105,7 @@ class Called(Exception):
         ("--codec small --keep-bits 12 --memory-limit 4GB", 7.0,
          {"codec": "small", "keep_bits": 12, "memory_limit": "4GB"}),
         ("--resume", 7.0, {"resume": True}),
+        ("-r 5 --overwrite", (5.0, 5.0), {"overwrite": True}),
     ],
 )  # fmt: skip
 def test_run_passes_its_options_on(monkeypatch, options, radii, changed):
@@ -137,7 +140,8 @@ def test_run_and_info(folder):
     shown = call("info", "out.zarr")
     assert shown.exit_code == 0
     assert "6, 10 px" in shown.stdout
-    assert f"sources: {folder / 'movie.tif'}, {folder / 'movie.zarr'}" in shown.stdout
+    for i, name in enumerate(("movie.tif", "movie.zarr")):
+        assert f"source {i}: {folder / name}" in shown.stdout
     assert "smlmlp-dask" in shown.stdout
 
 
@@ -172,7 +176,7 @@ def test_info_says_how_channels_were_recorded(folder):
         ("--pixel-size a", "'a' is neither a size like 0.1 nor a pair"),
         ("--pixel-size 1,2,3", "'1,2,3' is neither a size like 0.1 nor a pair"),
         ("--frame-interval nan", "frame_interval_s=nan: pass seconds above 0"),
-        ("--channel-name a --channel-name b", "2 names for 1 channels"),
+        ("--channel-name a --channel-name b", "2 names for 1 channel"),
     ],
 )
 @pytest.mark.parametrize("dry", ["", "--dry-run"])
@@ -187,10 +191,11 @@ def test_how_channels_were_recorded_is_checked_first(folder, options, said, dry)
 def test_dry_run_shows_the_plan_and_writes_nothing(folder):
     result = call("run", "movie.zarr", "movie.tif", "-o", "out.zarr", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "decoded 1.00 times" in result.stdout
-    assert "tasks:     2 of 1 block" in result.stdout
-    assert "memory:    " in result.stdout
-    assert "output:    41.25 kiB before compression" in result.stdout
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "channel 0: 11×20×24, 10.6 kB, in 1 block of 11×20×24"
+    assert "read: every pixel is decoded once" in lines
+    assert any(line.startswith("memory: up to ") for line in lines)
+    assert any(line.startswith("output: 42.2 kB before compression, about ") for line in lines)
     assert not Path("out.zarr").exists()
 
 
@@ -205,7 +210,11 @@ def test_other_ways_to_start_it(command, folder):
 
 
 def test_version():
-    assert call("--version").stdout == f"smlmlp-dask, version {version('smlmlp-dask')}\n"
+    first, system, *packages = call("--version").stdout.splitlines()
+    assert first == f"smlmlp-dask {__version__}"
+    assert system.startswith(f"Python {platform.python_version()}, {platform.system()} ")
+    for name in ("numpy", "scipy", "numba", "dask", "dask-image", "distributed", "zarr", "h5py"):
+        assert f"{name} {version(name)}" in ", ".join(packages).split(", ")
 
 
 @pytest.mark.parametrize("command", sorted(smlmlp.commands))
@@ -285,6 +294,7 @@ def test_json_of_a_job_from_plan_to_verify(folder):
         "blocks_recomputed": 2,
         "problems": [],
         "repaired": [],
+        "not_compared": [],
     }
     Path("out.zarr/channel_1/0/c/0/0/0").unlink()
     broken = call("verify", "out.zarr", "--json")
@@ -304,6 +314,24 @@ def test_json_of_the_demo(folder):
     assert all(100 < check["known_background_counts"] < 400 for check in shown["checks"])
     assert shown["pixels_per_second"] > 0
     assert Path(shown["picture_path"]).exists()
+
+
+def test_a_whole_store_whose_movie_has_gone(folder):
+    call("run", "movie.tif", "-o", "out.zarr")
+    Path("movie.tif").rename("elsewhere.tif")
+    assert call("verify", "out.zarr").exit_code == 0
+    deep = call("verify", "out.zarr", "--deep")
+    assert deep.exit_code == 3
+    assert deep.stdout.splitlines() == [
+        f"channel_0: not compared: {folder / 'movie.tif'} does not exist: check the path",
+        "1 chunk checked: no problems",
+        "the store is whole; it was not compared with all of its movie",
+    ]
+    document = json.loads(call("verify", "out.zarr", "--deep", "--json").stdout)
+    assert document["whole"] is True
+    assert len(document["not_compared"]) == 1
+    Path("out.zarr/channel_0/0/c/0/0/0").unlink()
+    assert call("verify", "out.zarr", "--deep").exit_code == 1
 
 
 def keys(document):
@@ -387,7 +415,7 @@ def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
     assert COLOUR.search(shown)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     bars = [line for line in re.split("[\r\n]+", plain) if "Mpx/s" in line]
-    assert "100% 1/1 blocks" in bars[-1]
+    assert re.search(r"100% 1/1 block [\d?]+ Mpx/s in [\d.]+ s$", bars[-1].rstrip())
     # beside it there is room for the ^C that a terminal shows, which would wrap the line
     assert max(map(len, bars)) <= columns - 2
 
@@ -411,7 +439,7 @@ def test_what_is_piped_has_no_control_characters(folder):
     assert done.returncode == 0
     assert b"\x1b" not in done.stdout + done.stderr
     assert b"\r" not in done.stdout + done.stderr
-    assert re.fullmatch(rb"100%: 1/1 blocks after \d:\d\d:\d\d, [\d,]+ Mpx/s\n", done.stderr), (
+    assert re.fullmatch(rb"100%: 1/1 block after [\d.]+ s, [\d,]+ Mpx/s\n", done.stderr), (
         done.stderr
     )
 
@@ -480,10 +508,10 @@ def test_the_job_succeeds_though_nobody_reads_its_output(folder, line, code):
 def test_verbose_says_what_is_done(folder):
     said = start("run", "movie.tif", "-o", "out.zarr", "--no-progress", "-v").stderr.decode()
     for part in (
-        f"channel 0: {folder / 'movie.tif'}, (11, 20, 24) uint16; 1 blocks of (11, 20, 24), up to",
-        "tasks at a time",
+        f"channel 0: {folder / 'movie.tif'}, (11, 20, 24) uint16; 1 block of (11, 20, 24), up to",
+        " at a time, ",
         "engine fused",
-        "out.zarr: 0 of 1 blocks are done",
+        "out.zarr: 0 of 1 block done",
         "out.zarr: finished",
     ):
         assert part in said
@@ -499,8 +527,10 @@ def test_the_log_of_a_long_job_is_short(monkeypatch, capsys):
             advance(1)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 50  # a percent and more than ten seconds apart
-    assert lines[0].startswith("51%: 5,100/10,000 blocks after 0:05:00, 0 Mpx/s, 3 workers, 4:05:")
-    assert lines[-1].startswith("100%: 10,000/10,000 blocks after 4:10:")
+    assert lines[0].startswith(
+        "51%: 5,100/10,000 blocks after 5 min, 0 Mpx/s, 3 workers, 4 h 5 min"
+    )
+    assert lines[-1].startswith("100%: 10,000/10,000 blocks after 4 h 10 min, ")
     assert "left" not in lines[-1]
 
 

@@ -68,7 +68,7 @@ def test_convert_and_info(folder):
     np.testing.assert_array_equal(open_channels("out.zarr")[0].compute(), MOVIE)
     shown = call("info", "out.zarr")
     assert re.search(r"0 +11×20×24 +uint16 +11×20×24", shown.stdout)
-    assert f"sources: {folder / 'movie.tif'}" in shown.stdout
+    assert f"source: {folder / 'movie.tif'}" in shown.stdout
     assert "verify out.zarr checks every byte" in shown.stdout
     assert call("verify", "out.zarr", "--deep").exit_code == 0
 
@@ -108,15 +108,15 @@ def test_an_unfinished_one_shows_how_far_it_is(folder):
     call("convert", "movie.tif", "-o", "out.zarr")
     root = Path("out.zarr/zarr.json")
     root.write_text(root.read_text().replace('"finished": true', '"finished": false'))
-    assert "unfinished: 0 of 1 blocks" in call("info", "out.zarr").stdout
+    assert "unfinished: 0 of 1 block " in call("info", "out.zarr").stdout
     assert json.loads(call("info", "out.zarr", "--json").stdout)["finished"] is False
 
 
 def test_dry_run_shows_the_plan_and_writes_nothing(folder):
-    shown = call("convert", "movie.tif", "-o", "out.zarr", "--dry-run")
+    shown = call("convert", "movie.tif", "-o", "out.zarr", "--dry-run", "-v")
     assert shown.exit_code == 0, shown.output
     assert "uint16 chunks of 11×20×24" in shown.stdout
-    assert "output:    10.31 kiB before compression" in shown.stdout
+    assert "output:    10.6 kB before compression" in shown.stdout
     assert "to read and write" in shown.stdout
     assert "filter" not in shown.stdout
     assert not Path("out.zarr").exists()

@@ -41,5 +41,5 @@ def test_what_it_prints(tmp_path):
 
 
 def test_it_overwrites_nothing(tmp_path):
-    with pytest.raises(FileExistsError, match="exists: delete it, or choose another"):
+    with pytest.raises(FileExistsError, match="exists: replace it with --overwrite, or choose"):
         run_demo(tmp_path, 3, progress=False)

@@ -47,14 +47,20 @@ def test_options_are_passed_on(monkeypatch, options, changed):
 
     monkeypatch.setattr(export, "export_movie", job)
     assert isinstance(call(f"export s.zarr -o out.raw {options}").exception, Called)
-    defaults = {"what": None, "channel": None, "resume": False, "progress": False}
+    defaults = {
+        "what": None,
+        "channel": None,
+        "resume": False,
+        "overwrite": False,
+        "progress": False,
+    }
     assert seen == [("s.zarr", "out.raw", {**defaults, **changed})]
 
 
 def test_it_writes_and_says_so(folder):
     done = call("export s.zarr -o out.raw --progress")
     assert (done.exit_code, done.stdout) == (0, "finished: out.raw\n")
-    assert re.search(r"100%: 1/1 blocks after .* Mpx/s", done.stderr)
+    assert re.search(r"100%: 1/1 block after .* Mpx/s", done.stderr)
     assert (folder / "out.yaml").is_file()
     assert open_channels("out.raw")[0].shape == MOVIE.shape
 
@@ -62,7 +68,10 @@ def test_it_writes_and_says_so(folder):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("export s.zarr -o movie.tif", r"movie\.tif exists: choose another name, or delete it"),
+        (
+            "export s.zarr -o movie.tif",
+            r"movie\.tif is /.*movie\.tif, which must stay as it is: write elsewhere",
+        ),
         ("export s.zarr -o out.csv", r"ends in \.csv: name it NAME\.raw"),
         ("export s.zarr -o out.raw --channel 3", "channel is 3, and .* has 0 "),
         ("export two.zarr -o out.raw", "has 2 channels: choose one by channel .--channel.: 0, 1"),

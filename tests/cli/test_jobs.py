@@ -57,6 +57,8 @@ TWO = SOURCE + '[[source]]\npath = "b.tif"\n'
          {"raw_shape": (100, 30, 30), "raw_dtype": ">u2"}),
         ("resume = true\ncuda = false\nkeep-bits = 12" + SOURCE, 7.0,
          {"resume": True, "keep_bits": 12}),
+        ("progress = false\noverwrite = true" + SOURCE, 7.0, {"overwrite": True}),
+        ("progress = true" + SOURCE, 7.0, {"progress": True}),
         ("channel = ['red', 1]\nflip = ['y', 'none']" + SOURCE, 7.0,
          {"channels": ("red", "1"), "flips": [(True, False), (False, False)]}),
         (TWO + 'frames = "2:9"', 7.0, {"frames": (slice(None), slice(2, 9))}),
@@ -118,7 +120,7 @@ def test_any_name_can_be_saved(seen, name):
 
 
 def test_what_a_call_says_of_itself_is_not_saved(seen):
-    options = ["--resume", "--no-progress", "-v", "--json"]
+    options = ["--resume", "--no-progress", "-v", "--json", "--overwrite"]
     called(seen, "run", "a.tif", "-o", "o.zarr", *options, "--save-job", "job.toml")
     assert tomllib.loads(Path("job.toml").read_text()).keys() == {"output", "source"}
 
@@ -131,3 +133,54 @@ def test_saved_and_run_again_it_gives_the_same_store(tmp_path, monkeypatch):
     assert call("run", "job.toml", "-o", "b.zarr").exit_code == 0
     assert contents(Path("a.zarr")) == contents(Path("b.zarr"))
     assert call("run", "job.toml", "--dry-run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("radios", "radius"), ("memory_limit", "memory-limit"), ("ouput", "output"), ("x", "[[sour")],
+)
+def test_a_typo_in_a_job_file_is_told_what_it_may_be(tmp_path, monkeypatch, key, near):
+    monkeypatch.chdir(tmp_path)
+    Path("job.toml").write_text(f'{key} = "7"\n{SOURCE}')
+    refused = call("run", "job.toml", "-o", "out.zarr")
+    assert refused.exit_code == 2
+    assert f"has the key '{key}', which is no option of run: is it {near}" in refused.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "job.toml"]
+
+
+def test_a_saved_job_is_replaced_only_by_a_job_that_begins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    line = ["run", "movie.tif", "-o", "o.zarr", "--save-job", "job.toml"]
+    assert call(*line, "-r", 3).exit_code == 0
+    saved = Path("job.toml").read_text()
+    assert call(*line, "-r", 0, "--overwrite").exit_code == 2
+    assert Path("job.toml").read_text() == saved
+    assert call(*line, "-r", 4, "--overwrite").exit_code == 0
+    assert 'radius = ["4"]' in Path("job.toml").read_text()
+
+
+def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch):
+    """Also where no shell has expanded it: in quotes, after = and in a file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir("/")
+    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
+    (tmp_path / "job.toml").write_text(
+        'output = "~/a.zarr"\nwrite = ["background", "signal"]\n[[source]]\npath = "~/movie.tif"\n'
+    )
+    for line in (
+        "run ~/job.toml",
+        "run ~/movie.tif --output=~/b.zarr --save-job=~/saved.toml",
+        "info ~/movie.tif",
+        "info ~/a.zarr",
+        "verify ~/a.zarr",
+        "plot ~/a.zarr --output=~/a.png",
+        "report ~/a.zarr --output=~/a.html",
+        "export ~/a.zarr --output=~/a.raw",
+        "convert ~/movie.tif --output=~/c.zarr",
+        "demo --output=~/demo --frames 1",
+    ):
+        result = call(*line.split())
+        assert result.exit_code == 0, result.output
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"a.zarr", "b.zarr", "saved.toml", "a.png", "a.html", "a.raw", "c.zarr", "demo"} <= names

@@ -280,7 +280,10 @@ def test_wide_kernels_are_cut_short(folder):
     ("arguments", "message"),
     [
         (["gone.zarr"], "gone.zarr does not exist"),
-        (["out.zarr", "-o", "movie.tif"], "movie.tif exists: delete it, or choose another"),
+        (
+            ["out.zarr", "-o", "movie.tif"],
+            "movie.tif exists: replace it by overwrite=True (--overwrite), or choose",
+        ),
         (["out.zarr", "-o", "gone/a.html"], "gone is not a folder: choose one with --output"),
         (
             ["damaged.zarr"],

@@ -15,6 +15,7 @@ from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.cli import smlmlp, sources
 from smlmlp_dask.cli.sources import Seen, print_source, source_document
 from smlmlp_dask.cli.tables import console
+from smlmlp_dask.installing import install_command
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.formats.table import FORMATS
@@ -87,19 +88,19 @@ def camera():
     )
 
 
-SIZE = "11×20×24 uint16, 10.31 kiB"
+SIZE = "11×20×24 uint16, 10.6 kB"
 SEEN = [
     # the source, and lines that are shown of it
     (lambda: "movie.tif", {"frames×y×x": SIZE, "stored in": "units of 1×20×24"}),
     (zarr_array, {"frames×y×x": SIZE, "stored in": "units of 4×20×24"}),
-    (headerless, {"format": "headerless, 10.31 kiB on disk", "frames×y×x": SIZE}),
+    (headerless, {"format": "headerless, 10.6 kB on disk", "frames×y×x": SIZE}),
     (ome, {"channels": "2", "frames×y×x": SIZE}),
     (camera, {"channel 0": "561 nm, pixel 0.12×0.1 µm, a frame every 0.05 s"}),
     (camera, {"channel 1": "640 nm, pixel 0.12×0.1 µm, a frame every 0.05 s"}),
     (lambda: ome("TZYX"), {"z slices": "2", "to run it, choose by --z": ""}),
     (positions, {"positions": "3", "positions 0-2": "A1, A2, B1"}),
     (positions, {"to run it, choose by --position": ""}),
-    (lambda: numbered(0, 1, 2), {"frames×y×x": "3×20×24 uint16, 2.81 kiB"}),
+    (lambda: numbered(0, 1, 2), {"frames×y×x": "3×20×24 uint16, 2.88 kB"}),
 ]
 
 
@@ -185,8 +186,8 @@ def test_positions_that_differ_stand_apart(capsys):
     print_source(console(), seen(places[0], positions=places))
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown[2:6:3] == ["positions: 3", "stored in: units of 1×6×7"]
-    assert shown[3:5] == ["positions 0-1: A0, A1", "frames×y×x: 5×6×7 uint16, 420 B"]
-    assert shown[6:8] == ["position 2: A2", "frames×y×x: 9×6×7 uint16, 756 B"]
+    assert shown[3:5] == ["positions 0-1: A0, A1", "frames×y×x: 5×6×7 uint16, 420 bytes"]
+    assert shown[6:8] == ["position 2: A2", "frames×y×x: 9×6×7 uint16, 756 bytes"]
 
 
 def test_channels_of_different_sizes(capsys):
@@ -194,7 +195,7 @@ def test_channels_of_different_sizes(capsys):
     known = (Acquisition(channel="a"), Acquisition(channel="b"))
     print_source(console(), seen(Position(movie=lambda c, _: movies[c], channels=known)))
     shown = capsys.readouterr().out
-    assert "channel 1: b, 5×3×7 uint8, 105 B, units of 1×3×7" in " ".join(shown.split())
+    assert "channel 1: b, 5×3×7 uint8, 105 bytes, units of 1×3×7" in " ".join(shown.split())
 
 
 def test_a_source_of_very_many_files_is_not_counted(folder, monkeypatch):
@@ -241,16 +242,16 @@ def test_formats_are_listed(monkeypatch):
         "endings": [".aa"],
         "library": "no_such",
         "installed": False,
-        "install": "pip install 'smlmlp-dask[aa]'",
+        "install": install_command("aa"),
         "python": "3.11",
         "python_suits": True,
     }
     assert known["B"]["python_suits"] is False
-    assert "pip install 'smlmlp-dask[aa]'" in call("formats").stdout
+    assert install_command("aa") in " ".join(call("formats").stdout.split())
     monkeypatch.setenv("COLUMNS", "120")
     shown = call("formats").stdout
     assert "no_such (Python 9.1+)" in shown
-    assert "all readers: pip install 'smlmlp-dask[formats]'" in shown
+    assert f"all readers: {install_command('formats')}" in shown
     assert sys.version_info < (9, 1)
 
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.cli import smlmlp, viewing
+from smlmlp_dask.installing import install_command
 
 MOVIE = np.random.default_rng(3).poisson(200, (12, 20, 24)).astype(np.uint16)
 
@@ -143,7 +144,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
     assert result.exit_code == 2
     [line] = result.stderr.splitlines()
     assert "neuroglancer is not installed" in line
-    assert "pip install 'smlmlp-dask[view]'" in line
+    assert install_command("view") in line
 
 
 @needs_neuroglancer

@@ -218,7 +218,7 @@ def test_the_configured_scheduler_is_named_where_it_does_not_answer(movie, tmp_p
 def test_without_jobqueue_or_slurm(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
     slurm = Place(slurm=SlurmJobs())
-    with pytest.raises(RuntimeError, match=r"pip install 'smlmlp-dask\[slurm\]'"), connected(slurm):
+    with pytest.raises(RuntimeError, match=r"pip install .*\[slurm\]'"), connected(slurm):
         pass
 
 
@@ -233,8 +233,8 @@ def test_processes_of_this_machine(movie, whole, tmp_path):
     code, said = finish(process)
     assert code == 0
     assert "2 worker processes, " in said
-    assert "1.40 GiB each" in said
-    assert re.search(r"100%: 40/40 blocks after \S+, [\d,]+ Mpx/s, 2 workers", said), said
+    assert "1.5 GB each" in said
+    assert re.search(r"100%: 40/40 blocks after [^,]+, [\d,]+ Mpx/s, 2 workers", said), said
     assert contents(out) == whole
 
 

@@ -92,8 +92,8 @@ def test_two_channels_may_have_one_name():
         ({"channel_names": ["a", " "]}, ValueError, "has an empty name"),
         ({"channel_names": [1]}, TypeError, r"channel_names=\[1\]: pass one name for each"),
         ({"channel_names": 1}, TypeError, "channel_names=1"),
-        ({"channel_names": ["a", "b"]}, ValueError, "has 2 names for 1 channels: .*--channel-name"),
-        ({"channel_names": []}, ValueError, "has 0 names for 1 channels"),
+        ({"channel_names": ["a", "b"]}, ValueError, "has 2 names for 1 channel: .*--channel-name"),
+        ({"channel_names": []}, ValueError, "has 0 names for 1 channel"),
     ],
 )
 def test_what_is_refused(overrides, error, message):

@@ -242,6 +242,58 @@ def folder(tmp_path):
     return folder
 
 
+def write_numbered(folder, *names):
+    for at, name in enumerate(names):
+        tifffile.imwrite(folder / name, MOVIE[at : at + 2], photometric="minisblack")
+    return [folder / name for name in names]
+
+
+def test_numbered_files_given_one_by_one_are_said_to_be_channels(tmp_path):
+    """A shell makes them of a pattern without quotes."""
+    files = write_numbered(tmp_path, "m_9.tif", "m_10.tif", "m_11.tif")
+    hint = "3 files with running numbers become 3 channels: .* in quotes, such as '.*/m_[*].tif'$"
+    with pytest.warns(UserWarning, match=hint):
+        assert len(open_channels(*files)) == 3
+    assert len(open_channels(tmp_path / "m_*.tif")) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("m_1.tif", "m_2.tif"),  # two cameras, more often than not
+        ("m_c1.tif", "m_c2.tif", "m_c3.tif"),
+        ("m_488.tif", "m_561.tif", "m_640.tif"),
+        ("cell1.tif", "cell2.tif", "cell3.tif"),
+        ("red.tif", "green.tif", "blue.tif"),
+        ("m_1.tif", "m_7.tif", "m_500.tif"),
+    ],
+)
+def test_files_that_are_channels_need_no_hint(tmp_path, names):
+    assert len(open_channels(*write_numbered(tmp_path, *names))) == len(names)
+
+
+def test_a_page_alone_says_how_pages_become_frames(tmp_path):
+    files = [tmp_path / f"page_{number}.tif" for number in range(3)]
+    for at, file in enumerate(files):
+        tifffile.imwrite(file, MOVIE[at], photometric="minisblack")
+    with pytest.raises(ValueError, match=r"pass its folder, or a pattern in quotes such as 'fol"):
+        open_channels(*files)
+    assert open_channels(tmp_path / "page_*.tif")[0].shape == (3, 9, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("movie.dax", "if it is a DAX movie, copy movie.inf beside it; for a headerless movie"),
+        ("movie.RAW", "if it is a movie of Picasso's, copy movie.yaml beside it; for a headerl"),
+        ("movie.bin", "movie.bin is of no known format: for a headerless movie pass raw_shape"),
+    ],
+)
+def test_a_missing_description_is_named(tmp_path, name, said):
+    with pytest.raises(ValueError, match=said):
+        open_channels(write_raw(tmp_path / name))
+
+
 def test_folders_and_globs(folder):
     assert_reads(open_one(folder), MOVIE)
     assert_reads(open_one(folder.parent / "r*" / "*"), MOVIE)
@@ -748,7 +800,7 @@ BAD_ARGUMENTS = [
     ({"bboxes": "0,0,2,2"}, TypeError, "bboxes is of type str"),
     ({"bboxes": {0: [(0, 0, 2, 2)]}}, TypeError, "bboxes is of type dict"),
     ({"bboxes": 3}, TypeError, "bboxes is of type int"),
-    ({"bboxes": [None, None]}, ValueError, "2 entries for 1 sources"),
+    ({"bboxes": [None, None]}, ValueError, "2 entries for 1 source"),
     ({"bboxes": [[]]}, ValueError, r"bboxes\[0\]=\[\] is not a list of boxes"),
     ({"bboxes": [3]}, ValueError, r"bboxes\[0\]=3 is not a list of boxes"),
     ({"bboxes": [[(0, 0, 2)]]}, ValueError, r"has \(0, 0, 2\): a box is four integers"),
@@ -759,8 +811,8 @@ BAD_ARGUMENTS = [
     ({"bboxes": [[(-1, 0, 2, 2)]]}, ValueError, "does not fit"),
     ({"bboxes": [[(2, 0, 2, 2)]]}, ValueError, "does not fit"),
     ({"bboxes": [[(0, 0, 0, 0)]]}, ValueError, "does not fit"),
-    ({"flips": [None, None]}, ValueError, "flips has 2 entries for 1 channels"),
-    ({"flips": [(True, False)], "bboxes": [[(0, 0, 1, 1)] * 2]}, ValueError, "1 entries for 2"),
+    ({"flips": [None, None]}, ValueError, "flips has 2 entries for 1 channel"),
+    ({"flips": [(True, False)], "bboxes": [[(0, 0, 1, 1)] * 2]}, ValueError, "1 entry for 2"),
     ({"flips": "yx"}, TypeError, "flips is of type str"),
     ({"flips": True}, TypeError, "flips is of type bool"),
     ({"flips": [True]}, ValueError, r"flips\[0\]=True: pass one \(flip_y, flip_x\)"),

@@ -92,9 +92,9 @@ def test_channels_positions_and_slices(source, given, columns):
         (recording(depth=3), {}, "has 3 slices in z: choose one by z=0"),
         (recording(depth=3), {"z": 3}, "z=3 is not in movie.*: pass a slice from 0 to 2"),
         (recording(), {"z": 1}, "z=1 is not in movie.*: pass a slice from 0 to 0"),
-        (recording(), {"flips": [None]}, "flips has 1 entries for 2 channels"),
+        (recording(), {"flips": [None]}, "flips has 1 entry for 2 channels"),
         (recording(), {"bboxes": [[(0, 0, 1, 4), (0, 0, 2, 4)]]}, r"box \(0, 0, 2, 4\) does not"),
-        (recording(), {"frames": [None, slice(3)]}, "frames has 2 entries for 1 sources"),
+        (recording(), {"frames": [None, slice(3)]}, "frames has 2 entries for 1 source"),
         (
             recording(promised=12),
             {},

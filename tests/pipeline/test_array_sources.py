@@ -421,7 +421,7 @@ def test_short_texts_of_results_plans_and_reports(small):
     assert plan.startswith(
         "JobPlan(31 x 16 x 22 pixels: 16 blocks of up to 2 x 16 x 22, 1 at a time; memory "
     )
-    assert plan.endswith(" of 1.86 GiB, output 42.62 kiB)")
+    assert plan.endswith(" of 2 GB, output 43.6 kB)")
     report = verify_backgrounds("out.zarr")
     assert repr(report) == "VerifyReport(whole; chunks=64, recomputed=0)"
     for number in (1, 2):

@@ -238,8 +238,10 @@ def test_damage_is_found_and_repaired(tif, tmp_path, few_frames, damaged, how):
 def test_a_deep_check_compares_with_the_movie(tif, tmp_path):
     path = convert_movies(tif, tmp_path / "out.zarr")
     shutil.move(tif, tmp_path / "gone.tif")
-    (problem,) = verify_backgrounds(path, sample=1).problems
-    assert "not compared" in problem
+    report = verify_backgrounds(path, sample=1)
+    assert report.problems == []
+    (line,) = report.not_compared
+    assert "not compared" in line
 
 
 def test_a_movie_that_changes_meanwhile_leaves_it_unfinished(tif, tmp_path, monkeypatch):

@@ -241,7 +241,7 @@ def test_an_interrupted_export_goes_on(result, tmp_path, monkeypatch, name, erro
 def test_resume_starts_where_nothing_is(result, tmp_path):
     file = export_movie(result, tmp_path / "out.raw", resume=True)
     assert file.stat().st_size == MOVIE.nbytes
-    with pytest.raises(FileExistsError, match=r"out\.raw exists: choose another name"):
+    with pytest.raises(FileExistsError, match=r"out\.raw exists: replace it by overwrite=True"):
         export_movie(result, file, resume=True)
 
 
@@ -372,7 +372,7 @@ def test_a_killed_export_goes_on(tmp_path, name):
         ({"channel": True}, ValueError, "channel is True"),
         ({"channel": "red"}, ValueError, "channel is 'red'"),
         ({"file": "s.zarr/out.raw"}, ValueError, r"lies inside .*s\.zarr"),
-        ({"file": "movie.tif"}, FileExistsError, r"movie\.tif exists: choose another name"),
+        ({"file": "movie.tif"}, ValueError, r"movie\.tif is /.*movie\.tif, which must stay"),
         ({"file": "notes.raw"}, FileExistsError, r"notes\.yaml exists"),
         ({"store": "gone.zarr"}, FileNotFoundError, r"gone\.zarr does not exist"),
         ({"store": "movie.tif"}, ValueError, "is not a store"),

@@ -453,7 +453,7 @@ def test_a_deep_look_finds_a_forgery(damaged):
     assert ended.returncode == 1
     assert ended.stdout.splitlines() == [
         *report.problems,
-        "34 chunks checked, 2 blocks computed again: 1 problems",
+        "34 chunks checked, 2 blocks computed again: 1 problem",
     ]
 
 
@@ -464,9 +464,10 @@ def test_a_deep_look_does_not_compare_with_a_changed_source(many_chunks, tmp_pat
     touch(source / "c/1/0/0")
     assert verify_backgrounds(out).problems == []
     changed = f"channel_0: not compared: {source} has changed since its background was computed"
-    assert verify_backgrounds(out, sample=1).problems == [changed]
+    report = verify_backgrounds(out, sample=1)
+    assert (report.problems, report.not_compared) == ([], [changed])  # the store itself is whole
     shutil.rmtree(source)
-    (gone,) = verify_backgrounds(out, sample=1).problems
+    (gone,) = verify_backgrounds(out, sample=1).not_compared
     assert gone == f"channel_0: not compared: {source} does not exist: check the path"
 
 
@@ -483,9 +484,10 @@ def test_a_deep_look_compares_the_channels_whose_movies_are_there(raw, tmp_path)
     report = verify_backgrounds(out, sample=2)
     assert report.recomputed == 1
     assert report.problems == [
-        f"channel_0: not compared: {raw} does not exist: check the path",
         "channel_1, frames 0-9: not what the source gives; run it again to another destination",
     ]
+    gone = f"channel_0: not compared: {raw} does not exist: check the path"
+    assert report.not_compared == [gone]
 
 
 def test_a_deep_look_says_where_the_movie_cannot_be_read(damaged, monkeypatch):
@@ -502,4 +504,4 @@ def test_a_deep_look_says_where_the_movie_cannot_be_read(damaged, monkeypatch):
     report = verify_backgrounds(out, sample=2)
     assert report.recomputed == 0
     assert f"{files[0].relative_to(out)}: missing; {AGAIN}" in report.problems
-    assert any("not compared: the disk is on fire" in problem for problem in report.problems)
+    assert any("not compared: the disk is on fire" in line for line in report.not_compared)

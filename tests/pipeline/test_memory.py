@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs import BitRound
 
-from smlmlp_dask import DescribedMovie, blocks, plan_spatial_mean, run_spatial_mean, units
+from smlmlp_dask import (
+    DescribedMovie,
+    TemporalMedian,
+    blocks,
+    plan_background,
+    plan_spatial_mean,
+    run_spatial_mean,
+    units,
+)
 from smlmlp_dask.execution import workers
 from smlmlp_dask.execution.workers import BASE_BYTES, Workers
 from smlmlp_dask.filters.spatial_mean import SpatialMean
@@ -151,7 +159,8 @@ def test_the_least_limit_that_is_named_works(shape, unit, threads, processes, us
     least = int(re.search(r"--memory-limit\) to (\d+)MB", str(refused.value))[1]) * 10**6
     enough = Workers(threads, least, processes, usable)
     (channel,) = channels.cut_into_blocks(stacks, SpatialMean(7.0), enough)
-    assert threads * channel.plan.block_bytes + processes * BASE_BYTES <= usable * least
+    tasks = 1 if processes == 1 and usable == 1 else threads  # our own threads, or others
+    assert tasks * channel.plan.block_bytes + processes * BASE_BYTES <= usable * least
     # and it is not far from the least that there is; it is rounded up to MB
     above = processes * BASE_BYTES + (usable * least - processes * BASE_BYTES - 2 * 10**6) / 2
     too_little = Workers(threads, int(above / usable), processes, usable)
@@ -166,20 +175,44 @@ def test_a_refusal_shows_its_sum():
         pytest.raises(ValueError, match="units of 256 x 1024") as no,
     ):
         plan_spatial_mean(movie, bboxes=[[(0, 0, 16, 16)]], memory_limit="600MB")
-    for part in ("512 B frames read", "1.00 GiB decoding", "filtered", "encoding", "2 at a time",
-                 "300.00 MiB for Python", "572.20 MiB", "to 2463MB"):  # fmt: skip
+    for part in ("512 bytes frames read", "1.07 GB decoding", "filtered", "encoding",
+                 "with 315 MB for Python and its libraries it exceeds 600 MB", "to 1389MB",
+                 "or rechunk the movie"):  # fmt: skip
         assert part in str(no.value)
+
+
+def test_fewer_blocks_run_at_a_time_before_a_limit_is_refused(tmp_path):
+    """On our own threads: where one block fits, and not one for each thread."""
+    movie = DescribedMovie((512, 1024, 1024), "u2", (256, 1024, 1024))
+    with dask.config.set(num_workers=4):
+        plan = plan_spatial_mean(movie, bboxes=[[(0, 0, 16, 16)]], memory_limit="3GB")
+        assert plan.threads == 2
+        assert plan.projected_bytes <= 3 * 10**9
+        # workers that we do not start keep their threads
+        with pytest.raises(ValueError, match="4 at a time exceed 3 GB"):
+            plan_spatial_mean(movie, bboxes=[[(0, 0, 16, 16)]], memory_limit="3GB", workers=4)
+
+
+def test_blocks_are_not_cut_to_shreds_to_keep_all_threads_busy():
+    """Two blocks of a row each would fit, and decode each frame some 100 000 times."""
+    movie = DescribedMovie((5000, 2048, 2048), "u2")
+    with dask.config.set(num_workers=2):
+        plan = plan_background(movie, [TemporalMedian(25), SpatialMean(7.0)], memory_limit="460MB")
+    assert plan.threads == 1
+    assert plan.projected_bytes <= 460 * 10**6
+    assert plan.channels[0].read_amplification < 500
 
 
 def test_a_block_is_cut_to_fewer_frames_before_it_is_refused():
     movie = DescribedMovie((512, 1024, 1024), "u2", (64, 1024, 1024))
     with dask.config.set(num_workers=2):
         roomy = plan_spatial_mean(movie, memory_limit="4GB").channels[0]
-        tight = plan_spatial_mean(movie, memory_limit="1GB")
+        # on workers whose threads are not ours; else one block at a time would decode less
+        tight = plan_spatial_mean(movie, memory_limit="1400MB", workers=2)
     assert roomy.block == (64, 1024, 1024)
     assert tight.channels[0].block[0] < 64
     assert tight.channels[0].read_amplification > 1
-    assert tight.projected_bytes <= 10**9
+    assert tight.projected_bytes <= 1.4 * 10**9
 
 
 # ---- chunks that no codec takes ----------------------------------------------------------------

@@ -140,9 +140,26 @@ def test_signals_are_images_of_their_own(tif, tmp_path):
         [image] = group["attributes"]["ome"]["multiscales"]
         found[folder] = image["axes"], image["datasets"]
     assert found["channel_0"] == found["signal/channel_0"]
-    with pytest.warns(UserWarning, match="holds backgrounds"):
+    with pytest.warns(UserWarning, match="holds signals"):
         [channel] = open_channels(result.path / "signal" / "channel_0")
     assert channel.compute().tobytes() == result.signals[0].compute().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "place", "held"),
+    [
+        (BOTH, "", "backgrounds"),  # the root lists the images of the first
+        (BOTH, "channel_0", "backgrounds"),
+        (BOTH, "signal", "signals"),
+        ("signal", "", "signals"),
+        ("signal", "signal/channel_0", "signals"),
+    ],
+)
+def test_an_output_as_a_source_is_named_for_what_it_is(tif, tmp_path, outputs, place, held):
+    path = run_background(tif, tmp_path / "out.zarr", SpatialMean(4.0), outputs).path
+    with pytest.warns(UserWarning, match=f"it holds {held}, not the frames of a camera") as said:
+        assert len(open_channels(path / place)) == 1
+    assert len(said) == 1
 
 
 def test_backgrounds_alone_are_the_same_store(tif, tmp_path, small):

@@ -253,7 +253,7 @@ def test_every_kind_of_file_is_damaged_here(whole):
         ("zarr.json", "records/metadata.json (copy of the metadata): damaged", False),
         ("zarr.json", "the metadata are damaged", True),
         ("records/c/0", "the records are damaged", True),
-        ("records/c/0", "9 chunks checked: 1 problems", False),
+        ("records/c/0", "9 chunks checked: 1 problem", False),
     ],
 )
 def test_what_counts_as_named(name, said, named):

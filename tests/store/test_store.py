@@ -467,7 +467,7 @@ def test_on_or_inside_an_input(folder, spelling, monkeypatch):
 
 @pytest.mark.parametrize("existing", ["movie", "movie/1.tif", "link", "nowhere"])
 def test_over_an_existing_path(folder, existing):
-    with pytest.raises(FileExistsError, match=f"{existing} exists: choose another"):
+    with pytest.raises(FileExistsError, match=f"{existing} exists: resume "):
         check_destination(folder / existing, [])
 
 

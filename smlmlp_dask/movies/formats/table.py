@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.movies.recording import Recording
 
@@ -80,13 +81,13 @@ class Format:
             if sys.version_info < self.python:
                 remedy = f"its reader needs Python {least} or later"
             else:
-                remedy = f"install its reader: pip install 'smlmlp-dask[{self.extra}]'"
+                remedy = f"install its reader: {install_command(self.extra)}"
             raise self._missing(path, remedy)
         recording: Recording
         try:
             recording = self._reader.open(path, inside) if self.inside else self._reader.open(path)
         except ImportError as error:
-            remedy = f"pip install --upgrade 'smlmlp-dask[{self.extra}]'"
+            remedy = install_command(self.extra, upgrade=True)
             said = f"its reader cannot be used ({one_line(error)}): {remedy}"
             raise self._missing(path, said) from error
         return recording

@@ -96,8 +96,8 @@ def open_tiff(path: Path) -> Recording:
         return found.open()
     if found.is_page:
         raise ValueError(
-            f"{path} is one 2-D page of shape {found.frame_shape}: pass its folder or a glob "
-            "pattern to open pages as the frames of a movie"
+            f"{path} is one 2-D page of shape {found.frame_shape}: pass its folder, or a "
+            "pattern in quotes such as 'folder/*.tif', to open pages as the frames of a movie"
         )
     return Recording(path=str(path), format=found.format, positions=(found.position,))
 

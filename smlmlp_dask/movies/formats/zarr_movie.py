@@ -1,6 +1,7 @@
 """A movie in a Zarr array, in a folder or a zip."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -161,8 +162,8 @@ class ZarrMovie:
         if self.store:
             return self._diagnosis_of_store(what, reason, found=reason is not error)
         return (
-            f"{self.path}: {what} cannot be read: {one_line(reason)}; restore the file from a "
-            "copy, or leave these frames out with frames="
+            f"{self.path}: {what} cannot be read: {_said(reason)}; restore the file from a copy, "
+            "or run without these frames (frames=, --frames)"
         )
 
     def _diagnosis_of_store(self, what: str, reason: Exception, *, found: bool) -> str:
@@ -177,6 +178,11 @@ class ZarrMovie:
             )
         state = "missing" if missing else "damaged"
         return f"{what} of {self.path} is {state}: repair it by {repair_command(self.store)}"
+
+
+def _said(error: Exception) -> str:
+    """Return the text of an error of a codec, which may quote C's bytes: b'Data corruption'."""
+    return re.sub(r"\bb'([^']*)'", r"\1", one_line(error))
 
 
 def repair_command(store: str | os.PathLike[str]) -> str:

@@ -1,6 +1,6 @@
 """Movies in Zarr: arrays, OME-Zarr images and collections of them, as folders or in a zip."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from errno import EINVAL
 from pathlib import Path, PurePosixPath
@@ -123,9 +123,18 @@ def _store_of_ours(node: Node) -> tuple[Node | None, tuple[str, ...]]:
             )
         # Who names an array knows what it is.
         if "noise_corrections" in own and not is_array(node):
-            return group, ("it holds backgrounds, not the frames of a camera",)
+            return group, (f"it holds {_held(group, node, own)}, not the frames of a camera",)
         return group, ()
     return None, ()
+
+
+def _held(store: Node, node: Node, own: Mapping[str, Any]) -> str:
+    """Return what a group of a store of ours holds: the output whose folder it is, or is in."""
+    outputs = own.get("outputs") or ["background"]
+    folder = _within(node, store).partition("/")[0]
+    if node == store:
+        folder = outputs[0]  # the root lists the images of the first
+    return f"{folder if folder in outputs else 'background'}s"  # backgrounds have no folder
 
 
 def _all_there(position: Position, store: Path) -> Position:

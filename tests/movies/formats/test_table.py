@@ -100,7 +100,7 @@ def test_a_format_is_known_without_its_library(tmp_path, monkeypatch, ending):
 
 @pytest.mark.parametrize(
     ("python", "remedy"),
-    [((3, 11), r"pip install 'smlmlp-dask\[sif\]'"), ((9, 9), "needs Python 9.9 or later")],
+    [((3, 11), r"pip install .*\[sif\]'"), ((9, 9), "needs Python 9.9 or later")],
 )
 def test_a_missing_library_is_named_with_its_remedy(tmp_path, python, remedy):
     known = Format(
@@ -126,7 +126,7 @@ def test_a_library_is_not_used_on_a_python_that_it_does_not_support():
 def test_a_library_that_is_too_old_is_named_with_its_remedy(tmp_path, monkeypatch):
     [known] = [known for known in FORMATS if known.name == "SPE"]
     monkeypatch.setattr(known._reader, "open", lambda path: exec("from numpy import no_such_name"))
-    with pytest.raises(MissingReaderError, match=r"'no_such_name'.*: pip install --upgrade '"):
+    with pytest.raises(MissingReaderError, match=r"'no_such_name'.*: pip install --upgrade "):
         known.open(tmp_path / "a.spe")
 
 
