@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # under the same names: so type checkers know them as ours
     from .pipeline.plan import plan_spatial_mean as plan_spatial_mean
     from .pipeline.run import run_background as run_background
     from .pipeline.run import run_spatial_mean as run_spatial_mean
+    from .pipeline.suggest import RadiusSuggestion as RadiusSuggestion
+    from .pipeline.suggest import suggest_radius as suggest_radius
     from .pipeline.verify import VerifyReport as VerifyReport
     from .pipeline.verify import verify_backgrounds as verify_backgrounds
     from .result import SpatialMeanResult as SpatialMeanResult
@@ -57,6 +59,8 @@ _ROOMS = {
     "plan_spatial_mean": "pipeline.plan",
     "run_background": "pipeline.run",
     "run_spatial_mean": "pipeline.run",
+    "RadiusSuggestion": "pipeline.suggest",
+    "suggest_radius": "pipeline.suggest",
     "VerifyReport": "pipeline.verify",
     "verify_backgrounds": "pipeline.verify",
     "SpatialMeanResult": "result",

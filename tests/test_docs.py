@@ -194,7 +194,14 @@ def test_examples_of_a_docstring(folder, text):
         example.evaluate()
 
 
-RETURNED = {"Acquisition", "JobPlan", "SourceReadError", "SpatialMeanResult", "VerifyReport"}
+RETURNED = {
+    "Acquisition",
+    "JobPlan",
+    "RadiusSuggestion",
+    "SourceReadError",
+    "SpatialMeanResult",
+    "VerifyReport",
+}
 """What public functions return and raise: their examples show it."""
 
 

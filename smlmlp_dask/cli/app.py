@@ -23,6 +23,7 @@ from .options import (
     resume_option,
     verbose_option,
 )
+from .radius import radius
 from .run_options import Filtering, Movies, Planned, Recorded, Where, grouped
 from .sections import sectioned
 from .store_commands import STORE_COMMANDS
@@ -50,6 +51,7 @@ def smlmlp() -> None:
     smlmlp-dask run movie.tif -o background.zarr    your own movie
     smlmlp-dask info movie.tif                      what is in a movie, or in a result
     smlmlp-dask formats                             which movies can be read
+    smlmlp-dask radius movie.tif                    which radius suits it
     smlmlp-dask convert movie.tif -o movie.zarr     a movie as OME-Zarr, as it is
     smlmlp-dask export signal.zarr -o signal.raw    for Picasso, Fiji and others
     smlmlp-dask verify background.zarr              is it whole?
@@ -63,7 +65,7 @@ def smlmlp() -> None:
             stream.reconfigure(errors="backslashreplace")  # no locale can make us fail
 
 
-for command in (convert, export, *STORE_COMMANDS):
+for command in (radius, convert, export, *STORE_COMMANDS):
     smlmlp.add_command(command)
 
 

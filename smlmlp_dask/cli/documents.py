@@ -36,7 +36,14 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     ``blocks``, ``block_frames``, ``block_height_pix``, ``block_width_pix``, ``block_bytes`` (memory
     of the task) and ``read_amplification`` (how often a pixel is decoded). ``stored_bytes`` (on
     disk) and ``seconds`` are estimates for the job from a sample. ``workers``, ``worker_bytes``
-    and ``scheduler_bytes`` are null without ``--for-workers``.
+    and ``scheduler_bytes`` are null without ``--for-workers``. ``warnings`` are lines on radii.
+``radius``
+    ``channels`` and ``picture_path``. A channel has ``channel``, ``name``, ``radius_pix`` (the
+    suggested one), ``reason``, ``notes`` (lines on what makes it uncertain), ``spot_sigma_y_pix``,
+    ``spot_sigma_x_pix`` (null without spots), ``frames_looked_at`` and ``radii``: for each tried
+    ``radius_pix`` the ``share_of_peak`` that the background takes (0 to 1; null without spots), and
+    root mean squares: ``taken_counts`` (light of spots and noise in the background),
+    ``uneven_counts`` (unevenness that it misses) and ``error_counts`` (both together).
 ``verify``
     ``path``, ``whole``, ``chunks_checked``, ``blocks_recomputed``, ``problems``, ``repaired`` and
     ``not_compared`` (what ``--deep`` could not compute again, as its movie is gone or changed).
@@ -203,6 +210,7 @@ def plan_document(plan: "JobPlan") -> Document:
         "workers": plan.workers,
         "worker_bytes": plan.worker_bytes if plan.workers else None,
         "scheduler_bytes": plan.scheduler_bytes if plan.workers else None,
+        "warnings": list(plan.warnings),
         "channels": [
             {
                 "channel": i,

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.execution.tasks import REGION_TASKS
-from smlmlp_dask.messages import as_size, as_time, counted
+from smlmlp_dask.messages import as_size, as_time, counted, printable
 from smlmlp_dask.pipeline.job_plan import JobPlan
 from smlmlp_dask.pipeline.measure import Rates
 
@@ -27,6 +27,8 @@ def print_plan(console: Console, plan: JobPlan, *, verbose: bool = False) -> Non
     for name, text in _facts(plan, verbose=verbose):
         facts.add_row(f"{name}:" if name else "", text)
     console.print(facts)
+    for line in plan.warnings:
+        console.print(printable(line), style="yellow")
     more = "" if verbose else "; -v shows how this is reckoned"
     console.print(f"nothing was run (--dry-run){more}")
 

@@ -229,7 +229,7 @@ def picture_beside(store: Path) -> Path:
     return store.with_name(f"{store.name.removesuffix('.zarr')}.png")
 
 
-def check_picture(path: Path, store: Path, *, overwrite: bool) -> None:
+def check_picture(path: Path, store: Path | None = None, *, overwrite: bool) -> None:
     """Refuse the path of a picture that cannot be written.
 
     Raises
@@ -246,7 +246,7 @@ def check_picture(path: Path, store: Path, *, overwrite: bool) -> None:
             f"the picture {path} ends in {path.suffix or 'nothing'}: choose a name that ends in "
             f"{', '.join(SUFFIXES)}"
         )
-    if store.resolve() in path.resolve().parents:
+    if store is not None and store.resolve() in path.resolve().parents:
         raise ValueError(f"the picture {path} lies inside the store {store}: write elsewhere")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist: make it first")

@@ -200,8 +200,8 @@ def sample_channel(
             raw = _raw_sample(raw_stack, number, kernels)
         except OSError as error:
             missing = one_line(error)
-    chosen = _spread(n_frames, LEVELS)
-    middle = _middle(stack)
+    chosen = spread_frames(n_frames, LEVELS)
+    middle = middle_box(stack)
     levels = [_percentiles(_part(stack, n, 1, middle).read()) for n in chosen]
     return ChannelSample(
         channel=channel,
@@ -238,9 +238,10 @@ def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:
 
 
 def _raw_sample(stack: Stack, frame: int, kernels: tuple[Kernel, Kernel] | None) -> RawSample:
-    middle = _middle(stack)
+    middle = middle_box(stack)
     pairs = [
-        _part(stack, first, 2, middle).read() for first in _spread(len(stack.frames) - 1, PAIRS)
+        _part(stack, first, 2, middle).read()
+        for first in spread_frames(len(stack.frames) - 1, PAIRS)
     ]
     shown = one_frame(stack, frame)
     shape = (2, *(part.stop - part.start for part in middle))
@@ -264,19 +265,19 @@ def _percentiles(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return found
 
 
-def _spread(n_frames: int, count: int) -> npt.NDArray[np.int64]:
+def spread_frames(n_frames: int, count: int) -> npt.NDArray[np.int64]:
     """Return at most `count` frame numbers, evenly spread from the first to the last."""
     if n_frames <= 0:
         return np.empty(0, np.int64)
     return np.unique(np.linspace(0, n_frames - 1, count).round().astype(np.int64))
 
 
-def _middle(stack: Stack) -> tuple[slice, slice]:
-    """Return the middle part of a frame, at most `_LARGEST_SIDE` wide and high."""
+def middle_box(stack: Stack, most: int = _LARGEST_SIDE) -> tuple[slice, slice]:
+    """Return the middle part of a frame, at most so many pixels wide and high."""
     rows, columns = (
         slice(start, start + side)
         for length in stack.shape[1:]
-        for side in (min(length, _LARGEST_SIDE),)
+        for side in (min(length, most),)
         for start in ((length - side) // 2,)
     )
     return rows, columns

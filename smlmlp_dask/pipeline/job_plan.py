@@ -43,6 +43,8 @@ class JobPlan:
         Processes that run the tasks.
     dtypes : list of str
         Of each channel's outputs.
+    warnings : tuple of str
+        A line for each channel whose radius is far from what a measurement suggests.
     """
 
     channels: list[blocks.BlockPlan]
@@ -53,6 +55,7 @@ class JobPlan:
     rates: "Rates | None" = None
     processes: int = 1
     dtypes: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         first = self.channels[0]

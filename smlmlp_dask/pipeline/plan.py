@@ -74,8 +74,8 @@ def plan_spatial_mean(
         share of the memory. By default, plan for the workers of Dask's active scheduler.
     measured : bool, default False
         Also measure for some seconds how long blocks take here and how well they compress: blocks
-        spread over the movie, or over a simulated one if the movie is described. Otherwise only
-        metadata are read.
+        spread over the movie, or over a simulated one if the movie is described. And look whether a
+        radius is far from what some frames suggest. Otherwise only metadata are read.
     destination : path, optional
         Where the store would be written. The measurement writes to a temporary folder next to it;
         by default, to the system's folder of temporary files.
@@ -282,9 +282,10 @@ def plan_job(
         return plan
     if options is not None and options.cuda:
         device.require_device()
+    from .glance import radius_warnings
     from .measure import measure  # imports dask.array
 
-    return replace(plan, rates=measure(job, above))
+    return replace(plan, rates=measure(job, above), warnings=radius_warnings(job.channels))
 
 
 def _existing(folder: Path) -> Path:
