@@ -3,6 +3,7 @@
 sphinx-build -W --keep-going docs build/site
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,7 @@ autosummary_context = {  # methods and properties that users call; attributes st
         "BlockPlan": "n_blocks, block_bytes, read_amplification",
         "JobPlan": "n_blocks, projected_bytes, output_bytes",
         "Molecules": "table",
+        "RadiusSuggestion": "radii_pix, plot",
         "SpatialMeanResult": "frames, plot, browse, view",
     }
 }
@@ -67,18 +69,22 @@ shutil.copytree(
 )
 
 
-def as_typed(_app, _ctx, lines):
-    """Show lines that a command's help keeps, such as its examples, as they are typed."""
-    kept = []
+def as_plain_text(_app, _ctx, lines):
+    """Show the words of help as they are, and lines that it keeps, such as examples, as typed."""
+    shown = []
     for line in lines:
         if line.startswith("| "):
-            if not kept or not kept[-1].startswith("    "):
-                kept += ["::", ""]
-            line = f"    {line[2:]}"
-        kept.append(line)
-    lines[:] = kept
+            if not shown or not shown[-1].startswith("    "):
+                shown += ["::", ""]
+            shown.append(f"    {line[2:]}")
+        elif line.lstrip().startswith((".. ", ":")):  # what sphinx-click writes
+            shown.append(line)
+        else:
+            shown.append(re.sub(r"([*`|_\\])", r"\\\1", line))
+    lines[:] = shown
 
 
 def setup(app):
     """Tell Sphinx what to call while it builds."""
-    app.connect("sphinx-click-process-description", as_typed)
+    app.connect("sphinx-click-process-description", as_plain_text)
+    app.connect("sphinx-click-process-options", as_plain_text)
