@@ -509,7 +509,7 @@ def test_verbose_says_what_is_done(folder):
     said = start("run", "movie.tif", "-o", "out.zarr", "--no-progress", "-v").stderr.decode()
     for part in (
         f"channel 0: {folder / 'movie.tif'}, (11, 20, 24) uint16; 1 block of (11, 20, 24), up to",
-        " at a time, ",
+        " at a time, memory for them ",
         "engine fused",
         "out.zarr: 0 of 1 block done",
         "out.zarr: finished",
