@@ -4,13 +4,22 @@ import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from heapq import merge
 from itertools import pairwise, product
 from math import prod
 from operator import attrgetter
 from typing import TypeAlias
 
-from .units import Decoding, cut_tile, largest_divisor, largest_tile, touched, units_decoded
+from .units import (
+    BACKGROUND_ALONE,
+    Decoding,
+    Stored,
+    cut_tile,
+    halved,
+    largest_divisor,
+    largest_tile,
+    touched,
+    units_decoded,
+)
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 """Block lengths along each axis, as in `dask.array.Array.chunks`."""
@@ -27,6 +36,9 @@ SMALLEST_BYTES = 2**18
 
 SLAB_BYTES = 2**30
 """Most bytes of a tiled stack held at once to merge its tiles into whole frames."""
+
+MEAN_FRAMES, MEAN_BYTES = 64, 2**28
+"""Frames of a block that stores their mean, as one frame, and bytes up to which it gets them."""
 
 CODEC_BYTES = 2**31 - 17
 """Most bytes of a chunk of the output: Blosc takes no more at once."""
@@ -73,11 +85,14 @@ class Block:
         time or frames are tiled.
     inner : Box
         The part of the output to compute and write: whole chunks.
+    run : int
+        Its place along the frames: how many blocks of the same pixels are before it.
     """
 
     number: int
     read: Box
     inner: Box
+    run: int = 0
 
     @property
     def pixels(self) -> int:
@@ -123,8 +138,8 @@ class BlockPlan:
         filtered as a whole; else one chunk after the other.
     later_fr : tuple of int
         For each step, the halo in frames of the steps after it.
-    stores : tuple of int
-        Bytes of a pixel of the background and of the signal, 0 where one is not stored.
+    stores : Stored
+        What is stored of filtered frames.
     """
 
     shape: tuple[int, int, int]
@@ -138,7 +153,7 @@ class BlockPlan:
     kept: bool = False
     halo_fr: int = 0
     later_fr: tuple[int, ...] = (0,)
-    stores: tuple[int, int] = (4, 0)
+    stores: Stored = BACKGROUND_ALONE
 
     @property
     def margins(self) -> tuple[int, int, int]:
@@ -153,7 +168,15 @@ class BlockPlan:
     @property
     def stored_itemsize(self) -> int:
         """Bytes of one pixel of all outputs."""
-        return self.itemsize if self.kept else sum(self.stores)
+        return self.itemsize if self.kept else self.stores.itemsize
+
+    @property
+    def planes(self) -> "BlockPlan":
+        """The plan of an output with one frame for each block, under the block's number."""
+        frames, *tile = self.block
+        shape = (-(-self.shape[0] // frames), *self.shape[1:])
+        chunk = (1, tile[0], tile[1])
+        return BlockPlan(shape, 4, chunk, chunk, chunk, (0, 0))
 
     @property
     def block_bytes(self) -> int:
@@ -172,7 +195,7 @@ class BlockPlan:
         read = self._read_shape
         decoding = self.decoding or Decoding.stored(self.unit, self.itemsize * prod(self.unit))
         filtered = 0 if self.kept else 4 * self._most_filtered * prod(read[1:])
-        chunk = (self.itemsize if self.kept else max(self.stores)) * prod(self.chunks)
+        chunk = (self.itemsize if self.kept else self.stores.largest) * prod(self.chunks)
         encoding = 2 * chunk
         if tuple(self.chunks[1:]) != tuple(self.shape[1:]):
             encoding += chunk  # cut out of its halo
@@ -183,9 +206,8 @@ class BlockPlan:
             encoding = max(encoding, chunk + 3 * rest * (chunk // self.chunks[0]) - filtered)
         decoded = decoding.held(self.shape, self.block, self.margins, self.origin)
         held = {"frames read": self.itemsize * prod(read), "decoding": decoded}
-        held |= {} if self.kept else {"filtered": filtered}
-        if self.stores[1] and not self.kept:  # with the float32 frame from which it is rounded
-            held["signal"] = self.stores[1] * prod(self.chunks) + 4 * prod(self.chunks[1:])
+        if not self.kept:
+            held |= {"filtered": filtered, **self.stores.held(read, self.chunks)}
         return held | {"encoding": encoding}
 
     @property
@@ -195,7 +217,7 @@ class BlockPlan:
         own = min(self.block[0] if self.halo_fr else self.chunks[0], whole)
         found = [min(own + 2 * later, whole) for later in self.later_fr]
         # A median sorts counts of 16 bits in place, and float32 copies of others.
-        first = read if self.halo_fr and self.itemsize > 2 else 0
+        first = read if self.halo_fr and (self.itemsize > 2 or self.stores.photons) else 0
         return max(map(sum, pairwise([first, *found])))
 
     @property
@@ -243,7 +265,7 @@ class BlockPlan:
         outer = zip(corner, ends, self.margins, self.shape, strict=True)
         read = tuple(slice(max(0, c - m), min(e + m, n)) for c, e, m, n in outer)
         inner = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
-        return Block(number, read, inner)  # type: ignore[arg-type]
+        return Block(number, read, inner, corner[0] // self.block[0])  # type: ignore[arg-type]
 
 
 def plan_blocks(
@@ -257,7 +279,7 @@ def plan_blocks(
     kept: bool = False,
     halo_fr: int = 0,
     later_fr: tuple[int, ...] = (0,),
-    stores: tuple[int, int] = (4, 0),
+    stores: Stored = BACKGROUND_ALONE,
     memory_bytes: int = sys.maxsize,
     slab_bytes: int = SLAB_BYTES,
     block_bytes: int = BLOCK_BYTES,
@@ -271,7 +293,8 @@ def plan_blocks(
 
     With a halo in time, a block is as many such runs of frames as make four halos, so that it reads
     half as many frames again. Where they exceed the memory, fewer frames and smaller tiles are
-    tried, and those are taken that decode the fewest pixels.
+    tried, and those are taken that decode the fewest pixels. Blocks that store their mean are
+    joined to `MEAN_FRAMES`, so that all means take little.
 
     Parameters
     ----------
@@ -315,8 +338,9 @@ def plan_blocks(
         whole = plan(step, (height, width))
         if bytes_of(whole) <= most:
             return whole
-        kept = bytes_of(whole) - itemsize * prod(whole._read_shape)
-        pixels = max(0, most - kept) // (itemsize * step)
+        read = itemsize + 4 * stores.photons
+        kept = bytes_of(whole) - read * prod(whole._read_shape)
+        pixels = max(0, most - kept) // (read * step)
         return plan(step, largest_tile((height, width), unit[1:], halo, pixels))
 
     def fewer(step: int) -> int:
@@ -326,7 +350,7 @@ def plan_blocks(
 
     if halo_fr and frames:
         long = []
-        for tile in _halved((height, width), unit[1]):
+        for tile in halved((height, width), unit[1]):
             run = step
             while (joined := _joined(plan(run, tile), memory_bytes)) is None and run > 1:
                 run = fewer(run)
@@ -343,28 +367,20 @@ def plan_blocks(
         if step == 1:
             break
         step = fewer(step)
+    if stores.mean and frames:
+        return _joined(best, min(memory_bytes, max(MEAN_BYTES, 2 * best.block_bytes))) or best
     return best
 
 
-def _halved(frame: tuple[int, int], unit_rows: int) -> Iterator[tuple[int, int]]:
-    """Yield a frame, and tiles of ever fewer rows: of whole units, as long as there are some."""
-    rows, width = frame
-    yield frame
-    while rows > 1:
-        half = -(-rows // 2)
-        units = -(-half // unit_rows) * unit_rows
-        rows = units if units < rows else half
-        yield rows, width
-
-
 def _joined(plan: BlockPlan, memory_bytes: int) -> BlockPlan | None:
-    """Join blocks in time until they have four halos, or fill the memory; None if none fits."""
+    """Join blocks in time until they are long enough, or fill the memory; None if none fits."""
     frames, step = plan.shape[0], plan.block[0]
 
     def of_runs(count: int) -> BlockPlan:
         return replace(plan, block=(min(count * step, frames), *plan.block[1:]))
 
-    most = -(-min(4 * plan.halo_fr, frames) // step)
+    wanted = max(4 * plan.halo_fr, MEAN_FRAMES if plan.stores.mean else 0)
+    most = -(-min(wanted, frames) // step)
     fitting = bisect_right(
         range(1, most + 1), memory_bytes, key=lambda count: of_runs(count).block_bytes
     )
@@ -379,17 +395,5 @@ def _without_encoded(plan: BlockPlan) -> int:
     """Return a block's bytes without encoded units; changing this would change stores' chunks."""
     read = plan._read_shape
     decoded = prod(min(u, r) for u, r in zip(plan.unit, read, strict=True))
-    return plan.itemsize * (prod(read) + decoded) + 3 * 4 * prod(plan.chunks)
-
-
-def interleave(plans: Sequence[BlockPlan]) -> Iterator[tuple[int, Block]]:
-    """Yield the blocks of several channels so that all channels advance together."""
-
-    def numbered(channel: int, plan: BlockPlan) -> Iterator[tuple[float, int, Block]]:
-        """Yield the blocks of a channel with their place in the movie, from 0 to 1."""
-        for block in plan.blocks():
-            yield (block.number + 0.5) / plan.n_blocks, channel, block
-
-    streams = [numbered(channel, plan) for channel, plan in enumerate(plans)]
-    for _, channel, block in merge(*streams):
-        yield channel, block
+    held = plan.itemsize * (prod(read) + decoded) + 4 * plan.stores.photons * prod(read)
+    return held + 3 * 4 * prod(plan.chunks)

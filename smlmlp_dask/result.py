@@ -16,8 +16,9 @@ from .movies.acquisition import Acquisition
 from .movies.stack import Stack
 from .paths import absolute_path
 from .store.frames import FrameReader
+from .store.means import mean_stacks
 from .store.metadata import recorded_acquisitions
-from .store.outputs import BACKGROUND, SIGNAL, stored_outputs
+from .store.outputs import BACKGROUND, MEAN, NAMES, SIGNAL, SNR, stored_outputs, unit_of
 from .store.read import (
     read_attributes,
     refuse_raw,
@@ -43,16 +44,23 @@ class SpatialMeanResult:
     Attributes
     ----------
     stacks : list of Stack
-        The backgrounds on disk, one per channel; `bkgds` reads them. Signals, if only these are
-        stored.
+        The backgrounds on disk, one per channel; `bkgds` reads them. The first of the outputs that
+        are stored, if backgrounds are not.
     bkgds : list of dask.array.Array or None
-        One lazy float32 stack (frame, y, x) per channel, in camera counts; with the same name and
+        One lazy float32 stack (frame, y, x) per channel, in the `unit`; with the same name and
         graph at each access. None if backgrounds are not stored.
     signals : list of dask.array.Array or None
         The same of raw - background: float32, or uint16 that is `pedestal` counts higher. None if
         signals are not stored.
+    snrs : list of dask.array.Array or None
+        The same of the signal-to-noise ratio, float32. None if it is not stored.
+    mean_bkgds : list of dask.array.Array or None
+        One lazy float32 frame (y, x) per channel, the mean of its background over all frames. None
+        if it is not stored.
     pedestal : int or None
-        The counts to subtract from `signals`; None if they are float32.
+        What to subtract from `signals`; None if they are float32.
+    unit : str
+        Of backgrounds and signals: "counts", or "photons" (photoelectrons).
     noise_corrections : list of numpy.float32
         One factor per channel: the noise of (raw - background) over that of raw.
     info : dict
@@ -73,12 +81,15 @@ class SpatialMeanResult:
         info: dict[str, Any],
         path: Path,
         steps: Sequence[Chain] = (),
-        signals: Sequence[Stack] | None = None,
+        others: Mapping[str, Sequence[Stack]] | None = None,
         pedestal: int | None = None,
+        unit: str = "counts",
     ) -> None:
-        self._found = {BACKGROUND: stacks, SIGNAL: signals}
-        self._stacks = tuple((stacks if stacks is not None else signals) or ())
+        found = {**(others or {}), **({} if stacks is None else {BACKGROUND: stacks})}
+        self._found = {name: found[name] for name in NAMES if name in found}
+        self._stacks = tuple(next(iter(self._found.values()), ()))
         self._pedestal = pedestal
+        self._unit = unit
         self._noise_corrections = tuple(noise_corrections)
         self._info = deepcopy(info)
         self._path = path
@@ -95,12 +106,12 @@ class SpatialMeanResult:
 
     @property
     def stacks(self) -> list[Stack]:
-        """The backgrounds on disk, or the signals if only they are; one per channel."""
+        """The backgrounds on disk, or another output if they are not stored; one per channel."""
         return list(self._stacks)
 
     @property
     def bkgds(self) -> Any:
-        """One lazy float32 stack (frame, y, x) per channel, in camera counts; or None."""
+        """One lazy float32 stack (frame, y, x) per channel, in the `unit`; or None."""
         return self._copied(BACKGROUND)
 
     @property
@@ -109,23 +120,36 @@ class SpatialMeanResult:
         return self._copied(SIGNAL)
 
     @property
+    def snrs(self) -> Any:
+        """One lazy float32 stack (frame, y, x) of signal-to-noise ratios per channel; or None."""
+        return self._copied(SNR)
+
+    @property
+    def mean_bkgds(self) -> Any:
+        """One lazy float32 frame (y, x) per channel, the mean of its background; or None."""
+        found = self._copied(MEAN)
+        return None if found is None else [stack[0] for stack in found]
+
+    @property
     def pedestal(self) -> int | None:
-        """The counts to subtract from `signals`; None if they are float32."""
+        """What to subtract from `signals`; None if they are float32."""
         return self._pedestal
+
+    @property
+    def unit(self) -> str:
+        """The unit of backgrounds and signals: "counts" of the camera, or "photons"."""
+        return self._unit
 
     def _copied(self, output: str) -> "list[da.Array] | None":
         # Callers can assign to Dask arrays, so copy; a copy keeps name and graph.
-        arrays = self._lazy[output]
+        arrays = self._lazy.get(output)
         return None if arrays is None else [array.copy() for array in arrays]
 
     @cached_property
-    def _lazy(self) -> "dict[str, list[da.Array] | None]":
+    def _lazy(self) -> "dict[str, list[da.Array]]":
         from .lazy.reads import lazy  # imports dask.array
 
-        return {
-            output: None if stacks is None else [lazy(stack) for stack in stacks]
-            for output, stacks in self._found.items()
-        }
+        return {name: [lazy(stack) for stack in stacks] for name, stacks in self._found.items()}
 
     @property
     def noise_corrections(self) -> list[np.float32]:
@@ -160,7 +184,7 @@ class SpatialMeanResult:
 
         Parameters
         ----------
-        what : {"signal", "background"}, default "signal"
+        what : {"signal", "background", "snr", "mean_background"}, default "signal"
             The output; a signal on a pedestal is `pedestal` counts higher.
         channel : int, default 0
             Number of the channel.
@@ -186,7 +210,7 @@ class SpatialMeanResult:
         """
         stacks = self._found.get(what)
         if stacks is None:
-            stored = ", ".join(name for name, found in self._found.items() if found is not None)
+            stored = ", ".join(self._found)
             raise ValueError(f"what is {shown(what)}, and {self._path} holds: {stored}")
         if channel not in range(len(stacks)):
             raise ValueError(
@@ -204,7 +228,7 @@ class SpatialMeanResult:
     def plot(self, frame: int | None = None) -> "Figure":
         """Draw a frame of each channel, the kernels, and the background over time.
 
-        For each channel: one frame (raw, background, signal, in camera counts), the kernel of the
+        For each channel: one frame (raw, background, signal, in the `unit`), the kernel of the
         local mean and its residual, and the level of the background over time, measured on up to
         64 frames. Red lines warn if the camera was saturated in any of up to 25 frames, or if the
         radius is so small that the background takes over 20 % of the peak of the movie's spots. If
@@ -323,6 +347,8 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         outputs = stored_outputs(attributes, n_channels)
         pedestal = attributes.get("pedestal")
         found = {output.name: stored_stacks(path, output) for output in outputs}
+        if MEAN in found:
+            found[MEAN] = mean_stacks(found[MEAN], attributes["plan"])
         steps = recorded_chains(attributes)
         info = chain_info(steps) if "steps" in attributes else _mean_info(attributes, n_channels)
         recorded = recorded_acquisitions(attributes, n_channels)
@@ -336,8 +362,8 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         ]
         for name, stacks in found.items()
     }
-    backgrounds, signals = found.get(BACKGROUND), found.get(SIGNAL)
-    return SpatialMeanResult(backgrounds, corrections, info, path, steps, signals, pedestal)
+    unit = unit_of(attributes)
+    return SpatialMeanResult(None, corrections, info, path, steps, found, pedestal, unit)
 
 
 def _mean_info(attributes: Mapping[str, Any], n_channels: int) -> dict[str, Any]:

@@ -60,6 +60,59 @@ class Decoding:
         return min(self.together, touched) * self.unit_bytes
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a job stores of filtered frames, and what a task holds for it.
+
+    Attributes
+    ----------
+    background, signal, snr : int
+        Bytes of a pixel, 0 where it is not stored.
+    mean : bool
+        Whether each block also stores one frame: the mean of its background.
+    photons : bool
+        Whether frames are float32 copies of those of the source.
+    maps_bytes : int
+        Bytes of the maps of a camera's pixels.
+    """
+
+    background: int = 4
+    signal: int = 0
+    snr: int = 0
+    mean: bool = False
+    photons: bool = False
+    maps_bytes: int = 0
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a pixel of all outputs with as many frames as the movie."""
+        return self.background + self.signal + self.snr
+
+    @property
+    def largest(self) -> int:
+        """Bytes of a pixel of the output that takes most."""
+        return max(self.background, self.signal, self.snr)
+
+    def held(self, read: Sequence[int], chunk: Sequence[int]) -> dict[str, int]:
+        """Return the bytes that a task holds, by purpose, by the shapes it reads and writes."""
+        frame, held = prod(chunk[1:]), {}
+        if self.photons:
+            held["in photons"] = 4 * prod(read)
+        if self.signal:  # with the float32 frame from which it is rounded
+            held["signal"] = self.signal * prod(chunk) + 4 * frame
+        if self.snr:
+            held["snr"] = self.snr * prod(chunk)
+        if self.maps_bytes:  # those of the camera, and their part that belongs to the block
+            held["maps"] = self.maps_bytes + 3 * 4 * frame
+        if self.mean:  # two sums, and the mean: once, and encoded twice
+            held["mean"] = (2 * 8 + 3 * 4) * frame
+        return held
+
+
+BACKGROUND_ALONE = Stored()
+"""The background is stored in float32, and nothing else."""
+
+
 def most_touched(
     length: int, block: int, margin: int, unit: int, origin: int, *, regular: bool = True
 ) -> int:
@@ -107,6 +160,17 @@ def largest_tile(
     rows = min(height, unit[0])
     columns = pixels // (rows + 2 * halo[0]) - 2 * halo[1]
     return rows, min(width, max(1, columns // unit[1]) * unit[1])
+
+
+def halved(frame: tuple[int, int], unit_rows: int) -> Iterator[tuple[int, int]]:
+    """Yield a frame, and tiles of ever fewer rows: of whole units, as long as there are some."""
+    rows, width = frame
+    yield frame
+    while rows > 1:
+        half = -(-rows // 2)
+        units = -(-half // unit_rows) * unit_rows
+        rows = units if units < rows else half
+        yield rows, width
 
 
 def cut_tile(tile: tuple[int, int], unit: tuple[int, int], pixels: int) -> tuple[int, int]:

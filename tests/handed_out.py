@@ -114,7 +114,8 @@ class _Sources:
         for store, names in {"first": ("one.tif", "two.tif"), "second": ("one.zarr",)}.items():
             run_spatial_mean([folder / name for name in names], folder / store, RADIUS)
         steps = [TemporalMedian(1), SpatialMean(RADIUS)]
-        run_background(folder / "one.tif", folder / "chain", steps, ("background", "signal"))
+        outputs = ("background", "signal", "snr")
+        run_background(folder / "one.tif", folder / "chain", steps, outputs, gain=0.5)
         medians = reference.median(self.values["one.tif"], 1)
         self.chain = medians + self.mean(self.values["one.tif"] - medians, RADIUS)
 
@@ -172,6 +173,9 @@ def _stored(sources, _):
     yield "background of the store of both", chain.bkgds[0], sources.chain
     signal = sources.values["one.tif"] - sources.chain
     yield "signal of the store of both", chain.signals[0], signal
+    factor = float(chain.noise_corrections[0])
+    ratio = signal / factor / np.sqrt(sources.chain / 0.5)
+    yield "ratio of the store of both", chain.snrs[0], ratio
 
 
 def _filtered(sources, frames):

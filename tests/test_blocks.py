@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from smlmlp_dask import blocks as chunks
 from smlmlp_dask.lazy import chunking
+from smlmlp_dask.pipeline.channels import interleave
 from smlmlp_dask.units import COUNTED
 
 from . import strategies
@@ -186,7 +187,7 @@ def test_wide_units_are_tiled_in_x_too():
 def test_channels_advance_together(lengths):
     plans = [chunks.plan_blocks((n, 3, 4), 2, (1, 3, 4), (1, 1), block_bytes=48) for n in lengths]
     done = [0] * len(plans)
-    for channel, block in chunks.interleave(plans):
+    for channel, block in interleave(plans):
         assert block.inner[0].start == done[channel]
         done[channel] = block.inner[0].stop
         shares = [d / n for d, n in zip(done, lengths, strict=True)]

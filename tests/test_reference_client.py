@@ -13,9 +13,9 @@ import tifffile
 import zarr
 
 import smlmlp_dask
-from smlmlp_dask import open_backgrounds, open_channels, run_spatial_mean
+from smlmlp_dask import open_backgrounds, open_channels, run_background, run_spatial_mean
 
-from . import reference, step_cases
+from . import reference, snr_cases, step_cases
 
 WHY = "smlmlp is not installed here; .ci/run runs this file with smlmlp 0.1.20"
 arrlp = pytest.importorskip("arrlp", reason=WHY)
@@ -263,3 +263,25 @@ def test_real_locs(movies):
     _, noise, info = ours(movies, locs=locs)
     assert info["channels_mean_radii_pix"] == [(7.0, 7.0)] * 2
     assert noise == smlmlp.bkgd_spatial_mean(movies, locs=locs)[1]
+
+
+# ---- its signal-to-noise ratio -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", snr_cases.CASES, ids=str)
+def test_ratios_case_by_case(case):
+    """The reference still gives what the golden cases hold."""
+    golden = np.load(snr_cases.GOLDEN)[f"{snr_cases.CASES.index(case)}_snr"]
+    assert snr_cases.ulps(snr_cases.run(smlmlp, case), golden) <= snr_cases.ULPS
+
+
+def test_a_stored_ratio_is_that_of_the_reference(paths, tmp_path):
+    """Of the signals and backgrounds that the same job stored."""
+    outputs = ("background", "signal", "snr")
+    result = run_background(paths, tmp_path / "out.zarr", outputs=outputs, gain=[0.25, 0.47])
+    signals, bkgds = ([one.compute() for one in of] for of in (result.signals, result.bkgds))
+    theirs, _ = smlmlp.detect_snr(
+        signals, bkgds, result.noise_corrections, channels_gains=[0.25, 0.47], parallel=1
+    )
+    for snr, expected in zip(result.snrs, theirs, strict=True):
+        assert snr_cases.ulps(snr.compute(), expected) <= snr_cases.ULPS

@@ -4,7 +4,9 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
 (``_bytes``), intensities in camera counts (``_counts``), other units by their symbols.
 
 ``run``, and ``info`` of a store
-    ``path``, ``finished``, ``outputs`` (``background``, ``signal``, or both), ``pedestal_counts``
+    ``path``, ``finished``, ``outputs`` (some of ``background``, ``signal``, ``snr`` and
+    ``mean_background``), ``photons`` (whether all of them, and the pedestal, are in photoelectrons
+    instead of counts), ``pedestal_counts``
     (of a signal in uint16; else null), ``blocks`` and ``blocks_done``, ``channels``, ``sources``,
     ``selection`` (``frames``, ``bboxes``, ``flips``, ``raw_shape``, ``raw_dtype``, as passed),
     ``engine``, ``engine_version``, ``cuda``, ``codec``, ``keep_bits``,
@@ -13,7 +15,9 @@ Keys are stable; new ones may be added. Lengths are in pixels (``_pix``), sizes 
     ``chunk_width_pix``, ``steps`` (in their order; each has ``step``: ``mean``, ``median`` or
     ``opening``, and ``radii_pix``, y and x, or ``window_fr``), ``radius_y_pix``, ``radius_x_pix``,
     ``sigma_y_pix`` and ``sigma_x_pix`` (of the local mean; null without one), ``noise_correction``
-    and ``clipped_pixels`` (of a signal on a pedestal; else null); and, null where it is not known,
+    and ``clipped_pixels`` (of a signal on a pedestal; else null), ``used`` (``gain``, ``baseline``
+    and ``variance``, numbers or paths of maps; null unless the SNR or photons needed them); and,
+    null where it is not known,
     its ``name``, ``pixel_size_y_um``, ``pixel_size_x_um``, ``frame_interval_s``, ``exposure_s``,
     ``colour`` (six hexadecimal digits), ``gain`` (photoelectrons per count) and
     ``baseline_counts``.
@@ -111,6 +115,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
         "path": str(path),
         "finished": attributes["finished"] is True,
         "outputs": attributes.get("outputs", [*DEFAULT]),
+        "photons": bool(attributes.get("photons")),
         "pedestal_counts": attributes.get("pedestal"),
         "blocks": state.total,
         "blocks_done": state.done,
@@ -123,6 +128,7 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
                 **_mean(mean_of(chain)),
                 "noise_correction": factor,
                 "clipped_pixels": clipped[i],
+                "used": used_of_camera(attributes, i),
                 **recorded(acquisition),
             }
             for i, (plan, chain, factor, acquisition) in enumerate(channels)
@@ -133,6 +139,13 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
         "relative_error_of_rounding": attributes["relative_error_of_rounding"],
         "versions": attributes["versions"],
     }
+
+
+def used_of_camera(attributes: Mapping[str, Any], channel: int) -> Document | None:
+    """Return the gain, baseline and variance that a channel was computed with, if any."""
+    if "photons" not in attributes:
+        return None
+    return {name: attributes[name][channel] for name in ("gain", "baseline", "variance")}
 
 
 def _mean(mean: SpatialMean | None) -> Document:

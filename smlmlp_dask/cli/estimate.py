@@ -40,10 +40,10 @@ class Estimate:
     outputs: tuple[str, ...] = option(
         "--write",
         section="Output",
-        type=click.Choice(["background", "signal"]),
+        type=click.Choice(["background", "signal", "snr", "mean_background"]),
         multiple=True,
-        help="What to store: the background (the default), the signal (raw - background); "
-        "repeatable.",
+        help="What to store: the background (the default), the signal (raw - background), its "
+        "ratio to the noise, or one frame, the mean background; repeatable.",
     )
     pedestal: int | None = option(
         "--pedestal",
@@ -53,11 +53,45 @@ class Estimate:
         help="Store the signal as uint16, so many counts higher, such as 100 (default: float32).",
     )
 
+    gain: tuple[float | str, ...] = option(
+        "--gain",
+        section="Output",
+        type=Parsed("NUMBER|MAP", options.of_camera),
+        multiple=True,
+        help="Photoelectrons per count, for --write snr and --photons (default: as the files say); "
+        "a number, or a TIFF or .npy with one for each pixel of the camera. Once: for all "
+        "channels; repeated: one per channel, in order.",
+    )
+    baseline: tuple[float | str, ...] = option(
+        "--baseline",
+        section="Output",
+        type=Parsed("NUMBER|MAP", options.of_camera),
+        multiple=True,
+        help="Counts that the camera adds to every pixel (default: 0; with --photons, as the files "
+        "say); like --gain.",
+    )
+    variance: tuple[float | str, ...] = option(
+        "--variance",
+        section="Output",
+        type=Parsed("NUMBER|MAP", options.of_camera),
+        multiple=True,
+        help="Of the read noise, counts squared, for --write snr (default: 0); like --gain.",
+    )
+    photons: bool = option(
+        "--photons",
+        section="Output",
+        is_flag=True,
+        help="Turn frames into photoelectrons first, (raw - baseline) x gain: all that is stored "
+        "is in them.",
+    )
+
     def stored(self) -> dict[str, Any]:
         """Return the arguments of `run_background` that say what is stored, if any was given."""
-        if not self.outputs and self.pedestal is None:
+        camera = {name: getattr(self, name) or None for name in ("gain", "baseline", "variance")}
+        if not (self.outputs or self.pedestal is not None or self.photons or any(camera.values())):
             return {}
-        return {"outputs": self.outputs or ("background",), "pedestal": self.pedestal}
+        outputs = self.outputs or ("background",)
+        return {"outputs": outputs, "pedestal": self.pedestal, **camera, "photons": self.photons}
 
     def chain(self) -> "list[Step] | None":
         """Return the steps of all --step options; None if there are none."""

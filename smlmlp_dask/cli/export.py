@@ -30,7 +30,7 @@ from .options import (
 )
 @click.option(
     "--what",
-    type=click.Choice(["signal", "background", "raw"]),
+    type=click.Choice(["signal", "background", "snr", "mean_background", "raw"]),
     help="What to write (default: the signal, or else the background; of convert, the frames).",
 )
 @click.option(

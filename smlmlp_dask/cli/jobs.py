@@ -27,7 +27,7 @@ from smlmlp_dask.messages import one_line, shown
 from smlmlp_dask.paths import absolute_path, local_path, refuse_existing
 
 from .errors import Command, OneLineError
-from .options import LocalPath
+from .options import LocalPath, of_camera
 from .sections import SectionedOption
 
 OF_ONE_CALL = (
@@ -47,6 +47,9 @@ SUFFIX = ".toml"
 
 PATHS = ("output", "scheduler-file")
 """Options whose values are paths."""
+
+OF_CAMERA = ("gain", "baseline", "variance")
+"""Options whose values are numbers, or paths of maps."""
 
 
 class JobCommand(Command):
@@ -158,8 +161,9 @@ class JobCommand(Command):
                 raise ValueError(f"{file} has {key} = {shown(value)}: give true or false")
             return [f"--{key}"] if value else option.secondary_opts[:1]
         values = value if option.multiple and isinstance(value, list) else [value]
-        if key in PATHS:
-            values = [_beside(file, value) for value in values]
+        if key in PATHS or key in OF_CAMERA:
+            numbers = key in OF_CAMERA
+            values = [v if numbers and _is_number(v) else _beside(file, v) for v in values]
         return [f"--{key}={_plain(file, key, value)}" for value in values]
 
     def _text(self, given: Mapping[str, Any], sources: Sequence[str]) -> str:
@@ -175,6 +179,8 @@ class JobCommand(Command):
                 continue
             if key in PATHS:
                 value = str(absolute_path(value))
+            if key in OF_CAMERA:
+                value = [v if _is_number(v) else str(absolute_path(v)) for v in value]
             lines.append(f"{key} = {_toml(value)}")
         for number, source in enumerate(sources):
             lines += ["", "[[source]]", f"path = {_toml(str(absolute_path(source)))}"]
@@ -229,6 +235,10 @@ def _sources(file: Path, job: Mapping[str, Any], given: Mapping[str, Any]) -> li
             raise ValueError(f"{file} has frames of all sources and of one: leave out one of them")
         arguments += [f"--frames={_plain(file, 'frames', part)}" for part in parts]
     return arguments
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(of_camera(str(value)), float)
 
 
 def _beside(file: Path, value: Any) -> Any:

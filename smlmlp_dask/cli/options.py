@@ -78,6 +78,14 @@ def step(text: str) -> tuple[str, tuple[float, ...]]:
     return kind, numbers
 
 
+def of_camera(text: str) -> float | str:
+    """Parse a number, or take the path of a map."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def pixel_size(text: str) -> tuple[float, ...]:
     """Parse a size of pixels like 0.1 or a pair like 0.1,0.11, in micrometres."""
     sizes = _numbers(text)

@@ -26,6 +26,8 @@ def outputs_text(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> s
     """Say what a store holds of filtered frames, and how much of a signal was clipped."""
     outputs = Outputs.recorded(attributes)
     texts = [f"{n} ({d})" for n, d in zip(outputs.names, outputs.dtypes, strict=True)]
+    if attributes.get("photons"):
+        texts.append("in photons")
     if outputs.pedestal is None:
         return ", ".join(texts)
     text = f"{', '.join(texts)}, pedestal {outputs.pedestal}"
@@ -41,6 +43,9 @@ def _facts(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> Iterato
     dtypes = ", ".join(dict.fromkeys(attributes["dtypes"])) if raw else ""
     stored = f"raw frames ({dtypes})" if raw else outputs_text(path, attributes, whole=whole)
     yield "stored", stored
+    for name in ("gain", "baseline", "variance") if "photons" in attributes else ():
+        values = dict.fromkeys(map(str, attributes[name]))
+        yield name, printable(", ".join(values))
     yield "codec", _codec(Storage.recorded(attributes))
     yield from _sources(attributes)
     if attributes["flips"]:

@@ -85,6 +85,8 @@ class FrameRow:
         Width of a pixel in the sample, in micrometres, for a scale bar.
     steps : tuple of Step
         What the background is, shown in place of `radius_pix`.
+    unit : str
+        Of the pixels, as colour bars name it.
     """
 
     raw: npt.NDArray[np.float64] | None
@@ -94,6 +96,7 @@ class FrameRow:
     saturated: int = 0
     pixel_um: float | None = None
     steps: tuple[Any, ...] = ()
+    unit: str = "counts"
 
     @property
     def height_inches(self) -> float:
@@ -267,7 +270,7 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
     axes[0].set_ylabel("y (px)")
     limits = _counts_limits(row.background if row.raw is None else row.raw)
     counts = _draw_panel(axes[1], row.background, limits, _COUNTS_MAP, _background_title(row))
-    _add_colour_bar(place, axes[1], counts)
+    _add_colour_bar(place, axes[1], counts, row.unit)
     if row.pixel_um is not None:
         _add_scale_bar(axes[1], row.background.shape[1], row.pixel_um)
     if row.raw is None:
@@ -281,16 +284,16 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
     limit = _difference_limit(difference)
     _draw_panel(axes[0], row.raw, limits, _COUNTS_MAP, "raw")
     excess = _draw_panel(axes[2], difference, (-limit, limit), _DIFFERENCE_MAP, _DIFFERENCE_TITLE)
-    _add_colour_bar(place, axes[2], excess)
+    _add_colour_bar(place, axes[2], excess, row.unit)
 
 
 _DIFFERENCE_TITLE = "signal = raw \N{MINUS SIGN} background"
 
 
-def _add_colour_bar(place: SubFigure, panel: Axes, image: AxesImage) -> None:
+def _add_colour_bar(place: SubFigure, panel: Axes, image: AxesImage, unit: str) -> None:
     # An inset is as high as the drawn frame, however much room the layout leaves around it.
     bar = panel.inset_axes((1.04, 0, 0.05, 1))
-    place.colorbar(image, cax=bar, label="counts", extend="both", extendfrac=0.03)
+    place.colorbar(image, cax=bar, label=unit, extend="both", extendfrac=0.03)
 
 
 def _add_scale_bar(panel: Axes, width: int, pixel_um: float) -> None:

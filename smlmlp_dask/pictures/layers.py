@@ -83,11 +83,12 @@ class Layer:
     channel : int
         Number of the channel.
     name : str
-        The channel's name and the kind; no two layers have the same.
+        The channel's name and the kind, and the unit if it is not counts; no two layers have the
+        same.
     stack : Stack
         The pixels.
     limits : (float, float)
-        Counts that are shown darkest and brightest.
+        Values that are shown darkest and brightest.
     scale : (float, float, float)
         Step along frame, y and x, in the `units`.
     units : (str or None, str or None, str or None)
@@ -95,6 +96,8 @@ class Layer:
         a store have the same, since they share a viewer's axes.
     colour : str or None
         Of the channel, six hexadecimal digits.
+    unit : str
+        Of the pixels: "counts" or "photons".
     """
 
     kind: str
@@ -105,6 +108,7 @@ class Layer:
     scale: tuple[float, float, float]
     units: tuple[str | None, str | None, str | None]
     colour: str | None
+    unit: str = "counts"
 
 
 def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
@@ -126,6 +130,7 @@ def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
         ranges = read_attributes(result.path).get(RANGES) or [None] * len(stacks)
     acquisitions = [stack.acquisition for stack in stacks]
     labels = channel_labels(acquisitions)
+    unit = "" if result.unit == "counts" else f" ({result.unit})"
     layers, missing = [], []
     for i, (background, raw, shown) in enumerate(zip(stacks, raws, ranges, strict=True)):
         if 0 in background.shape:
@@ -147,11 +152,12 @@ def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
             Layer(
                 kind=kind,
                 channel=i,
-                name=f"{labels[i]} {kind}",
+                name=f"{labels[i]} {kind}{unit}",
                 stack=stack,
                 limits=limits.get(kind) or _limits(one_frame(stack, frame)),
                 **_axes(acquisitions, i),
                 colour=acquisitions[i].colour,
+                unit=result.unit,
             )
             for kind, stack in found.items()
         ]

@@ -12,6 +12,7 @@ import numpy as np
 from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import as_size, one_line, printable
+from smlmlp_dask.movies.photons import in_counts
 from smlmlp_dask.movies.stack import SourceReadError
 
 from .samples import one_frame, raw_stacks, refuse_signals
@@ -40,8 +41,14 @@ def result_html(result: Result) -> str:
     does not call the store finished. If anything else fails, the cell has a dash.
     """
     n_channels = len(result.stacks)
-    named = {"backgrounds": result.bkgds, "signals": result.signals}
+    named = {
+        "backgrounds": result.bkgds,
+        "signals": result.signals,
+        "signal-to-noise ratios": result.snrs,
+        "mean backgrounds": result.mean_bkgds,
+    }
     shown: list[Any] = next(stored for stored in named.values() if stored is not None)
+    unit = "" if result.unit == "counts" else f", in {result.unit},"
     pictures = [_thumbnail(result, i) for i in range(min(n_channels, THUMBNAILS))]
     unreadable = any(picture.startswith(_UNREADABLE) for picture in pictures)
     state = (
@@ -51,7 +58,7 @@ def result_html(result: Result) -> str:
     )
     what = [name for name, stored in named.items() if stored is not None]
     title = " and ".join(what).capitalize()
-    header = f"<p><b>{title}</b> in <code>{_text(result.path)}</code>: {state}.</p>"
+    header = f"<p><b>{title}</b>{unit} in <code>{_text(result.path)}</code>: {state}.</p>"
     pictures += [_NOTHING] * (n_channels - len(pictures))
     columns = (
         "channel",
@@ -156,8 +163,8 @@ def browse_result(result: Result) -> Any:
         i = channel.value
         # A notebook does not show a callback's errors, so we show them above the picture.
         try:
-            steps = result.steps[i]
-            picture.value, message.value = _frame_png(stacks[i], raws[i], i, frame.value, steps)
+            shown = (i, frame.value, result.steps[i], result.unit)
+            picture.value, message.value = _frame_png(stacks[i], raws[i], *shown)
         except OSError as error:
             message.value = one_line(error)
 
@@ -175,7 +182,7 @@ def browse_result(result: Result) -> Any:
 
 
 def _frame_png(
-    stack: Stack, raw: Stack | str, channel: int, frame: int, steps: tuple[Any, ...]
+    stack: Stack, raw: Stack | str, channel: int, frame: int, steps: tuple[Any, ...], unit: str
 ) -> tuple[bytes, str]:
     """Draw one frame; also return the reason if its raw frame is missing."""
     from .frames import (
@@ -192,7 +199,9 @@ def _frame_png(
     if not isinstance(raw, str):
         try:
             pixels = one_frame(raw, frame)
-            shown, saturated = pixels.astype(np.float64), saturated_pixels(pixels)
+            shown = pixels.astype(np.float64)
+            counts = in_counts(raw)
+            saturated = saturated_pixels(pixels if counts is raw else one_frame(counts, frame))
         except OSError as error:
             missing = f"no raw frame: {one_line(error)}"
     row = FrameRow(
@@ -203,6 +212,7 @@ def _frame_png(
         steps=steps,
         saturated=saturated,
         pixel_um=pixel_width_um(stack.acquisition),
+        unit=unit,
     )
     figure = Picture.of_height(row.height_inches)
     place: Any = figure.subfigures(1, 1)

@@ -45,6 +45,7 @@ def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
             background=sample.background.astype(np.float64),
             steps=sample.steps,
             pixel_um=pixel_width_um(sample.acquisition),
+            unit=sample.unit,
         )
         for sample in samples
     ]
@@ -209,7 +210,7 @@ def _draw_level(axes: Axes, sample: ChannelSample) -> None:
     axes.axvline(sample.frame, ymax=0.85, color="0.3", linestyle=":", label="frame shown")
     axes.set_title(f"background over time ({len(frames):,} of {sample.n_frames:,} frames)")
     axes.set_xlabel("frame")
-    axes.set_ylabel("camera counts")
+    axes.set_ylabel("camera counts" if sample.unit == "counts" else sample.unit)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     if sample.n_frames > 10_000:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -14,6 +14,7 @@ from smlmlp_dask.filters.kernels import Kernel, without_zero_ends
 from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
+from smlmlp_dask.movies.photons import in_counts
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
@@ -48,6 +49,18 @@ class Result(Protocol):
         """Signals as Dask arrays, if they are stored."""
 
     @property
+    def snrs(self) -> list[Any] | None:
+        """Signal-to-noise ratios as Dask arrays, if they are stored."""
+
+    @property
+    def mean_bkgds(self) -> list[Any] | None:
+        """Mean backgrounds as Dask arrays, if they are stored."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of backgrounds and signals: counts or photons."""
+
+    @property
     def noise_corrections(self) -> list[np.float32]:
         """One factor per channel."""
 
@@ -67,7 +80,7 @@ class RawSample:
     Attributes
     ----------
     frame : numpy.ndarray
-        The frame (y, x) shown, in camera counts.
+        The frame (y, x) shown, in the unit of the background.
     looked_at : int
         Number of frames searched for saturation.
     saturation : Saturation or None
@@ -104,7 +117,7 @@ class ChannelSample:
     frame : int
         Number of the frame shown.
     background : numpy.ndarray
-        Its background (y, x), float32, in camera counts.
+        Its background (y, x), float32, in the `unit`.
     level_frames, levels : numpy.ndarray
         Numbers of the frames on which the level was measured, and their 10th, 50th and 90th
         percentiles, (frame, 3), of the middle 1024 x 1024 pixels at most.
@@ -114,6 +127,8 @@ class ChannelSample:
         The reason, if `raw` is None.
     acquisition : Acquisition
         How the channel was recorded, as far as it is known.
+    unit : str
+        "counts" or "photons".
     """
 
     channel: int
@@ -128,6 +143,7 @@ class ChannelSample:
     raw: RawSample | None
     missing: str
     acquisition: Acquisition = UNKNOWN
+    unit: str = "counts"
 
 
 def raw_stacks(path: Path) -> list[Stack | str]:
@@ -216,14 +232,17 @@ def sample_channel(
         raw=raw,
         missing=missing,
         acquisition=stack.acquisition,
+        unit=result.unit,
     )
 
 
 def refuse_signals(result: Result) -> None:
-    """Raise `ValueError` if only signals are stored: pictures show raw frames and backgrounds."""
+    """Raise `ValueError` if no backgrounds are stored: pictures show raw frames and backgrounds."""
     if result.bkgds is None:
+        held = {"signals": result.signals, "snrs": result.snrs, "mean backgrounds": True}
+        what = next(name for name, found in held.items() if found is not None)
         raise ValueError(
-            f"{result.path} holds signals, no backgrounds, which pictures show: open it in a "
+            f"{result.path} holds {what}, no backgrounds, which pictures show: open it in a "
             "viewer, or store backgrounds too (--write background --write signal)"
         )
 
@@ -238,15 +257,17 @@ def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:
 
 
 def _raw_sample(stack: Stack, frame: int, kernels: tuple[Kernel, Kernel] | None) -> RawSample:
-    middle = middle_box(stack)
+    # A camera is saturated in counts, and spots are as wide in them as in photoelectrons.
+    middle, counts = middle_box(stack), in_counts(stack)
     pairs = [
-        _part(stack, first, 2, middle).read()
+        _part(counts, first, 2, middle).read()
         for first in spread_frames(len(stack.frames) - 1, PAIRS)
     ]
     shown = one_frame(stack, frame)
+    counted = shown if counts is stack else one_frame(counts, frame)
     shape = (2, *(part.stop - part.start for part in middle))
-    together = np.stack(pairs) if pairs else np.empty((0, *shape), stack.dtype)
-    searched = np.concatenate([*pairs, shown[np.newaxis, *middle]])
+    together = np.stack(pairs) if pairs else np.empty((0, *shape), counts.dtype)
+    searched = np.concatenate([*pairs, counted[np.newaxis, *middle]])
     sigmas = spot_sigma_pix(together)
     return RawSample(
         frame=shown,

@@ -22,9 +22,9 @@ _AXES = ("t", "y", "x")
 _UNITS = {"second": ("s", 1.0), "micrometer": ("m", 1e-6), None: ("", 1.0)}
 """Neuroglancer's base unit of each unit, and how many of them it is."""
 
-_SHADER = """#uicontrol invlerp counts
+_SHADER = """#uicontrol invlerp {unit}
 #uicontrol vec3 colour color(default="#{colour}")
-void main() {{ emitRGB(colour * counts()); }}
+void main() {{ emitRGB(colour * {unit}()); }}
 """
 
 
@@ -160,9 +160,9 @@ def _image(neuroglancer: Any, layer: Layer, tell: Callable[[str], None]) -> Any:
     margin = high - low
     return neuroglancer.ImageLayer(
         source=volume,
-        shader=_SHADER.format(colour=layer.colour or "ffffff"),
+        shader=_SHADER.format(colour=layer.colour or "ffffff", unit=layer.unit),
         shader_controls={
-            "counts": {"range": [low, high], "window": [low - margin / 2, high + margin]}
+            layer.unit: {"range": [low, high], "window": [low - margin / 2, high + margin]}
         },
     )
 

@@ -1,7 +1,7 @@
 """One task of a job: read a block, filter it or keep it as it is, write whole chunks."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,15 +13,18 @@ import numpy as np
 from smlmlp_dask import blocks
 from smlmlp_dask.execution.workers import this_worker
 from smlmlp_dask.filters.chains import Chain
+from smlmlp_dask.filters.compiled.snr import Noise
 from smlmlp_dask.filters.spatial_mean import FilterOptions, filter_chunk
 from smlmlp_dask.filters.steps import background_of, halo_of
 from smlmlp_dask.filters.wording import mean_alone
+from smlmlp_dask.movies.camera import Camera
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.lock import check_owner
+from smlmlp_dask.store.outputs import MEAN
 
-from .outputs import Outputs
+from .outputs import Outputs, Pixels
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +33,41 @@ RETRY_AFTER_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the SNR of a channel needs: its noise correction, and its camera."""
+
+    factor: float
+    camera: Camera
+
+    def noise(self, source: Stack, own: blocks.Box) -> Noise:
+        """Return what the noise of a part of a stack depends on."""
+        values = self.camera.noise(source.rows[own[1]], source.columns[own[2]])
+        return Noise(np.float32(self.factor), *values)
+
+
+@dataclass(frozen=True)
 class Task:
-    """One block of one channel: where its frames come from, their steps, where they go."""
+    """One block of one channel: where its frames come from, their steps, where they go.
+
+    Attributes
+    ----------
+    source : Stack
+        The block and its halo.
+    targets : tuple of ChunkFiles
+        One for each output.
+    chunk_frames : int
+        Frames of a chunk.
+    measured : Measured or None
+        What the SNR needs, if it is stored.
+    """
 
     channel: int
     source: Stack
     targets: tuple[ChunkFiles, ...]
     block: blocks.Block
     steps: Chain
+    chunk_frames: int
+    measured: Measured | None = None
 
     def __str__(self) -> str:
         frames = self.block.inner[0]
@@ -106,55 +136,74 @@ def filter_and_store(
         The chunks' checksums, output after output; with a pedestal, then how many pixels of the
         block were clipped.
     """
-    block, step = task.block, task.targets[0].chunks[0]
+    outputs = outputs or Outputs()
     raw = _read(task.source) if guard is None else guard.reading(lambda: _read(task.source))
-    found = _Pixels(raw, block.own, task.steps, options, outputs or Outputs())
     checksums: list[list[int]] = [[] for _ in task.targets]
     counts: list[list[int]] = []
-    for first in range(block.inner[0].start, block.inner[0].stop, step):
-        stop = min(first + step, block.inner[0].stop)
-        start = block.inner[0].start
-        pixels, count = found.frames(first - start, stop - start, task.targets[0].storage)
-        counts.append(count)
+    for box, pixels, count in computed(
+        task, raw, options=options, outputs=outputs, storage=task.targets[0].storage
+    ):
+        counts += count
         if guard is not None:
             guard.check()
-        box = (slice(first, stop), *block.inner[1:])
         for target, of_output, written in zip(task.targets, pixels, checksums, strict=True):
-            written.append(target.write(box, of_output))
+            if of_output is not None:
+                written.append(target.write(box, of_output))
+        del pixels, of_output  # before the next ones are made
     return [*chain.from_iterable(checksums), *map(sum, zip(*counts, strict=True))]
 
 
-class _Pixels:
-    """The pixels to store of a block, some frames at a time."""
+def computed(
+    task: Task,
+    raw: np.ndarray[Any, Any],
+    *,
+    options: FilterOptions | None,
+    outputs: Outputs,
+    storage: Storage,
+) -> Iterator[tuple[blocks.Box, Pixels, list[list[int]]]]:
+    """Yield what is stored of a block: one box of the output, chunk after chunk; then its mean.
 
-    def __init__(
-        self,
-        raw: np.ndarray[Any, Any],
-        own: blocks.Box,
-        steps: Chain,
-        options: FilterOptions | None,
-        outputs: Outputs,
-    ) -> None:
-        self._raw, self._own = raw, own
-        self._steps, self._options, self._outputs = steps, options, outputs
-        # Frames that depend on others are filtered together: windows are sorted only once.
-        together = options is not None and halo_of(steps, raw.shape[1:])[0] > 0
-        self._found = background(raw, own, steps, options) if together and options else None
-
-    def frames(
-        self, first: int, stop: int, storage: Storage
-    ) -> tuple[list[np.ndarray[Any, Any]], list[int]]:
-        """Return frames of the block, counted from its first; see `Outputs.pixels`."""
-        start = self._own[0].start
-        part = self._raw[start + first : start + stop]
-        own = (slice(0, stop - first), *self._own[1:])
-        if not self._steps or self._options is None:
-            return [part[own]], []
-        if self._found is not None:
-            found = self._found[first:stop]
-        else:
-            found = background(part, own, self._steps, self._options)
-        return self._outputs.pixels(part[own], found, storage)
+    Yields
+    ------
+    tuple of slice
+        Where the pixels belong; for the mean, its frame among those of all blocks.
+    list of numpy.ndarray or None
+        The pixels of each output.
+    list of list of int
+        With a pedestal, one count of clipped pixels.
+    """
+    block, steps, (frames, rows, columns) = task.block, task.steps, task.block.inner
+    together, noise = None, None
+    if options is not None:
+        if task.measured is not None:
+            noise = task.measured.noise(task.source, block.own)
+        if halo_of(steps, raw.shape[1:])[0] > 0:
+            # Frames that depend on others are filtered together: windows are sorted only once.
+            together = background(raw, block.own, steps, options)
+    total: Any = None
+    for first in range(frames.start, frames.stop, task.chunk_frames):
+        start = first - frames.start
+        stop = min(start + task.chunk_frames, frames.stop - frames.start)
+        part = raw[block.own[0].start + start : block.own[0].start + stop]
+        own = (slice(0, stop - start), *block.own[1:])
+        box = (slice(first, frames.start + stop), rows, columns)
+        if options is None:
+            yield box, [part[own]], []
+            continue
+        found = background(part, own, steps, options) if together is None else together[start:stop]
+        pixels, counts = outputs.pixels(part[own], found, storage, noise)
+        if MEAN in outputs.names:
+            some: Any = pixels.pop()
+            with np.errstate(invalid="ignore"):  # infinite pixels
+                total = some if total is None else np.add(total, some, out=total)
+            pixels.append(None)
+        yield box, pixels, [counts] if counts else []
+        del found, pixels  # before the next ones are made
+    if total is not None:
+        means = (total / (frames.stop - frames.start)).astype(np.float32)
+        plane = (slice(block.run, block.run + 1), rows, columns)
+        others: Pixels = [None] * (len(outputs.names) - 1)
+        yield plane, [*others, means[np.newaxis]], []
 
 
 def background(
@@ -165,20 +214,6 @@ def background(
         return filter_chunk(frames, mean, options)[own]
     found: np.ndarray[Any, Any] = background_of([frames], steps, options, own, to_host=True)
     return found
-
-
-def filtered(
-    frames: np.ndarray[Any, Any],
-    own: blocks.Box,
-    steps: Chain,
-    options: FilterOptions | None,
-    outputs: Outputs,
-    storage: Storage,
-) -> list[np.ndarray[Any, Any]]:
-    """Return the pixels of each output for frames that were read, without their halo."""
-    if not steps or options is None:
-        return [frames[own]]
-    return outputs.pixels(frames[own], background(frames, own, steps, options), storage)[0]
 
 
 def _read(source: Stack) -> np.ndarray[Any, Any]:

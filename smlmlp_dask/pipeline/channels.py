@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import merge
 from typing import Any
 
 from smlmlp_dask import blocks
@@ -19,8 +20,10 @@ from smlmlp_dask.filters.chains import Chain, chains
 from smlmlp_dask.filters.steps import halo_of
 from smlmlp_dask.messages import as_size, counted, one_line, shown
 from smlmlp_dask.movies.arrays import is_array
+from smlmlp_dask.movies.camera import Camera
 from smlmlp_dask.movies.memory import DaskMovie, NumpyMovie
 from smlmlp_dask.movies.opening import AnySource
+from smlmlp_dask.movies.photons import in_counts
 from smlmlp_dask.movies.stack import Stack
 
 from .outputs import Outputs
@@ -44,12 +47,14 @@ SENT_BYTES = 2**20
 class Channel:
     """One channel of a job: where its frames come from, how they are cut, and their steps.
 
-    Without a step, frames are kept as they are.
+    Without a step, frames are kept as they are. Frames in photoelectrons are those of `source`; the
+    camera is None where nothing depends on it.
     """
 
     source: Stack
     plan: blocks.BlockPlan
     steps: Chain
+    camera: Camera | None = None
 
 
 def source_list(sources: AnySource | Sequence[AnySource]) -> list[AnySource]:
@@ -114,7 +119,11 @@ def workers_for(memory_limit: int | str | None, planned: int | Workers | None = 
 
 
 def cut_into_blocks(
-    stacks: Sequence[Stack], steps: Any, workers: Workers, outputs: Outputs | None = None
+    stacks: Sequence[Stack],
+    steps: Any,
+    workers: Workers,
+    outputs: Outputs | None = None,
+    cameras: Sequence[Camera] | None = None,
 ) -> list[Channel]:
     """Cut each channel into blocks so small that every thread of the workers can hold one.
 
@@ -124,13 +133,14 @@ def cut_into_blocks(
     """
     count = len(stacks)
     of_channels: list[Chain] = [()] * count if steps is KEEP else chains(steps, count)
-    stores = (outputs or Outputs()).pixel_bytes
+    outputs = outputs or Outputs()
+    parts = [*zip(stacks, of_channels, cameras or [None] * count, strict=True)]
     least = _fewest_tasks(workers)
     channels: list[Channel] = []
     lowest = float("inf")
     for tasks in _halved(workers.threads, least):
         share = replace(workers, threads=tasks).task_bytes
-        cut = [_cut(*pair, share, stores) for pair in zip(stacks, of_channels, strict=True)]
+        cut = [_cut(*part, share, outputs) for part in parts]
         fits = max(channel.plan.block_bytes for channel in cut) <= share
         decoded = max(channel.plan.read_amplification for channel in cut)
         cost = (decoded + WORK) / tasks if fits else float("inf")
@@ -158,13 +168,15 @@ def _halved(most: int, least: int) -> Iterator[int]:
     yield least
 
 
-def _cut(stack: Stack, chain: Chain, share: int, stores: tuple[int, int]) -> Channel:
+def _cut(
+    stack: Stack, chain: Chain, camera: Camera | None, share: int, outputs: Outputs
+) -> Channel:
     """Cut a channel into blocks of at most `share` bytes, or else into the smallest."""
     frame = stack.shape[1:]
     halo = halo_of(chain, frame)
     plan = blocks.plan_blocks(
         stack.shape,
-        stack.dtype.itemsize,
+        in_counts(stack).dtype.itemsize,
         stack.unit,
         halo[1:],
         origin=stack.origin,
@@ -172,10 +184,10 @@ def _cut(stack: Stack, chain: Chain, share: int, stores: tuple[int, int]) -> Cha
         kept=not chain,
         halo_fr=halo[0],
         later_fr=tuple(halo_of(chain[n + 1 :], frame)[0] for n in range(len(chain))) or (0,),
-        stores=stores,
+        stores=outputs.stores(camera, stack.movie.shape[1:]),
         memory_bytes=share,
     )
-    return Channel(stack, plan, chain)
+    return Channel(stack, plan, chain, camera)
 
 
 def _too_little(channels: Sequence[Channel], workers: Workers, tasks: int) -> str:
@@ -233,3 +245,16 @@ def _memory_needed(plan: blocks.BlockPlan, workers: Workers, tasks: int) -> str:
         f"a block takes {as_size(plan.block_bytes)} ({parts}), and with {libraries} for Python and "
         f"its libraries {at_a_time} {as_size(workers.memory_bytes)}: {remedy}"
     )
+
+
+def interleave(plans: Sequence[blocks.BlockPlan]) -> Iterator[tuple[int, blocks.Block]]:
+    """Yield the blocks of several channels so that all channels advance together."""
+
+    def numbered(channel: int, plan: blocks.BlockPlan) -> Iterator[tuple[float, int, blocks.Block]]:
+        """Yield the blocks of a channel with their place in the movie, from 0 to 1."""
+        for block in plan.blocks():
+            yield (block.number + 0.5) / plan.n_blocks, channel, block
+
+    streams = [numbered(channel, plan) for channel, plan in enumerate(plans)]
+    for _, channel, block in merge(*streams):
+        yield channel, block

@@ -20,8 +20,9 @@ from smlmlp_dask.paths import absolute_path, refuse_existing, refuse_inside
 from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.store.codecs import RAW
 from smlmlp_dask.store.lock import sole_writer
+from smlmlp_dask.store.means import mean_stacks
 from smlmlp_dask.store.metadata import RECORDS, recorded_acquisitions
-from smlmlp_dask.store.outputs import BACKGROUND, SIGNAL, stored_outputs
+from smlmlp_dask.store.outputs import MEAN, NAMES, SIGNAL, SNR, stored_outputs, unit_of
 from smlmlp_dask.store.read import (
     read_attributes,
     refuse_unfinished,
@@ -66,10 +67,10 @@ def export_movie(
         frames, with a ``.yaml`` beside it, as Picasso reads them), or ``.tif``, ``.tiff``
         (uncompressed OME-TIFF, as BigTIFF where it would pass 4 GB). It must not exist; missing
         parent folders are made.
-    what : {"signal", "background", "raw"}, optional
-        By default the signal, or else the background; of `convert_movies`, its frames. "raw" of a
-        background's store is the same part of the movie that it was computed from, pixel for
-        pixel, read from the movie itself.
+    what : {"signal", "background", "snr", "mean_background", "raw"}, optional
+        By default the signal, or else the first of the outputs; of `convert_movies`, its frames.
+        "mean_background" is one frame. "raw" of a background's store is the same part of the movie
+        that it was computed from, pixel for pixel and in counts, read from the movie itself.
     channel : int, optional
         Number of the channel; needed where there are several.
     resume : bool, default False
@@ -106,6 +107,7 @@ def export_movie(
     Until the file is whole, pixels lie in the folder ``FILE.part``. Each block of whole chunks is
     in memory once; a TIFF's index takes 260 bytes of memory a frame besides. A signal on a pedestal
     has it as the ``Baseline`` of its ``.yaml``; other frames have the camera's, where it is known.
+    Frames in photoelectrons have a ``Sensitivity`` of 1.
 
     Examples
     --------
@@ -174,7 +176,7 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
         # The checksums of all chunks tell this store from a later one of the same name.
         checksums = zlib.crc32(np.asarray(zarr.open_array(path / RECORDS, mode="r")[:]).tobytes())
     if what is None:
-        what = next(name for name in (SIGNAL, BACKGROUND, RAW) if name in outputs)
+        what = next(name for name in (SIGNAL, *NAMES, RAW) if name in outputs)
     offered = [*outputs] if RAW in outputs else [*outputs, RAW]
     if what not in offered:
         raise ValueError(f"what is {shown(what)}: {path} gives {', '.join(offered)} (--what)")
@@ -191,18 +193,27 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
         raise ValueError(f"channel is {shown(channel)}, and {path} has {numbers} (--channel)")
 
     def reopened() -> Stack:
-        stack = reopened_channels(attributes)[number]
+        stack = reopened_channels(attributes, as_counts=True)[number]
         if isinstance(stack, str):
             raise OSError(f"the raw frames of {path} cannot be read: {stack}")
         return stack
 
     from_movie = what not in outputs
-    stack = reopened() if from_movie else stored_stacks(path, outputs[what])[number]
+    if from_movie:
+        stack = reopened()
+    else:
+        stacks = stored_stacks(path, outputs[what])
+        stack = (mean_stacks(stacks, attributes["plan"]) if what == MEAN else stacks)[number]
     if 0 in stack.shape:
         raise ValueError(f"channel {number} of {path} has shape {stack.shape}: it has no pixels")
     acquisition = acquisitions[number]
     if what == SIGNAL:  # the camera's baseline went with the background
         acquisition = replace(acquisition, baseline=attributes.get("pedestal") or 0)
+    if what == SNR:
+        acquisition = replace(acquisition, baseline=None, gain=None)
+    elif not from_movie and unit_of(attributes) != "counts":
+        baseline = acquisition.baseline if what == SIGNAL else 0
+        acquisition = replace(acquisition, baseline=baseline, gain=1)
     identity = {"store": str(path), "checksums": checksums, "what": what, "channel": int(number)}
     check = reopened if from_movie else lambda: None
     return _Chosen(stack, acquisition, identity, inputs, check)

@@ -23,9 +23,11 @@ from smlmlp_dask.filters.spatial_mean import FilterOptions
 from smlmlp_dask.filters.wording import mean_alone
 from smlmlp_dask.movies.acquisition import Acquisition, Overrides
 from smlmlp_dask.movies.arrays import ArraySource, as_source, in_memory, not_kept
+from smlmlp_dask.movies.camera import CameraSettings, digest_of
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.movies.opening import AnySource, open_sources, source_roots
+from smlmlp_dask.movies.photons import in_photons
 from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
@@ -33,9 +35,11 @@ from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import read_metadata, stored_plans
 from smlmlp_dask.store.codecs import RAW, Storage, holds_raw
 from smlmlp_dask.store.metadata import recorded_acquisitions
+from smlmlp_dask.store.outputs import SNR
 from smlmlp_dask.store.read import refusing_damage
-from smlmlp_dask.store.reopening import reopened_channels
+from smlmlp_dask.store.reopening import recorded_cameras, reopened_channels
 
+from .block import Measured
 from .channels import KEEP, Channel, check_sent, cut_into_blocks, side_by_side, workers_for
 from .outputs import Outputs
 
@@ -86,7 +90,8 @@ class Job:
     @property
     def roots(self) -> list[Path]:
         """The files and folders that are read."""
-        return [Path(path) for path in self.inputs if not in_memory(path)]
+        read = [path for path in self.inputs if not in_memory(path)]
+        return [Path(path) for path in (*read, *self._maps)]
 
     @property
     def plans(self) -> list[BlockPlan]:
@@ -97,7 +102,7 @@ class Job:
     def dtypes(self) -> list[str]:
         """Dtype of each channel's outputs."""
         kept = self.options is None
-        made = " and ".join(self.outputs.dtypes)
+        made = " and ".join(dict.fromkeys(self.outputs.dtypes))
         return [c.source.dtype.name if kept else made for c in self.channels]
 
     @property
@@ -108,6 +113,7 @@ class Job:
             "sources": [str(source) for source in self.sources],
             "channels_of_sources": self.counts,
             "inputs": list(self.inputs.values()),
+            **self._camera,
             **self.selection.to_attributes(),
             "acquisitions": [
                 channel.source.acquisition.to_attributes() for channel in self.channels
@@ -149,6 +155,32 @@ class Job:
             **self.outputs.to_attributes(),
         }
 
+    @property
+    def _maps(self) -> dict[str, str]:
+        """The fingerprint of each map of the cameras, by its path."""
+        cameras = [channel.camera for channel in self.channels if channel.camera is not None]
+        return {one.path: one.digest for camera in cameras for one in camera.maps}
+
+    @property
+    def _camera(self) -> dict[str, Any]:
+        """What is known of the cameras, if anything depends on them."""
+        cameras = [channel.camera for channel in self.channels if channel.camera is not None]
+        if not cameras:
+            return {}
+        each = [camera.to_attributes() for camera in cameras]
+        return {
+            **{name: [one[name] for one in each] for name in each[0]},
+            "photons": cameras[0].photons,
+            "maps": self._maps,
+        }
+
+    def measured(self, channel: int) -> Measured | None:
+        """Return what the SNR of a channel depends on, if it is stored."""
+        camera = self.channels[channel].camera
+        if camera is None or SNR not in self.outputs.names:
+            return None
+        return Measured(self.noise_corrections[channel], camera)
+
     def with_inputs(self) -> "Job":
         """Record the present fingerprint of the sources, and CuPy's versions on the workers."""
         # Blocks are filtered where the workers are: a client's own machine needs no device.
@@ -187,14 +219,15 @@ class Job:
         SourceReadError
             If one has, or is gone.
         """
-        before, now = self.inputs, _identities(self.sources)
+        before: dict[str, Any] = {**self.inputs, **self._maps}
+        now = {**_identities(self.sources), **{path: digest_of(path) for path in self._maps}}
         differing = [path for path in now if before.get(path) != now[path]]
         differing += [path for path in before if path not in now]
         if differing:
             work = "it was copied" if self.options is None else "its background was computed"
             raise SourceReadError(
                 f"{differing[0]} has changed while {work}: the store stays "
-                "unfinished; start again once the movie no longer changes, or restore it and "
+                "unfinished; start again once it no longer changes, or restore it and "
                 "resume with resume=True (--resume), which computes all blocks again"
             )
 
@@ -208,6 +241,7 @@ def prepare(
     storage: Storage,
     outputs: Outputs | None = None,
     overrides: Overrides | None = None,
+    camera: CameraSettings | None = None,
     noise_corrections: Any = None,
     memory_limit: int | str | None = None,
     planned: int | Workers | None = None,
@@ -230,7 +264,10 @@ def prepare(
         recorded = overrides.applied([stack.acquisition for stack in stacks], strides)
         stacks = [replace(s, acquisition=one) for s, one in zip(stacks, recorded, strict=True)]
     workers = workers_for(memory_limit, planned)
-    channels = cut_into_blocks(stacks, steps, workers, outputs)
+    cameras = None if camera is None else camera.of(stacks)
+    if cameras is not None:
+        stacks = [in_photons(s, camera) for s, camera in zip(stacks, cameras, strict=True)]
+    channels = cut_into_blocks(stacks, steps, workers, outputs, cameras)
     if active_client() is not None:
         check_sent(channels)
     workers = replace(workers, threads=side_by_side(channels, workers))
@@ -243,6 +280,11 @@ def prepare(
         for factor, channel in zip(corrections, channels, strict=True)
         if channel.steps
     ]
+    if outputs is not None and SNR in outputs.names and 0 in factors:
+        raise ValueError(
+            f"the noise correction of channel {factors.index(0)} is 0, by which the SNR divides: "
+            "pass noise_corrections above 0, and a radius above 1 px"
+        )
     counts = [len(channels) for channels in found]
     return Job(
         opened,
@@ -271,6 +313,7 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
         options=options,
         storage=storage,
         outputs=None if raw else Outputs.recorded(attributes),
+        camera=CameraSettings.recorded(attributes),
     )
     if "acquisitions" in attributes:  # the user may have said other than the files do
         job = job.recorded_as(recorded_acquisitions(attributes, len(job.channels)))
@@ -281,12 +324,16 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
 
 def recorded_channels(attributes: Mapping[str, Any]) -> list[Channel | str]:
     """Return each channel of a store, or a text that says why its movie cannot be read again."""
-    plans = stored_plans(attributes)
-    chains = recorded_chains(attributes)
-    return [
-        raw if isinstance(raw, str) else Channel(raw, plan, chain)
-        for raw, plan, chain in zip(reopened_channels(attributes), plans, chains, strict=True)
-    ]
+    plans, chains = stored_plans(attributes), recorded_chains(attributes)
+    stacks = reopened_channels(attributes)
+    cameras = recorded_cameras(attributes, stacks)
+    channels: list[Channel | str] = []
+    for stack, camera, plan, chain in zip(stacks, cameras, plans, chains, strict=True):
+        if isinstance(stack, str) or isinstance(camera, str):
+            channels.append(stack if isinstance(stack, str) else str(camera))
+        else:
+            channels.append(Channel(stack, plan, chain, camera))
+    return channels
 
 
 def recorded_options(attributes: Mapping[str, Any]) -> tuple[FilterOptions | None, Storage]:

@@ -108,7 +108,9 @@ class JobPlan:
     @property
     def output_bytes(self) -> int:
         """Size of what is stored before it is compressed."""
-        return sum(plan.stored_itemsize * prod(plan.shape) for plan in self.channels)
+        frames = sum(plan.stored_itemsize * prod(plan.shape) for plan in self.channels)
+        means = sum(4 * prod(plan.planes.shape) for plan in self.channels if plan.stores.mean)
+        return frames + means
 
     @property
     def stored_bytes(self) -> int | None:

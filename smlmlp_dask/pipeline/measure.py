@@ -1,6 +1,6 @@
 """What blocks cost on this machine: a few of them read, filtered and written, and timed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,13 +21,16 @@ from smlmlp_dask.execution.workers import local_threads
 from smlmlp_dask.filters.steps import background_of
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import open_stacks
+from smlmlp_dask.movies.photons import in_counts, in_photons
 from smlmlp_dask.movies.stack import Movie
 from smlmlp_dask.simulation.movie import simulate_movie
 from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path
+from smlmlp_dask.store.codecs import RAW
 from smlmlp_dask.store.durable import sync_files
+from smlmlp_dask.store.outputs import MEAN, storage_of
 from smlmlp_dask.units import in_groups, touched
 
-from .block import Task, filter_and_store
+from .block import Measured, Task, filter_and_store
 from .channels import Channel
 from .job import Job
 
@@ -109,7 +112,7 @@ def measure(job: Job, above: Path | None) -> Rates:
                 timed.append(_Timed())
                 continue
             sampled = channel
-            if isinstance(channel.source.movie, DescribedMovie):
+            if isinstance(in_counts(channel.source).movie, DescribedMovie):
                 sampled = _simulated(channel, folder / f"movie_{i}.zarr")
             # The first filter of a dtype and radius on a machine is compiled: not counted.
             _, height, width = sampled.plan.block
@@ -117,8 +120,8 @@ def measure(job: Job, above: Path | None) -> Rates:
             if job.options is not None:
                 whole = (slice(0, 1), slice(0, height), slice(0, width))
                 background_of([first], sampled.steps, job.options, whole, to_host=True)
-            tasks = _tasks(sampled, folder / f"out_{i}.zarr", job, side_by_side)
-            timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled)))
+            tasks = _tasks(sampled, folder / f"out_{i}.zarr", job, side_by_side, job.measured(i))
+            timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled), job.outputs.names))
         flushed, seconds = _flush(folder)
     return Rates(
         seconds_per_pixel=[each.seconds for each in timed],
@@ -130,39 +133,48 @@ def measure(job: Job, above: Path | None) -> Rates:
         storage_bytes_per_second=flushed / max(seconds, 1e-6),
         blocks=sum(each.blocks for each in timed),
         threads=side_by_side,
-        simulated=isinstance(filled[0].source.movie, DescribedMovie),
+        simulated=isinstance(in_counts(filled[0].source).movie, DescribedMovie),
         folder=folder.parent,
     )
 
 
-def _tasks(channel: Channel, path: Path, job: Job, side_by_side: int) -> Iterator[Task]:
+def _tasks(
+    channel: Channel, path: Path, job: Job, side_by_side: int, measured: Measured | None
+) -> Iterator[Task]:
     """Yield tasks for blocks spread over a channel; their output lies one after the other."""
     plan = channel.plan
     slots = max(2 * side_by_side, SAMPLE_BYTES // (4 * prod(plan.block)))
     dtypes = [channel.source.dtype.name] if plan.kept else job.outputs.dtypes
+    names = [RAW] if plan.kept else job.outputs.names
+    cut = [plan.planes.chunks if name == MEAN else plan.chunks for name in names]
     targets = tuple(
-        ChunkFiles(path / str(n), plan.chunks, job.storage.of(np.dtype(dtype)), dtype=dtype)
-        for n, dtype in enumerate(dtypes)
+        ChunkFiles(path / name, chunks, storage_of(name, dtype, job.storage), dtype=dtype)
+        for name, dtype, chunks in zip(names, dtypes, cut, strict=True)
     )
     for i in count():
         block = plan.nth_block(int(i * GOLDEN % 1 * plan.n_blocks))
-        moved = _moved(block, (i % slots) * plan.block[0])
-        yield Task(0, channel.source.part(block.read), targets, moved, channel.steps)
+        moved = _moved(block, i % slots, plan.block[0])
+        source = channel.source.part(block.read)
+        yield Task(0, source, targets, moved, channel.steps, plan.chunks[0], measured)
 
 
-def _moved(block: Block, frame: int) -> Block:
-    """Move a block to this frame and to the first rows and columns."""
+def _moved(block: Block, run: int, frames: int) -> Block:
+    """Move a block to so many blocks of frames, and to the first rows and columns."""
     corner = [part.start for part in block.inner]
-    corner[0] -= frame
+    corner[0] -= run * frames
     inner, read = (
         tuple(slice(p.start - c, p.stop - c) for p, c in zip(box, corner, strict=True))
         for box in (block.inner, block.read)
     )
-    return Block(block.number, read, inner)  # type: ignore[arg-type]
+    return Block(block.number, read, inner, run)  # type: ignore[arg-type]
 
 
 def _run(
-    work: Callable[[Task], Any], tasks: Iterator[Task], side_by_side: int, seconds: float
+    work: Callable[[Task], Any],
+    tasks: Iterator[Task],
+    side_by_side: int,
+    seconds: float,
+    outputs: Sequence[str],
 ) -> _Timed:
     """Run tasks side by side, at least one a thread; do not count each thread's first task."""
     taking = Lock()
@@ -189,16 +201,19 @@ def _run(
     # of the process: a library may decode and encode in threads of its own
     cores = (process_time() - cores_begun) / sum(task.block.pixels for task in run)
     pixels = sum(task.block.pixels for task, _ in timed)
-    stored, spent = sum(_stored(task) for task, _ in timed), sum(spent for _, spent in timed)
+    stored, spent = (
+        sum(_stored(task, outputs) for task, _ in timed),
+        sum(spent for _, spent in timed),
+    )
     return _Timed(len(timed), stored / pixels, spent / pixels, cores)
 
 
-def _stored(task: Task) -> int:
-    places = list(product(*touched(task.block.inner, task.targets[0].chunks)))
+def _stored(task: Task, outputs: Sequence[str]) -> int:
+    plane = (slice(task.block.run, task.block.run + 1), *task.block.inner[1:])
     return sum(
         chunk_path(target.array, place).stat().st_size
-        for target in task.targets
-        for place in places
+        for target, name in zip(task.targets, outputs, strict=True)
+        for place in product(*touched(plane if name == MEAN else task.block.inner, target.chunks))
     )
 
 
@@ -216,7 +231,7 @@ def _simulated(channel: Channel, path: Path) -> Channel:
     Its movie is as large as those blocks need; where frames are tiled, that is three tiles along
     y and x, so that one of them has neighbours on all sides.
     """
-    source, plan = channel.source, channel.plan
+    source, plan = in_counts(channel.source), channel.plan
     wide = [
         1 if block == length else 3
         for block, length in zip(plan.block[1:], plan.shape[1:], strict=True)
@@ -232,7 +247,8 @@ def _simulated(channel: Channel, path: Path) -> Channel:
     few = stored.part((frames, rows, columns))
     flipped = few.rows[:: source.rows.step], few.columns[:: source.columns.step]
     few = replace(few, rows=flipped[0], columns=flipped[1])
-    return replace(channel, source=few, plan=replace(plan, shape=few.shape, origin=few.origin))
+    plan = replace(plan, shape=few.shape, origin=few.origin)
+    return replace(channel, source=in_photons(few, channel.camera), plan=plan)
 
 
 def _store_simulated(path: Path, shape: tuple[int, int, int], movie: Movie) -> None:

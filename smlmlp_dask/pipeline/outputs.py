@@ -1,19 +1,25 @@
-"""What a job stores of each block: its background, its signal, or both."""
+"""What a job stores of each block: its background, its signal, their ratio to the noise, a mean."""
 
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from math import prod
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
 from smlmlp_dask.filters.compiled.pedestal import MOST, on_pedestal
+from smlmlp_dask.filters.compiled.snr import Noise, signal_to_noise
 from smlmlp_dask.messages import shown
+from smlmlp_dask.movies.camera import Camera, CameraSettings
 from smlmlp_dask.store.codecs import Storage
-from smlmlp_dask.store.outputs import BACKGROUND, DEFAULT, SIGNAL, dtype_of
+from smlmlp_dask.store.outputs import BACKGROUND, DEFAULT, MEAN, NAMES, SIGNAL, SNR, dtype_of
+from smlmlp_dask.units import Stored
 
-NAMES = (BACKGROUND, SIGNAL)
-"""Outputs of filtered frames, in the order of their checksums."""
+Pixels: TypeAlias = list[np.ndarray[Any, Any] | None]
+"""Of each output, or None where an output has nothing to store."""
+
+_FORMS = f"pass {', '.join(NAMES)}, or several of them"
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Outputs:
     Attributes
     ----------
     names : tuple of str
-        ``background``, ``signal``, or both.
+        Some of `NAMES`, in their order.
     pedestal : int or None
         The signal is stored as uint16, so many counts higher; None: as float32.
     """
@@ -36,14 +42,12 @@ class Outputs:
         """Check the arguments of `run_background` that say what is stored."""
         names = (outputs,) if isinstance(outputs, str) else outputs
         if not isinstance(names, Sequence):
-            raise TypeError(f"outputs is {shown(outputs)}: pass {', '.join(NAMES)}, or both")
+            raise TypeError(f"outputs is {shown(outputs)}: {_FORMS}")
         for name in names:
             if name not in NAMES:
-                raise ValueError(f"outputs holds {shown(name)}: pass {', '.join(NAMES)}, or both")
+                raise ValueError(f"outputs holds {shown(name)}: {_FORMS}")
         if not names or len({*names}) != len(names):
-            raise ValueError(
-                f"outputs is {shown(outputs)}: pass {', '.join(NAMES)}, or both, each once"
-            )
+            raise ValueError(f"outputs is {shown(outputs)}: {_FORMS}, each once")
         if pedestal is None:
             return cls(tuple(name for name in NAMES if name in names))
         whole = isinstance(pedestal, numbers.Integral) and not isinstance(pedestal, bool)
@@ -58,6 +62,15 @@ class Outputs:
                 "signal), or leave the pedestal out"
             )
         return cls(tuple(name for name in NAMES if name in names), int(pedestal))
+
+    def camera(
+        self, *, gain: Any, baseline: Any, variance: Any, photons: Any
+    ) -> CameraSettings | None:
+        """Check the arguments of `run_background` that say what the camera does."""
+        snr = SNR in self.names
+        return CameraSettings.checked(
+            gain=gain, baseline=baseline, variance=variance, photons=photons, snr=snr
+        )
 
     @classmethod
     def recorded(cls, attributes: Mapping[str, Any]) -> Self:
@@ -75,15 +88,26 @@ class Outputs:
         """The dtype of each output."""
         return [dtype_of(name, self.pedestal) for name in self.names]
 
-    @property
-    def pixel_bytes(self) -> tuple[int, int]:
-        """Bytes of a pixel of the background and of the signal, 0 where one is not stored."""
+    def stores(self, camera: Camera | None, frame: Sequence[int]) -> Stored:
+        """Return what tasks hold and store, by a channel's camera and its (height, width)."""
         sizes = {n: np.dtype(d).itemsize for n, d in zip(self.names, self.dtypes, strict=True)}
-        return sizes.get(BACKGROUND, 0), sizes.get(SIGNAL, 0)
+        maps = 0 if camera is None else len(camera.maps)
+        return Stored(
+            background=sizes.get(BACKGROUND, 0),
+            signal=sizes.get(SIGNAL, 0),
+            snr=sizes.get(SNR, 0),
+            mean=MEAN in self.names,
+            photons=camera is not None and camera.photons,
+            maps_bytes=4 * maps * prod(frame),
+        )
 
     def pixels(
-        self, raw: np.ndarray[Any, Any], background: np.ndarray[Any, Any], storage: Storage
-    ) -> tuple[list[np.ndarray[Any, Any]], list[int]]:
+        self,
+        raw: np.ndarray[Any, Any],
+        background: np.ndarray[Any, Any],
+        storage: Storage,
+        noise: Noise | None = None,
+    ) -> tuple[Pixels, list[int]]:
         """Return the pixels to store of some frames, and a count for the records.
 
         Parameters
@@ -92,11 +116,13 @@ class Outputs:
             Frames and their float32 background, which may be rounded in place.
         storage : Storage
             How many mantissa bits floats keep.
+        noise : Noise, optional
+            What the SNR depends on.
 
         Returns
         -------
         list of numpy.ndarray
-            One for each output.
+            One for each output; of the mean background the sum of these frames, float64.
         list of int
             With a pedestal, how many pixels were clipped; else nothing.
         """
@@ -109,8 +135,13 @@ class Outputs:
         elif self.pedestal is not None:
             made[SIGNAL], count = on_pedestal(raw, background, self.pedestal)
             clipped = [count]
+        if SNR in self.names and noise is not None:
+            made[SNR] = storage.rounded(signal_to_noise(raw, background, noise))
+        if MEAN in self.names:
+            with np.errstate(invalid="ignore"):
+                made[MEAN] = background.sum(axis=0, dtype=np.float64)
         if BACKGROUND in self.names:
-            made[BACKGROUND] = storage.rounded(background)  # only now: the signal is of the exact
+            made[BACKGROUND] = storage.rounded(background)  # only now: the others are of the exact
         return [made[name] for name in self.names], clipped
 
 

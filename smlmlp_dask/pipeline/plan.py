@@ -14,6 +14,7 @@ from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
 from smlmlp_dask.filters.steps import Step
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
+from smlmlp_dask.movies.camera import CameraSettings, OfCamera
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.opening import AnySource, Source
 from smlmlp_dask.movies.selection import Selection
@@ -146,6 +147,10 @@ def plan_background(
     outputs: str | Sequence[str] = DEFAULT,
     *,
     pedestal: int | None = None,
+    gain: OfCamera = None,
+    baseline: OfCamera = None,
+    variance: OfCamera = None,
+    photons: bool = False,
     bboxes: Any = None,
     flips: Any = None,
     frames: slice | Sequence[slice | None] | None = None,
@@ -176,7 +181,7 @@ def plan_background(
     ----------
     sources
         As in `plan_spatial_mean`.
-    steps, outputs, pedestal
+    steps, outputs, pedestal, gain, baseline, variance, photons
         As in `run_background`.
     bboxes, flips, frames, channels, position, z, salvage
         As in `plan_spatial_mean`.
@@ -219,12 +224,14 @@ def plan_background(
     overrides = Overrides.checked(
         pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channel_names=channel_names
     )
+    stored = Outputs.checked(outputs, pedestal)
     return plan_job(
         sources,
         steps,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
-        outputs=Outputs.checked(outputs, pedestal),
+        outputs=stored,
+        camera=stored.camera(gain=gain, baseline=baseline, variance=variance, photons=photons),
         storage=Storage.checked(codec, keep_bits),
         overrides=overrides,
         memory_limit=memory_limit,
@@ -242,6 +249,7 @@ def plan_job(
     options: FilterOptions | None,
     storage: Storage,
     outputs: Outputs | None = None,
+    camera: CameraSettings | None = None,
     overrides: Overrides | None,
     memory_limit: int | str | None,
     workers: int | Workers | None,
@@ -265,6 +273,7 @@ def plan_job(
         options=options,
         storage=storage,
         outputs=outputs,
+        camera=camera,
         overrides=overrides,
         memory_limit=memory_limit,
         planned=workers,

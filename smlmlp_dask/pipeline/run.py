@@ -7,7 +7,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from smlmlp_dask.blocks import interleave
 from smlmlp_dask.execution.connect import connected
 from smlmlp_dask.execution.preflight import checking_workers
 from smlmlp_dask.execution.progress import Amount, progress_bar
@@ -18,6 +17,7 @@ from smlmlp_dask.filters.steps import Step
 from smlmlp_dask.messages import counted
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
+from smlmlp_dask.movies.camera import OfCamera
 from smlmlp_dask.movies.opening import AnySource, Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
@@ -31,7 +31,7 @@ from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.write import check_destination, writing
 
 from .block import Guard, Task, filter_and_store
-from .channels import side_by_side, source_list
+from .channels import interleave, side_by_side, source_list
 from .display import display_ranges
 from .job import Job, prepare
 from .outputs import Outputs, clipping
@@ -227,6 +227,10 @@ def run_background(
     outputs: str | Sequence[str] = DEFAULT,
     *,
     pedestal: int | None = None,
+    gain: OfCamera = None,
+    baseline: OfCamera = None,
+    variance: OfCamera = None,
+    photons: bool = False,
     noise_corrections: Sequence[float] | None = None,
     bboxes: Any = None,
     flips: Any = None,
@@ -266,12 +270,25 @@ def run_background(
         In their order: `TemporalMedian`, `SpatialMean` and `SpatialOpening`, any of them, each any
         number of times.
     outputs : str or sequence of str, default "background"
-        What is stored: "background", "signal" (raw - background), or both.
+        What is stored, any of: "background"; "signal" (raw - background); "snr", the signal over
+        its noise, signal / noise correction / √(background / gain); and "mean_background", one
+        frame, the mean of the background over all frames.
     pedestal : int, optional
         Store the signal as uint16, these counts higher, such as 100: half as many bytes, which
         localization programs open. It is raw - background + pedestal in float32, rounded to
         nearest, ties to even, clipped to 0 ... 65535. Clipped pixels are counted. By default, the
         signal is float32.
+    gain : number, path, or sequence of one for each channel, optional
+        Photoelectrons per count, for "snr" and `photons`; by default what the files say. A path is
+        that of a map, a TIFF or ``.npy`` with a number for each pixel of the camera's whole frame:
+        it gets the boxes and flips of its channel.
+    baseline, variance : as `gain`, optional
+        Counts that the camera adds to every pixel, and the variance of its read noise in counts
+        squared: the root is of (background - baseline) / gain + variance. By default 0; with
+        `photons`, the baseline is what the files say.
+    photons : bool, default False
+        Turn frames into photoelectrons, (raw - baseline) x gain in float32, before the steps. All
+        outputs and the pedestal are in them; the root is of background + variance x gain².
     noise_corrections, bboxes, flips, frames, channels, position, z, salvage
         As in `run_spatial_mean`.
     raw_shape, raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names
@@ -283,9 +300,9 @@ def run_background(
     Returns
     -------
     SpatialMeanResult
-        What `open_backgrounds` reads back from `destination`: ``bkgds`` and ``signals``, each None
-        where it is not stored. ``noise_corrections`` are the
-        products of the steps' factors; ``info`` has the entries that `bkgd_combination` returns.
+        What `open_backgrounds` reads back from `destination`: ``bkgds``, ``signals``, ``snrs`` and
+        ``mean_bkgds``, each None where it is not stored. ``noise_corrections`` are the products of
+        the steps' factors; ``info`` has the entries that `bkgd_combination` returns.
 
     Raises
     ------
@@ -298,6 +315,9 @@ def run_background(
     4 w frames long, if the memory allows it, so that each frame is read 1.5 times; with less memory
     they are shorter, or parts of frames. `plan_background` says how often a pixel is decoded.
 
+    The SNR is NaN where the term under its root is not above 0. It is computed in float32 from the
+    background before it is rounded.
+
     Examples
     --------
     >>> from smlmlp_dask import SpatialMean, TemporalMedian, run_background
@@ -307,6 +327,7 @@ def run_background(
     (TemporalMedian(window_fr=25), SpatialMean(radii_pix=(7.0, 7.0)))
     """
     stored = Outputs.checked(outputs, pedestal)
+    camera = stored.camera(gain=gain, baseline=baseline, variance=variance, photons=photons)
     destination = store_path(destination)
     selection = Selection.checked(
         bboxes=bboxes,
@@ -328,6 +349,7 @@ def run_background(
         source_list(sources),
         steps,
         outputs=stored,
+        camera=camera,
         selection=selection,
         options=FilterOptions.checked(engine=engine, parallel=parallel, cuda=cuda),
         storage=Storage.checked(codec, keep_bits),
@@ -380,7 +402,10 @@ def run_job(
         pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
         kept = Amount(len(done), sum(pixels) if done else 0)
         tasks = (
-            Task(i, channels[i].source.part(block.read), store.targets[i], block, channels[i].steps)
+            Task(
+                *(i, channels[i].source.part(block.read), store.targets[i], block),
+                *(channels[i].steps, plans[i].chunks[0], job.measured(i)),
+            )
             for i, block in interleave(plans)
             if (i, block.number) not in done
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smlmlp_dask.filters import device
+from smlmlp_dask.filters.chains import loops_version
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import Findings, StoreMetadata, check, read_metadata, stored_plans
@@ -18,7 +19,7 @@ from smlmlp_dask.store.read import (
     stored_stacks,
 )
 
-from .block import filtered
+from .block import Measured, Task, computed
 from .job import recorded_channels, recorded_job, recorded_options
 from .outputs import Outputs
 from .run import run_job
@@ -184,19 +185,30 @@ def _compared(
         stored = [stored_stacks(path, output) for output in stored_outputs(attributes, count)]
     except ValueError:  # metadata are damaged, and among the problems
         return VerifyReport(0, 0, problems, not_compared=left_out)
-    compared = 0
+    compared, other, remedy = 0, "", "run it again to another destination"
+    if options is not None and options.engine == "fused":
+        chains = [channel.steps for _, channel, _ in blocks[:1]]
+        now, was = [loops_version(chain) for chain in chains], attributes["engine_version"]
+        if now and now[0] != was:
+            other = f", by engine version {now[0]} in place of {was}"
+            remedy = "install the version that wrote it, or run it again to another destination"
     for i, channel, block in random.Random(seed).sample(blocks, min(sample, len(blocks))):
         what = f"channel_{i}, frames {block.inner[0].start}-{block.inner[0].stop - 1}"
+        part, measured = channel.source.part(block.read), None
         try:
-            frames = channel.source.part(block.read).read()
+            frames = part.read()
         except OSError as error:
             left_out.append(f"{what}: not compared: {one_line(error)}")
             continue
         compared += 1
-        computed = filtered(frames, block.own, channel.steps, options, outputs, storage)
-        found = [stacks[i].part(block.inner).read() for stacks in stored]
-        if any(a.tobytes() != b.tobytes() for a, b in zip(found, computed, strict=True)):
-            problems.append(
-                f"{what}: not what the source gives; run it again to another destination"
-            )
+        if channel.camera is not None:
+            measured = Measured(attributes["noise_corrections"][i], channel.camera)
+        task = Task(i, part, (), block, channel.steps, channel.plan.chunks[0], measured)
+        again = computed(task, frames, options=options, outputs=outputs, storage=storage)
+        if any(
+            pixels is not None and stacks[i].part(box).read().tobytes() != pixels.tobytes()
+            for box, of_outputs, _ in again
+            for stacks, pixels in zip(stored, of_outputs, strict=True)
+        ):
+            problems.append(f"{what}: not what the source gives{other}; {remedy}")
     return VerifyReport(0, compared, problems, not_compared=left_out)

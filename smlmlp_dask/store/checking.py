@@ -1,11 +1,11 @@
 """Check whether a store is whole: metadata against their copy, chunks against their checksums."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from .metadata import (
     COPY,
     RECORDS,
     ROOT,
+    chunks_in,
     copied_attributes,
     damaged_metadata,
     read_copy,
@@ -158,28 +159,36 @@ def check(path: Path, store: StoreMetadata, plans: Sequence[BlockPlan]) -> Findi
         wanted, good = [*wanted, *counts], [*good, *(True for _ in counts)]
         whole = {
             name: [wanted[i] for i in numbers]
-            for name, numbers in _records_of_blocks(plans, len(outputs), counted=counted)
+            for name, numbers in _records_of_blocks(plans, outputs, counted=counted)
             if all(good[i] for i in numbers)
         }
         return Findings(len(files), problems, whole)
 
 
 def _records_of_blocks(
-    plans: Sequence[BlockPlan], n_outputs: int, *, counted: bool
+    plans: Sequence[BlockPlan], outputs: Sequence[Output], *, counted: bool
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Yield for each block its (channel, number) and the indices of its numbers in the records.
 
     They are its chunks' checksums, output after output, and if `counted` its clipped pixels.
     """
-    first, n_chunks = 0, sum(prod(plan.grid) for plan in plans)
-    counts = iter(range(n_outputs * n_chunks, sys.maxsize))
-    for channel, plan in enumerate(plans):
-        places = np.arange(prod(plan.grid)).reshape(plan.grid) + first
-        first += prod(plan.grid)
-        for block in plan.blocks():
-            own = [int(places[at]) for at in plan.chunks_of(block)]
-            numbers = [output * n_chunks + i for output in range(n_outputs) for i in own]
-            yield (channel, block.number), numbers + ([next(counts)] if counted else [])
+    channels: list[list[tuple[BlockPlan, Any]]] = [[] for _ in plans]
+    first = 0
+    for output in outputs:
+        for own, plan in zip(channels, plans, strict=True):
+            layout = output.layout(plan)
+            n_chunks = prod(layout.grid)
+            own.append((layout, np.arange(first, first + n_chunks).reshape(layout.grid)))
+            first += n_chunks
+    counts = count(first)
+    for channel, own in enumerate(channels):
+        for number in range(plans[channel].n_blocks):
+            numbers = [
+                int(places[at])
+                for layout, places in own
+                for at in layout.chunks_of(layout.nth_block(number))
+            ]
+            yield (channel, number), numbers + ([next(counts)] if counted else [])
 
 
 def records_of(
@@ -198,8 +207,8 @@ def records_of(
 def _of_store(
     plans: Sequence[BlockPlan], attributes: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    n_outputs = len(stored_outputs(attributes, len(plans)))
-    return _records_of_blocks(plans, n_outputs, counted=counts_clipped(attributes))
+    outputs = stored_outputs(attributes, len(plans))
+    return _records_of_blocks(plans, outputs, counted=counts_clipped(attributes))
 
 
 def recorded_blocks(
@@ -264,7 +273,7 @@ def chunk_files(
     """Yield the files of all chunks in the order of the records."""
     for output in outputs:
         for channel, plan in enumerate(plans):
-            for place in np.ndindex(plan.grid):
+            for place in np.ndindex(output.layout(plan).grid):
                 yield chunk_path(output.array(path, channel), place)
 
 
@@ -278,7 +287,7 @@ def glance(path: Path) -> list[str]:
         plans = stored_plans(store.attributes)
         problems = metadata_problems(path, store)
         outputs = stored_outputs(store.attributes, len(plans))
-        n_chunks = len(outputs) * sum(prod(plan.grid) for plan in plans)
+        n_chunks = chunks_in(plans, outputs)
         recorded = read_records(path, records_length(plans, store.attributes))
         if recorded is None:
             return [*problems, _RECORDS_PROBLEM]

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from dask.system import CPU_COUNT
 
-from smlmlp_dask.blocks import Block, BlockPlan
-
 from .chunk_files import chunk_path, ends_in, is_whole
 from .durable import sync_file, sync_files, write_whole
+from .outputs import Placed
 
 
 def this_boot() -> str | None:
@@ -112,15 +111,12 @@ def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
 
 
 def without_lost_blocks(
-    journal: Journal,
-    plans: Sequence[BlockPlan],
-    arrays: Sequence[Sequence[Path]],
-    *,
-    counted: bool = False,
+    journal: Journal, placed: Sequence[Sequence[Placed]], *, counted: bool = False
 ) -> Journal:
     """Return a journal of only those blocks whose chunks all exist as recorded.
 
-    A block has chunks in each array of its channel. If `counted`, its last number is a count.
+    A block has chunks in each of the arrays `placed` for its channel. If `counted`, its last number
+    is a count.
 
     If the machine was booted since they were written, this reads every byte: a loss of power
     leaves files with a name and a size but no content. The chunks are on the disk when it returns.
@@ -128,24 +124,24 @@ def without_lost_blocks(
     kept = Journal(journal.path)
     read_whole = journal.boot is None or journal.boot != this_boot()
 
-    def exists(recorded: tuple[BlockPlan, Sequence[Path], Block, list[int]]) -> bool:
-        plan, own, block, numbers = recorded
-        files = [[chunk_path(array, place) for place in plan.chunks_of(block)] for array in own]
+    def exists(recorded: tuple[Sequence[Placed], int, list[int]]) -> bool:
+        own, block, numbers = recorded
+        files = [[chunk_path(one.array, at) for at in one.chunks_of(block)] for one in own]
         paths = [path for of_array in files for path in of_array]
         if len(paths) + counted != len(numbers):
             return False
         looks_right = is_whole if read_whole else ends_in
         if not all(map(looks_right, paths, numbers)):
             return False
-        for array, of_array in zip(own, files, strict=True):
-            sync_files(of_array, array)
+        for one, of_array in zip(own, files, strict=True):
+            sync_files(of_array, one.array)
         return True
 
     recorded = [
-        ((channel, block.number), (plan, own, block, checksums))
-        for channel, (plan, own) in enumerate(zip(plans, arrays, strict=True))
-        for block in plan.blocks()
-        if (checksums := journal.done.get((channel, block.number))) is not None
+        ((channel, number), (own, number, checksums))
+        for channel, own in enumerate(placed)
+        for number in range(own[0].plan.n_blocks)
+        if (checksums := journal.done.get((channel, number))) is not None
     ]
     with ThreadPoolExecutor(CPU_COUNT) as pool:
         found = pool.map(exists, [chunks for _, chunks in recorded])

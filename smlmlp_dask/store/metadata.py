@@ -25,7 +25,7 @@ from .chunk_files import fill_value
 from .codecs import Storage
 from .durable import write_whole
 from .ome import channel_labels, ome_image, rendering
-from .outputs import SIGNAL, counts_clipped, stored_outputs
+from .outputs import MEAN, SIGNAL, SNR, Output, counts_clipped, stored_outputs, unit_of
 
 ATTRIBUTE = "smlmlp_dask"
 """Attribute of the root group that holds everything but the pixels."""
@@ -78,18 +78,21 @@ def write_metadata(
     images = ((output, i) for output in outputs for i in range(count))
     for name, (output, i) in zip(names, images, strict=True):
         shown = None
-        if ranges[i] is not None and output.name != SIGNAL:
+        if ranges[i] is not None and output.name not in (SIGNAL, SNR):
             shown = rendering(labels[i], recorded[i].colour, ranges[i])
-        dtype = np.dtype(output.dtypes[i])
-        image = ome_image({"0": name}, [recorded[i]], shown)
+        dtype, layout = np.dtype(output.dtypes[i]), output.layout(plans[i])
+        taken = recorded[i].every(plans[i].block[0] if output.name == MEAN else 1)
+        image = ome_image({"0": name}, [taken], shown)
+        in_photons = unit_of(attributes) != "counts" and output.name != SNR
         root.create_group(name, attributes={"ome": image}).create_array(
             "0",
-            shape=plans[i].shape,
-            chunks=plans[i].chunks,
+            shape=layout.shape,
+            chunks=layout.chunks,
             dtype=dtype,
-            compressors=storage.of(dtype).compressors(dtype.itemsize),
+            compressors=output.storage(storage, i).compressors(dtype.itemsize),
             fill_value=fill_value(dtype),
             dimension_names=("t", "y", "x"),
+            attributes={"units": unit_of(attributes)} if in_photons else {},
         )
     described = "CRC-32C of every chunk: channel after channel, grid in C order"
     if len(outputs) > 1:
@@ -114,9 +117,13 @@ def write_metadata(
 
 def records_length(plans: Sequence[BlockPlan], attributes: Mapping[str, Any]) -> int:
     """Return how many numbers the records hold: checksums, and counts of clipped pixels."""
-    n_outputs = len(stored_outputs(attributes, len(plans)))
     n_counts = sum(plan.n_blocks for plan in plans) if counts_clipped(attributes) else 0
-    return n_outputs * sum(prod(plan.grid) for plan in plans) + n_counts
+    return chunks_in(plans, stored_outputs(attributes, len(plans))) + n_counts
+
+
+def chunks_in(plans: Sequence[BlockPlan], outputs: Sequence[Output]) -> int:
+    """Return how many chunks all outputs of all channels have."""
+    return sum(prod(output.layout(plan).grid) for output in outputs for plan in plans)
 
 
 def _write_copy(path: Path, texts: Mapping[str, str]) -> None:

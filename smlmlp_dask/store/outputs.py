@@ -3,11 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .codecs import RAW
+import numpy as np
 
-BACKGROUND, SIGNAL = "background", "signal"
+from smlmlp_dask.blocks import BlockPlan
+
+from .codecs import RAW, Storage
+
+BACKGROUND, SIGNAL, SNR, MEAN = "background", "signal", "snr", "mean_background"
+
+NAMES = (BACKGROUND, SIGNAL, SNR, MEAN)
+"""Outputs of filtered frames, in the order of their checksums."""
 
 DEFAULT = (BACKGROUND,)
 """The outputs of stores that note none."""
@@ -20,7 +27,7 @@ class Output:
     Attributes
     ----------
     name : str
-        ``background``, ``signal``, or ``raw``: frames as they are.
+        One of `NAMES`, or ``raw``: frames as they are.
     dtypes : tuple of str
         Of each channel.
     """
@@ -36,6 +43,25 @@ class Output:
     def array(self, path: Path, channel: int) -> Path:
         """Return the folder of the array that holds the pixels of a channel."""
         return path / f"{self.folder}channel_{channel}" / "0"
+
+    def storage(self, storage: Storage, channel: int) -> Storage:
+        """Return how the pixels of a channel are encoded."""
+        return storage_of(self.name, self.dtypes[channel], storage)
+
+    def layout(self, plan: BlockPlan) -> BlockPlan:
+        """Return how its array is cut, by the plan of its channel; blocks keep their numbers."""
+        return plan.planes if self.name == MEAN else plan
+
+
+class Placed(NamedTuple):
+    """The array of one output of a channel: how it is cut, and its folder."""
+
+    plan: BlockPlan
+    array: Path
+
+    def chunks_of(self, number: int) -> list[tuple[int, int, int]]:
+        """Return the places of the chunks of a block, by its number."""
+        return self.plan.chunks_of(self.plan.nth_block(number))
 
 
 def stored_outputs(attributes: Mapping[str, Any], count: int) -> list[Output]:
@@ -56,6 +82,21 @@ def counts_clipped(attributes: Mapping[str, Any]) -> bool:
     return attributes.get("pedestal") is not None
 
 
-def arrays_of(path: Path, outputs: Sequence[Output], count: int) -> list[tuple[Path, ...]]:
+def storage_of(name: str, dtype: str, storage: Storage) -> Storage:
+    """Return how an output is encoded: SNRs, as noisy as raw frames, as these are."""
+    return storage.of(np.dtype("uint16" if name == SNR else dtype))
+
+
+def unit_of(attributes: Mapping[str, Any]) -> str:
+    """Return the unit of a store's frames: counts of the camera, or photons (photoelectrons)."""
+    return "photons" if attributes.get("photons") else "counts"
+
+
+def arrays_of(
+    path: Path, outputs: Sequence[Output], plans: Sequence[BlockPlan]
+) -> list[tuple[Placed, ...]]:
     """Return the arrays of each channel, one for each output."""
-    return [tuple(output.array(path, i) for output in outputs) for i in range(count)]
+    return [
+        tuple(Placed(output.layout(plan), output.array(path, i)) for output in outputs)
+        for i, plan in enumerate(plans)
+    ]

@@ -39,11 +39,18 @@ OPTIONS = {
     "steps": "--step",
     "outputs": "--write",
     "pedestal": "--pedestal",
+    "photons": "--photons",
+    "gain": "--gain",
+    "baseline": "--baseline",
+    "variance": "--variance",
 }
 """Settings with another name on the command line."""
 
 
-_UNNOTED = {"outputs": ["background"], "pedestal": None}
+_UNNOTED: dict[str, Any] = {
+    **{"outputs": ["background"], "pedestal": None, "photons": False},
+    **{"gain": None, "baseline": None, "variance": None, "maps": {}},
+}
 """What a store without these attributes has."""
 
 _HOLDS = {True: "frames as they are", False: "backgrounds"}

@@ -8,18 +8,23 @@ from typing import Any
 
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.arrays import in_memory, not_kept
+from smlmlp_dask.movies.camera import Camera, CameraSettings
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.movies.opening import open_recording, source_roots
+from smlmlp_dask.movies.photons import in_counts, in_photons
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 
 
-def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
+def reopened_channels(
+    attributes: Mapping[str, Any], *, as_counts: bool = False
+) -> list[Stack | str]:
     """Open again the channels that a store of backgrounds was computed from.
 
     `attributes` are those of `read_attributes`. Each channel is its raw stack, or a text that says
     why there is none: the movie is gone, has changed, cannot be opened, or was an array in memory.
     The other channels are still opened.
+    Frames that were filtered in photoelectrons are so again, unless `as_counts`.
 
     Raises
     ------
@@ -45,18 +50,55 @@ def reopened_channels(attributes: Mapping[str, Any]) -> list[Stack | str]:
     ]
     if len(opened) != len(plans):
         raise ValueError(f"it has {len(plans)} channels, and its sources have {len(opened)}")
-    return [
+    stacks = [
         _changed(source)
         if isinstance(stack, Stack) and stack.shape != tuple(plan["shape"])
         else stack
         for (source, stack), plan in zip(opened, plans, strict=True)
     ]
+    if as_counts or not attributes.get("photons"):
+        return stacks
+    cameras = recorded_cameras(attributes, stacks)
+    return [
+        in_photons(stack, camera)
+        if isinstance(stack, Stack) and not isinstance(camera, str)
+        else str(camera)
+        for stack, camera in zip(stacks, cameras, strict=True)
+    ]
+
+
+def recorded_cameras(
+    attributes: Mapping[str, Any], stacks: Sequence[Stack | str]
+) -> list[Camera | str | None]:
+    """Return the camera of each channel that a store was computed with.
+
+    It is None where nothing depends on one, and a text where a map is gone or has changed, or where
+    there is a text in place of the channel.
+    """
+    settings = CameraSettings.recorded(attributes)
+    if settings is None:
+        return [None] * len(stacks)
+    recorded: Mapping[str, str] = attributes["maps"]
+    cameras: list[Camera | str | None] = []
+    for i, stack in enumerate(stacks):
+        if isinstance(stack, str):
+            cameras.append(stack)
+            continue
+        try:
+            camera = settings.of_channel(i, in_counts(stack), len(stacks))
+        except (OSError, ValueError, TypeError) as error:
+            cameras.append(one_line(error))
+            continue
+        changed = [one.path for one in camera.maps if one.digest != recorded.get(one.path)]
+        cameras.append(_changed(changed[0]) if changed else camera)
+    return cameras
 
 
 def recorded_roots(attributes: Mapping[str, Any]) -> list[Path]:
     """Return the files and folders that a store's job read."""
     paths = [identity["path"] for identity in attributes["inputs"]]
-    return [Path(path) for path in paths if not in_memory(path)]
+    read = [path for path in paths if not in_memory(path)]
+    return [Path(path) for path in (*read, *attributes.get("maps", ()))]
 
 
 def _opened(source: str, part: Selection, count: int) -> Sequence[Stack | str]:

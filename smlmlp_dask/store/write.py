@@ -15,7 +15,6 @@ from threading import current_thread, main_thread
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import zarr
 
 from smlmlp_dask.blocks import BlockPlan
@@ -260,23 +259,24 @@ def _filling(
 ) -> Iterator[StoreWriter]:
     """Yield a writer of the blocks that the journal lacks; record each block that is added."""
     outputs = stored_outputs(attributes, len(plans))
-    arrays = arrays_of(path, outputs, len(plans))
-    remove_partials(path, [array for own in arrays for array in own])
+    placed = arrays_of(path, outputs, plans)
+    arrays = [of_output.array for own in placed for of_output in own]
+    remove_partials(path, arrays)
     targets = [
         tuple(
             ChunkFiles(
-                output.array(path, i),
-                plan.chunks,
-                storage.of(np.dtype(output.dtypes[i])),
+                of_output.array,
+                of_output.plan.chunks,
+                output.storage(storage, i),
                 synced=elsewhere,
                 dtype=output.dtypes[i],
             )
-            for output in outputs
+            for output, of_output in zip(outputs, own, strict=True)
         )
-        for i, plan in enumerate(plans)
+        for i, own in enumerate(placed)
     ]
     begun = Journal.read(path / RECORDS / "journal")
-    journal = without_lost_blocks(begun, plans, arrays, counted=counts_clipped(attributes))
+    journal = without_lost_blocks(begun, placed, counted=counts_clipped(attributes))
     recorded = recorded_blocks(path, plans, attributes)  # {} unless the store was finished before
     with journal.appending() as lines:
 
@@ -289,20 +289,20 @@ def _filling(
             def add(channel: int, number: int, checksums: Sequence[int]) -> None:
                 if recorded.get((channel, number), checksums) != checksums:
                     raise SourceReadError(
-                        f"{arrays[channel][0]}: block {number}, computed again, differs from its "
-                        "record: restore the movie as it was, or write to another destination"
+                        f"{placed[channel][0].array}: block {number}, computed again, differs from "
+                        "its record: restore the movie as it was, or write to another destination"
                     )
                 lines.add(channel, number, checksums)
                 if not elsewhere:
-                    block = plans[channel].nth_block(number)
-                    places = plans[channel].chunks_of(block)
                     sync_later(
-                        chunk_path(array, place) for array in arrays[channel] for place in places
+                        chunk_path(own.array, place)
+                        for own in placed[channel]
+                        for place in own.chunks_of(number)
                     )
 
             yield StoreWriter(targets, journal.done, add)
         lines.sync()
-    remove_partials(path, [array for own in arrays for array in own])
+    remove_partials(path, arrays)
 
 
 def _check_inputs(check_inputs: Callable[[], None], records: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the outputs of a job cost: the signal as counts in place of the float32 background, or both.
+"""What the outputs of a job cost: signal, SNR and mean beside the float32 background, or without.
 
     python tests/benchmarks/outputs.py [FRAMES] [ROUNDS]
 
@@ -13,8 +13,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
+import numpy as np
 import zarr
 
 from smlmlp_dask import SpatialMean, TemporalMedian, run_background, simulate_movie
@@ -24,6 +26,10 @@ WAYS = {
     "background": (MEAN, "background", None),
     "signal, uint16": (MEAN, "signal", 100),
     "both": (MEAN, ("background", "signal"), 100),
+    "with SNR": (MEAN, ("background", "signal", "snr"), 100),
+    "all, with maps": (MEAN, ("background", "signal", "snr", "mean_background"), 100),
+    "mean background": (MEAN, "mean_background", None),
+    "in photons": (MEAN, "background", None),
     "chain, background": (CHAIN, "background", None),
     "chain, signal, uint16": (CHAIN, "signal", 100),
 }
@@ -35,7 +41,12 @@ def measured(movie: Path, way: str) -> tuple[float, float, int]:
     out = movie.with_name("out.zarr")
     os.sync()
     wall, cpu = time.perf_counter(), time.process_time()
-    run_background(movie, out, steps, outputs, pedestal=pedestal)
+    camera: dict[str, Any] = {"gain": 0.25} if "snr" in outputs else {}
+    if "maps" in way:
+        camera = {name: movie.with_name(f"{name}.npy") for name in ("gain", "baseline", "variance")}
+    if "photons" in way:
+        camera = {"gain": 0.25, "baseline": 100, "photons": True}
+    run_background(movie, out, steps, outputs, pedestal=pedestal, **camera)
     spent = time.perf_counter() - wall, time.process_time() - cpu
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     shutil.rmtree(out)
@@ -50,6 +61,8 @@ def main() -> None:
         counts = simulate_movie(frames, 512, 512).movie
         stored = zarr.create_array(movie, shape=counts.shape, chunks=(32, 512, 512), dtype="u2")
         da.store(counts, stored, lock=False)
+        for name, value in (("gain", 0.25), ("baseline", 1.0), ("variance", 2.0)):
+            np.save(movie.with_name(f"{name}.npy"), np.full((512, 512), value))
         for way in WAYS:  # compile, and open what is opened once
             measured(movie, way)
         found = [{way: measured(movie, way) for way in WAYS} for _ in range(rounds)]

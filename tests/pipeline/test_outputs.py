@@ -291,7 +291,7 @@ def test_a_run_goes_on_only_with_its_own_outputs(tif, tmp_path, changed, said):
 @pytest.mark.parametrize(
     ("outputs", "pedestal", "kind", "said"),
     [
-        ("snr", None, ValueError, "outputs holds 'snr': pass background, signal, or both"),
+        ("SNR", None, ValueError, "outputs holds 'SNR': pass background, signal, snr, mean_back"),
         ((), None, ValueError, r"outputs is \(\): pass background, signal"),
         (("signal", "signal"), None, ValueError, "each once"),
         (7, None, TypeError, "outputs is 7: pass background"),

@@ -1,0 +1,125 @@
+"""The signal-to-noise ratio of frames, by the Poisson noise of their background."""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .compiling import COMPILING, compiled
+from .loops import Floats
+
+_PIXELS = 2**18  # subtracted while they are in a cache
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """What the noise of a background follows from; see `signal_to_noise`.
+
+    Attributes
+    ----------
+    factor : numpy.float32
+        The noise correction: the noise of raw - background over that of raw.
+    gain, baseline, variance : numpy.ndarray
+        Float32: without axes for one number, or (y, x).
+    """
+
+    factor: np.float32
+    gain: Floats
+    baseline: Floats
+    variance: Floats
+
+
+def signal_to_noise(
+    raw: npt.NDArray[Any], background: npt.NDArray[np.float32], noise: Noise
+) -> npt.NDArray[np.float32]:
+    """Return (raw - background) / factor / sqrt((background - baseline) / gain + variance).
+
+    Parameters
+    ----------
+    raw : numpy.ndarray
+        Frames (frame, y, x) of a real integer or floating dtype; cast to float32.
+    background : numpy.ndarray
+        Of the same shape.
+    noise : Noise
+        All but the background that the noise depends on. The shot noise of n photoelectrons is
+        √n, that is √(counts / gain) counts; the variance adds read noise, as for sCMOS cameras
+        (Huang et al., Nature Methods 10, 653 (2013)).
+
+    Returns
+    -------
+    numpy.ndarray
+        Computed in float32, in this order. NaN where the term under the root is not above 0: a
+        background at or below the baseline says nothing of the noise.
+    """
+    ratio = np.empty(raw.shape, np.float32)
+    if ratio.size == 0:
+        return ratio
+    values: list[Any] = [noise.gain, noise.baseline, noise.variance]
+    mapped = any(value.ndim for value in values)
+    if mapped:
+        values = [np.broadcast_to(value, raw.shape[1:]).ravel() for value in values]
+    else:
+        values = [np.float32(value) for value in values]
+    with COMPILING:
+        loop = _compiled(mapped)
+    step = max(1, _PIXELS // raw[0].size)
+    with np.errstate(all="ignore"):  # infinite pixels; and where nothing is compiled
+        for first in range(0, len(raw), step):
+            part = ratio[first : first + step]
+            under = np.require(background[first : first + step], requirements=["C", "A"])
+            few = raw[first : first + step]
+            np.subtract(few, under, out=part, dtype=np.float32, casting="same_kind")
+            shape = (len(part), -1) if mapped else (-1,)
+            loop(part.reshape(shape), under.reshape(shape), np.float32(noise.factor), *values)
+    return ratio
+
+
+def divide(
+    signal: Floats,
+    background: Floats,
+    factor: np.float32,
+    gain: np.float32,
+    baseline: np.float32,
+    variance: np.float32,
+) -> None:
+    """Turn a signal, of one axis, into its ratio to the noise."""
+    none = np.float32(np.nan)
+    for i in range(len(signal)):
+        square = (background[i] - baseline) / gain + variance
+        square = square if square > np.float32(0) else none
+        signal[i] = signal[i] / factor / np.sqrt(square)
+
+
+def divide_by_maps(
+    signal: Floats,
+    background: Floats,
+    factor: np.float32,
+    gain: Floats,
+    baseline: Floats,
+    variance: Floats,
+) -> None:
+    """Do as `divide` for frames (frame, pixel) and maps (pixel): the same operations."""
+    none = np.float32(np.nan)
+    for frame in range(len(signal)):
+        for i in range(len(gain)):
+            square = (background[frame, i] - baseline[i]) / gain[i] + variance[i]
+            square = square if square > np.float32(0) else none
+            signal[frame, i] = signal[frame, i] / factor / np.sqrt(square)
+
+
+@functools.cache
+def _compiled(mapped: bool) -> Callable[..., None]:
+    """Return the compiled loop for numbers or for maps."""
+    from numba import types
+
+    axes = 2 if mapped else 1
+    signal = types.Array(types.float32, axes, "C")
+    background = types.Array(types.float32, axes, "C", readonly=True)
+    value = types.Array(types.float32, 1, "C", readonly=True) if mapped else types.float32
+    signature = types.void(signal, background, types.float32, value, value, value)
+    loop = divide_by_maps if mapped else divide
+    return compiled(loop, signature, "float32", sys.modules[__name__])

@@ -1,0 +1,408 @@
+"""SNR and mean background: outputs of the same pass, resumed, verified and repaired as others."""
+
+import json
+from functools import partial
+from signal import SIGKILL
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from click.testing import CliRunner
+from dask.distributed import Client
+
+from smlmlp_dask import (
+    DescribedMovie,
+    SpatialMean,
+    TemporalMedian,
+    blocks,
+    export_movie,
+    open_backgrounds,
+    open_channels,
+    plan_background,
+    run_background,
+    verify_backgrounds,
+)
+from smlmlp_dask.cli import smlmlp
+from tests import duck
+from tests.pipeline.test_steps import interrupted
+from tests.processes import finish, journal, start, wait_for
+from tests.stored import contents
+
+MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
+CHAIN = (TemporalMedian(2), SpatialMean(3.0))
+ALL = ("background", "signal", "snr", "mean_background")
+GIVEN = {"gain": 0.25, "baseline": 20.0, "variance": 1.5}
+
+
+@pytest.fixture
+def tif(tmp_path):
+    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path / "movie.tif"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Cut movies into blocks of a few frames."""
+    monkeypatch.setattr(blocks, "plan_blocks", partial(blocks.plan_blocks, block_bytes=2 * 4 * 352))
+    monkeypatch.setattr(blocks, "MEAN_FRAMES", 6)
+
+
+def expected_snr(background, factor, gain=0.25, baseline=0.0, variance=0.0, movie=MOVIE):
+    """The definition, in float32."""
+    f4 = np.float32
+    square = (background - f4(baseline)) / f4(gain) + f4(variance)
+    return (movie.astype(f4) - background) / f4(factor) / np.sqrt(square)
+
+
+def call(*arguments):
+    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
+
+
+# ---- what comes out ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [SpatialMean(4.0), CHAIN], ids=["mean", "chain"])
+@pytest.mark.parametrize("outputs", ["snr", "mean_background", ("mean_background", "snr"), ALL])
+def test_outputs(tif, tmp_path, small, steps, outputs):
+    alone = run_background(tif, tmp_path / "alone.zarr", steps)
+    assert alone.snrs is None
+    assert alone.mean_bkgds is None
+    given = {"noise_corrections": [1.5], **({} if outputs == "mean_background" else GIVEN)}
+    result = run_background(tif, tmp_path / "out.zarr", steps, outputs, **given)
+    background = alone.bkgds[0].compute()
+    if "snr" in outputs:
+        expected = expected_snr(background, result.noise_corrections[0], **GIVEN)
+        assert result.snrs[0].compute().tobytes() == expected.tobytes()
+        assert result.noise_corrections[0] == np.float32(1.5) * alone.noise_corrections[0]
+    else:
+        assert result.snrs is None
+    if "mean_background" in outputs:
+        [mean] = result.mean_bkgds
+        assert (mean.shape, mean.dtype) == ((16, 22), np.float32)
+        exact = background.mean(axis=0, dtype=np.float64)
+        np.testing.assert_allclose(mean.compute(), exact, rtol=2.0**-23)
+        plan = zarr.open_array(result.path / "mean_background/channel_0/0", mode="r")
+        assert 1 < plan.shape[0] <= 6  # one frame of each block, which are not many
+    assert (result.bkgds is None) == (outputs != ALL)
+    report = verify_backgrounds(result.path, sample=99)
+    assert report.problems == []
+    files = [f for f in result.path.rglob("c/*/*/*") if f.is_file()]
+    assert report.chunks == len(files)
+
+
+def test_the_stored_outputs_give_the_snr_by_default(tif, tmp_path):
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, ALL, gain=0.47)
+    background, signal = result.bkgds[0].compute(), result.signals[0].compute()
+    noise = np.sqrt(background / np.float32(0.47))
+    expected = signal / result.noise_corrections[0] / noise
+    assert result.snrs[0].compute().tobytes() == expected.tobytes()
+    assert result.frames("snr")[3].tobytes() == expected[3].tobytes()
+
+
+@pytest.mark.parametrize("pedestal", [None, 20])
+def test_neither_pedestal_nor_kept_bits_change_what_it_is_of(tif, tmp_path, pedestal):
+    exact = run_background(tif, tmp_path / "exact.zarr", CHAIN, ALL, gain=0.25)
+    rounded = run_background(
+        tif, tmp_path / "out.zarr", CHAIN, ALL, gain=0.25, pedestal=pedestal, keep_bits=6
+    )
+    one, other = exact.snrs[0].compute(), rounded.snrs[0].compute()
+    assert (one != other).any()
+    assert (abs(one - other) <= abs(one) * 2.0**-7).all()
+    assert rounded.mean_bkgds[0].compute().tobytes() == exact.mean_bkgds[0].compute().tobytes()
+
+
+@pytest.mark.parametrize("engine", ["fused", "dask-image"])
+def test_same_bits_however_it_is_cut_and_run(tmp_path, monkeypatch, engine):
+    """Six chunkings of the movie, few and many frames a block, threads in a block."""
+    job = partial(run_background, steps=CHAIN, outputs=("snr", "mean_background"), **GIVEN)
+    found, means = set(), []
+    for number, chunks in enumerate(
+        [(31, 16, 22), (1, 16, 22), (4, 5, 6), (7, 16, 3), (13, 1, 22), (2, 3, 22)]
+    ):
+        zarr.create_array(tmp_path / f"{number}.zarr", data=MOVIE, chunks=chunks)
+        with monkeypatch.context() as patch:
+            few = partial(blocks.plan_blocks, block_bytes=352 * 4 * (1 + number))
+            patch.setattr(blocks, "plan_blocks", few)
+            patch.setattr(blocks, "MEAN_FRAMES", 1 + 5 * number)
+            out = tmp_path / f"out_{number}.zarr"
+            result = job(tmp_path / f"{number}.zarr", out, engine=engine, parallel=number % 3)
+        found.add(result.snrs[0].compute().tobytes())
+        means.append(result.mean_bkgds[0].compute())
+    assert len(found) == 1
+    for mean in means:  # stored in float32, so that a rounding of each block may differ
+        np.testing.assert_allclose(mean, means[0], rtol=2.0**-23)
+
+
+def test_two_channels_with_a_gain_each(tif, tmp_path, small):
+    boxes = [[(0, 0, 10, 16), (10, 2, 22, 14)]]
+    given = {"bboxes": boxes, "flips": [None, (True, True)]}
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, ALL, gain=[0.2, 3.0], **given)
+    parts = [MOVIE[:, :, :10], MOVIE[:, 2:14, 10:][:, ::-1, ::-1]]
+    for i, (movie, gain) in enumerate(zip(parts, (0.2, 3.0), strict=True)):
+        background = result.bkgds[i].compute()
+        expected = expected_snr(background, result.noise_corrections[i], gain, movie=movie)
+        assert result.snrs[i].compute().tobytes() == expected.tobytes()
+        mean = background.mean(axis=0, dtype=np.float64)
+        np.testing.assert_allclose(result.mean_bkgds[i].compute(), mean, rtol=2.0**-23)
+
+
+def test_the_gain_of_the_file(tmp_path):
+    movie = tmp_path / "movie.raw"
+    MOVIE.tofile(movie)
+    about = "Byte Order: <\nData Type: uint16\nFrames: 31\nHeight: 16\nWidth: 22\n"
+    movie.with_suffix(".yaml").write_text(about + "Sensitivity: 0.5\nGain: 1\nBaseline: 10\n")
+    said = r"says that its camera adds 10 counts to every pixel.* pass baseline=10"
+    with pytest.warns(UserWarning, match=said):
+        result = run_background(movie, tmp_path / "out.zarr", CHAIN, ("background", "snr"))
+    background = result.bkgds[0].compute()
+    expected = expected_snr(background, result.noise_corrections[0], 0.5)
+    assert result.snrs[0].compute().tobytes() == expected.tobytes()
+    told = run_background(movie, tmp_path / "told.zarr", CHAIN, "snr", baseline=10)  # no warning
+    expected = expected_snr(background, result.noise_corrections[0], 0.5, 10)
+    assert told.snrs[0].compute().tobytes() == expected.tobytes()
+    own = run_background(movie, tmp_path / "own.zarr", CHAIN, "snr", gain=0.4, baseline=0)
+    expected = expected_snr(background, result.noise_corrections[0], 0.4)
+    assert own.snrs[0].compute().tobytes() == expected.tobytes()
+    assert verify_backgrounds(result.path, sample=9).problems == []  # says nothing again
+
+
+def test_on_a_device(tif, tmp_path):
+    given = {"outputs": ALL, **GIVEN}
+    with duck.installed(10**8):
+        result = run_background(tif, tmp_path / "out.zarr", CHAIN, cuda=True, **given)
+    background = result.bkgds[0].compute()
+    expected = expected_snr(background, result.noise_corrections[0], **GIVEN)
+    assert result.snrs[0].compute().tobytes() == expected.tobytes()
+    exact = background.mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(result.mean_bkgds[0].compute(), exact, rtol=2.0**-23)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_on_workers(tif, tmp_path, small, processes):
+    np.save(tmp_path / "gain.npy", np.linspace(0.1, 0.9, 16 * 22).reshape(16, 22))
+    job = partial(run_background, steps=CHAIN, outputs=ALL, gain=tmp_path / "gain.npy")
+    whole = contents(job(tif, tmp_path / "threads.zarr").path)
+    with Client(
+        n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
+    ):
+        assert contents(job(tif, tmp_path / "workers.zarr").path) == whole
+
+
+# ---- interrupted, damaged ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", ["mean_background", ALL])
+def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, monkeypatch, outputs):
+    given = {} if outputs == "mean_background" else GIVEN
+    job = partial(run_background, steps=CHAIN, outputs=outputs, **given)
+    whole = job(tif, tmp_path / "whole.zarr").path
+    path = tmp_path / "out.zarr"
+    interrupted(tif, path, 2, monkeypatch, job)
+    assert 0 < len(journal(path)) < 4
+    with pytest.raises(ValueError, match="is not finished"):
+        open_backgrounds(path)
+    planes = path / "mean_background/channel_0/0/c"
+    next(file for file in planes.rglob("*") if file.is_file()).unlink()  # its block is lost
+    job(tif, path, resume=True)
+    assert contents(path) == contents(whole)
+
+
+def test_what_fails_before_the_first_block_leaves_nothing(tif, tmp_path, monkeypatch):
+    job = partial(run_background, steps=CHAIN, outputs=ALL, **GIVEN)
+    before = contents(tmp_path)
+    interrupted(tif, tmp_path / "out.zarr", 0, monkeypatch, job)
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["snr/channel_0/0/c/0/0/0", "mean_background/channel_0/0/c/1/0/0", "snr/channel_0/0/zarr.json",
+     "mean_background/zarr.json", "records/c/0", "zarr.json"],
+)  # fmt: skip
+def test_damage_is_found_and_repaired(tif, tmp_path, small, damage):
+    path = run_background(tif, tmp_path / "out.zarr", CHAIN, ALL, pedestal=20, **GIVEN).path
+    before = contents(path)
+    (path / damage).write_bytes(b"not what it was")
+    named = damage.removesuffix("/c/0")
+    assert any(line.startswith(named) for line in verify_backgrounds(path).problems)
+    if "/c/" in damage:
+        assert "damaged" in call("info", path).stdout
+    assert verify_backgrounds(path, repair=True).problems == []
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("output", ["snr", "mean_background"])
+def test_an_output_that_is_not_what_the_movie_gives(tif, tmp_path, output):
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, output, **
+                            ({} if output != "snr" else {"gain": 0.25}))  # fmt: skip
+    other = run_background(tif, tmp_path / "other.zarr", TemporalMedian(1), output, **
+                           ({} if output != "snr" else {"gain": 0.25}))  # fmt: skip
+    for name in (f"{output}/channel_0/0/c/0/0/0", "records/c/0"):
+        (result.path / name).write_bytes((other.path / name).read_bytes())
+    [problem] = verify_backgrounds(result.path, sample=1).problems
+    assert "not what the source gives; run it again" in problem
+
+
+def test_a_comparison_tells_of_another_version(tif, tmp_path, monkeypatch):
+    from smlmlp_dask.filters import chains
+
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN)
+    other = run_background(tif, tmp_path / "other.zarr", (TemporalMedian(3), CHAIN[1]))
+    for name in ("channel_0/0/c/0/0/0", "records/c/0"):
+        (result.path / name).write_bytes((other.path / name).read_bytes())
+    monkeypatch.setitem(chains._LOOPS, TemporalMedian, 999)
+    [problem] = verify_backgrounds(result.path, sample=1).problems
+    assert "by engine version median 999, mean 1 in place of median 1, mean 1; install" in problem
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(tmp_path):
+    """A chain with all outputs, in processes of its own, two blocks at a time."""
+    movie = np.random.default_rng(3).poisson(90, (400, 256, 256)).astype(np.uint16)
+    zarr.create_array(tmp_path / "movie.zarr", data=movie, chunks=(8, 256, 256))
+    np.save(tmp_path / "gain.npy", np.linspace(0.1, 0.9, 65536).reshape(256, 256))
+    outputs = [word for name in ALL for word in ("--write", name)]
+    camera = ["--gain", tmp_path / "gain.npy", "--baseline", "10", "--photons"]
+    steps = ["--step", "median:2", "--step", "mean:4", "--memory-limit", "400MB"]
+    command = ["run", tmp_path / "movie.zarr", *steps, *outputs, *camera, "--resume", "-o"]
+    whole, out = tmp_path / "whole.zarr", tmp_path / "out.zarr"
+    assert finish(start(*command, whole))[0] == 0
+    n_blocks = json.loads(call("info", whole, "--json").stdout)["blocks"]
+    assert n_blocks >= 4
+    kills = 0
+    for least in (1, n_blocks // 2, n_blocks - 1):
+        process = start(*command, out)
+        wait_for(lambda least=least: len(journal(out)) >= least, process, may_end=True)
+        process.kill()
+        kills += finish(process)[0] == -SIGKILL
+    assert kills >= 2
+    assert finish(start(*command, out))[0] == 0
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"gain": 0.3}, r"gain \(--gain\) was \[0.25\] and is \[0.3\]"),
+        ({"baseline": 0}, r"baseline \(--baseline\) was \[20.0\] and is"),
+        ({"variance": 0}, r"variance \(--variance\) was \[1.5\] and is"),
+        ({"photons": True}, r"photons \(--photons\) was false and is true"),
+        ({"outputs": ("snr", "signal")}, r"outputs \(--write\) was \[\"snr\"\] and is"),
+    ],
+)
+def test_a_run_goes_on_only_with_its_own_camera(tif, tmp_path, changed, said):
+    begun = {"steps": CHAIN, "outputs": "snr", **GIVEN}
+    path = run_background(tif, tmp_path / "out.zarr", **begun).path
+    before = contents(path)
+    with pytest.raises(ValueError, match=said):
+        run_background(tif, path, **{**begun, **changed}, resume=True)
+    assert contents(path) == before
+
+
+# ---- planned, shown, handed over -----------------------------------------------------------------
+
+
+def test_the_plan_holds_the_new_outputs():
+    movie = DescribedMovie((10_000, 512, 512), "uint16", (1, 512, 512))
+    few = plan_background(movie, SpatialMean(7.0), memory_limit="4GB")
+    plan = plan_background(movie, SpatialMean(7.0), ALL, gain=0.25, memory_limit="4GB")
+    [alone], [channel] = few.channels, plan.channels
+    assert channel.chunks == alone.chunks
+    assert channel.block[0] == 64  # frames of each mean, so that they take 1/64 of a background
+    assert channel.held["snr"] == 4 * 512 * 512 * channel.chunks[0]
+    assert "mean" in channel.held
+    means = 4 * 512 * 512 * -(-10_000 // 64)
+    assert plan.output_bytes == 3 * few.output_bytes + means
+    text = call("run", "--dry-run", "--shape", "10000,512,512", "--write", "snr", "--gain", "1")
+    assert " snr" in text.stdout
+    assert "float32 chunks" in text.stdout
+
+
+@pytest.mark.parametrize("frame", [(2048, 2048), (4096, 4096)])
+@pytest.mark.parametrize("unit", [1, 16])
+def test_means_of_large_frames_fit_the_memory(frame, unit):
+    movie = DescribedMovie((2000, *frame), "uint16", (unit, *frame))
+    plan = plan_background(movie, SpatialMean(7.0), "mean_background", memory_limit="6GB")
+    assert plan.projected_bytes <= 6e9
+    assert plan.channels[0].block[0] > 1
+
+
+def test_on_the_command_line(tif, tmp_path):
+    out, page = tmp_path / "out.zarr", tmp_path / "page.html"
+    writes = [word for name in ALL for word in ("--write", name)]
+    options = [*writes, "--gain", "0.25", "--baseline", "20", "--variance", "1.5"]
+    done = call("run", tif, "-o", out, "--radius", "4", *options)
+    assert done.exit_code == 0, done.stderr
+    by_hand = run_background(tif, tmp_path / "hand.zarr", SpatialMean(4.0), ALL, **GIVEN)
+    assert contents(out) == contents(by_hand.path)
+    for text in (done.stdout, call("info", out).stdout):
+        assert "snr (float32), mean_background (float32)" in text
+        assert "gain: 0.25" in text
+    document = json.loads(call("info", out, "--json").stdout)
+    assert document["outputs"] == [*ALL]
+    used = {"gain": 0.25, "baseline": 20.0, "variance": 1.5}
+    assert (document["channels"][0]["used"], document["photons"]) == (used, False)
+    assert call("verify", out, "--deep").exit_code == 0
+    assert call("report", out, "-o", page).exit_code == 0
+    html = page.read_text(encoding="utf-8")
+    assert "√((background − baseline) / gain + variance)" in html
+    assert "gain 0.25 photoelectrons per count, baseline 20.0 counts" in html
+    assert "signal-to-noise ratios and mean backgrounds</b>" in by_hand._repr_html_()
+    failed = call("run", tif, "-o", tmp_path / "no.zarr", "--write", "snr")
+    assert (failed.exit_code, len(failed.stderr.splitlines())) == (2, 1)
+    assert not (tmp_path / "no.zarr").exists()
+
+
+def test_handed_over(tif, tmp_path):
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, ("snr", "mean_background"), gain=0.5)
+    for what, stored in (("snr", result.snrs[0]), ("mean_background", result.mean_bkgds[0])):
+        path = export_movie(result, tmp_path / f"{what}.raw", what=what)
+        assert path.read_bytes() == stored.compute().tobytes()
+    assert "Frames: 1\n" in (tmp_path / "mean_background.yaml").read_text()
+    assert "Sensitivity" not in (tmp_path / "snr.yaml").read_text()
+    assert call("export", result.path, "-o", tmp_path / "a.raw", "--what", "snr").exit_code == 0
+    with pytest.raises(ValueError, match="holds snrs, no backgrounds, which pictures show"):
+        result.plot()
+
+
+def test_a_mean_is_an_image_of_its_own(tif, tmp_path, small):
+    said = {"pixel_size_um": 0.1, "frame_interval_s": 0.05}
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, "mean_background", **said)
+    group = json.loads((result.path / "mean_background/channel_0/zarr.json").read_text())
+    [image] = group["attributes"]["ome"]["multiscales"]
+    [scale] = image["datasets"][0]["coordinateTransformations"]
+    plan = zarr.open_group(result.path).attrs["smlmlp_dask"]["plan"][0]
+    assert scale["scale"] == pytest.approx([0.05 * plan["block"][0], 0.1, 0.1])
+    with pytest.warns(UserWarning, match="holds backgrounds"):
+        [planes] = open_channels(result.path / "mean_background" / "channel_0")
+    first = run_background(tif, tmp_path / "b.zarr", CHAIN).bkgds[0][: plan["block"][0]].compute()
+    exact = first.mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(planes[0].compute(), exact, rtol=2.0**-23)
+
+
+def test_movies_without_frames(tmp_path):
+    zarr.create_array(tmp_path / "movie.zarr", shape=(0, 4, 5), chunks=(1, 4, 5), dtype="u2")
+    result = run_background(tmp_path / "movie.zarr", tmp_path / "out.zarr", CHAIN, ALL, gain=1)
+    assert result.snrs[0].shape == (0, 4, 5)
+    assert np.isnan(result.mean_bkgds[0].compute()).all()
+    assert verify_backgrounds(result.path, sample=1).problems == []
+
+
+@pytest.mark.parametrize("codec", ["fast", "small", "none"])
+def test_zarr_reads_every_chunk(tif, tmp_path, codec):
+    """Ratios are shuffled by bits, and backgrounds by bytes; both as their metadata say."""
+    outputs = ("background", "snr", "mean_background")
+    result = run_background(tif, tmp_path / "out.zarr", CHAIN, outputs, gain=0.5, codec=codec)
+    found = {}
+    for folder in ("channel_0", "snr/channel_0", "mean_background/channel_0"):
+        array = zarr.open_array(result.path / folder / "0", mode="r")
+        document = json.loads((result.path / folder / "0/zarr.json").read_text())
+        blosc = [c["configuration"] for c in document["codecs"] if c["name"] == "blosc"]
+        found[folder] = [one["shuffle"] for one in blosc], array[:].tobytes()
+    bits = {"fast": ["bitshuffle"], "small": ["shuffle"], "none": []}[codec]
+    assert found["snr/channel_0"] == (bits, result.snrs[0].compute().tobytes())
+    own = ["shuffle"] if bits else []
+    assert found["channel_0"] == (own, result.bkgds[0].compute().tobytes())
+    assert found["mean_background/channel_0"][0] == own
