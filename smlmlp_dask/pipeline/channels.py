@@ -77,7 +77,7 @@ def check_sent(channels: Sequence[Channel]) -> None:
         If a source is in this process's memory, or cannot be sent, or its tasks hold much data.
     """
     for channel in channels:
-        movie, blocks_of_it = channel.source.movie, channel.plan.blocks()
+        movie, blocks_of_it = in_counts(channel.source).movie, channel.plan.blocks()
         remedy = "save it where all workers see it, as Zarr or by numpy.save, and pass that path"
         if isinstance(movie, NumpyMovie):
             raise ValueError(

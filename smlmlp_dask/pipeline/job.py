@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from smlmlp_dask.blocks import BlockPlan
+from smlmlp_dask.blocks import Block, BlockPlan
 from smlmlp_dask.execution.workers import Workers, active_client, on_every_worker
 from smlmlp_dask.filters import device, parameters
 from smlmlp_dask.filters.chains import (
@@ -33,13 +33,14 @@ from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import read_metadata, stored_plans
+from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import RAW, Storage, holds_raw
 from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.outputs import SNR
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.reopening import recorded_cameras, reopened_channels
 
-from .block import Measured
+from .block import Measured, Task
 from .channels import KEEP, Channel, check_sent, cut_into_blocks, side_by_side, workers_for
 from .outputs import Outputs
 
@@ -180,6 +181,14 @@ class Job:
         if camera is None or SNR not in self.outputs.names:
             return None
         return Measured(self.noise_corrections[channel], camera)
+
+    def task(self, channel: int, block: Block, targets: tuple[ChunkFiles, ...]) -> Task:
+        """Return the task of one block."""
+        one = self.channels[channel]
+        source, chunk_frames = one.source.part(block.read), one.plan.chunks[0]
+        return Task(
+            channel, source, targets, block, one.steps, chunk_frames, self.measured(channel)
+        )
 
     def with_inputs(self) -> "Job":
         """Record the present fingerprint of the sources, and CuPy's versions on the workers."""

@@ -259,29 +259,26 @@ def run_background(
     """Estimate the background of movies on disk by steps that follow one another, and store it.
 
     Each step takes the residual that the ones before have left: the frames minus what they found,
-    in float32. The background is the frames minus the last residual, as in `bkgd_combination`. All
-    steps and outputs of a block are one task.
+    in float32. The background is the frames minus the last residual, as in `bkgd_combination`.
 
     Parameters
     ----------
     sources, destination
         As in `run_spatial_mean`, which is the case of the local mean alone.
     steps : step or sequence of steps, default SpatialMean(7.0)
-        In their order: `TemporalMedian`, `SpatialMean` and `SpatialOpening`, any of them, each any
-        number of times.
+        In their order: any number of `TemporalMedian`, `SpatialMean` and `SpatialOpening`.
     outputs : str or sequence of str, default "background"
-        What is stored, any of: "background"; "signal" (raw - background); "snr", the signal over
-        its noise, signal / noise correction / √(background / gain); and "mean_background", one
-        frame, the mean of the background over all frames.
+        What is stored, any of: "background"; "signal" (raw - background); "snr", signal / noise
+        correction / √(background / gain), NaN where there is no root of a number above 0; and
+        "mean_background", one frame, its mean over all frames.
     pedestal : int, optional
-        Store the signal as uint16, these counts higher, such as 100: half as many bytes, which
-        localization programs open. It is raw - background + pedestal in float32, rounded to
-        nearest, ties to even, clipped to 0 ... 65535. Clipped pixels are counted. By default, the
-        signal is float32.
+        Store the signal as uint16, these counts higher, such as 100, which localization programs
+        open: raw - background + pedestal in float32, rounded to nearest, ties to even, clipped to 0
+        ... 65535, and clipped pixels counted. By default, it is float32.
     gain : number, path, or sequence of one for each channel, optional
-        Photoelectrons per count, for "snr" and `photons`; by default what the files say. A path is
-        that of a map, a TIFF or ``.npy`` with a number for each pixel of the camera's whole frame:
-        it gets the boxes and flips of its channel.
+        Photoelectrons per count, for "snr" and `photons`; by default what the files say. A path:
+        of a map, a TIFF or ``.npy`` with a number for each pixel of the camera's frame, before
+        boxes and flips.
     baseline, variance : as `gain`, optional
         Counts that the camera adds to every pixel, and the variance of its read noise in counts
         squared: the root is of (background - baseline) / gain + variance. By default 0; with
@@ -289,34 +286,29 @@ def run_background(
     photons : bool, default False
         Turn frames into photoelectrons, (raw - baseline) x gain in float32, before the steps. All
         outputs and the pedestal are in them; the root is of background + variance x gain².
-    noise_corrections, bboxes, flips, frames, channels, position, z, salvage
+    noise_corrections, bboxes, flips, frames, channels, position, z, salvage, raw_shape, raw_dtype
         As in `run_spatial_mean`.
-    raw_shape, raw_dtype, raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names
+    raw_header, raw_footer, pixel_size_um, frame_interval_s, channel_names, cuda, parallel, engine
         As in `run_spatial_mean`.
-    cuda, parallel, engine, codec, keep_bits, memory_limit, resume, overwrite, progress
-        As in `run_spatial_mean`. `keep_bits` also rounds a signal in float32; a signal is of the
-        background before it is rounded.
+    codec, keep_bits, memory_limit, resume, overwrite, progress
+        As in `run_spatial_mean`. `keep_bits` also rounds a signal in float32 and the SNR; both are
+        of the background before it is rounded.
 
     Returns
     -------
     SpatialMeanResult
-        What `open_backgrounds` reads back from `destination`: ``bkgds``, ``signals``, ``snrs`` and
-        ``mean_bkgds``, each None where it is not stored. ``noise_corrections`` are the products of
-        the steps' factors; ``info`` has the entries that `bkgd_combination` returns.
+        What `open_backgrounds` reads back: ``bkgds``, ``signals``, ``snrs``, ``mean_bkgds``, None
+        where not stored; the products of the steps' factors; ``info`` as of `bkgd_combination`.
 
     Raises
     ------
     ValueError, TypeError, FileExistsError, BlockingIOError, OSError, RuntimeError
-        As `run_spatial_mean` does; also if there is no step, or something else is among them.
+        As `run_spatial_mean` does; also if there is no step, or no gain for what needs one.
 
     Notes
     -----
-    A median of w frames on each side reads w frames before and after each block. Blocks are up to
-    4 w frames long, if the memory allows it, so that each frame is read 1.5 times; with less memory
-    they are shorter, or parts of frames. `plan_background` says how often a pixel is decoded.
-
-    The SNR is NaN where the term under its root is not above 0. It is computed in float32 from the
-    background before it is rounded.
+    A median of w frames on each side reads w frames before and after each block of up to 4 w, each
+    frame 1.5 times; with less memory more often: `plan_background` says how often.
 
     Examples
     --------
@@ -402,10 +394,7 @@ def run_job(
         pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
         kept = Amount(len(done), sum(pixels) if done else 0)
         tasks = (
-            Task(
-                *(i, channels[i].source.part(block.read), store.targets[i], block),
-                *(channels[i].steps, plans[i].chunks[0], job.measured(i)),
-            )
+            job.task(i, block, store.targets[i])
             for i, block in interleave(plans)
             if (i, block.number) not in done
         )

@@ -4,6 +4,7 @@ import json
 import os
 from functools import partial
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -197,6 +198,15 @@ def test_on_a_device(tif, tmp_path, maps):
     background = result.bkgds[0].compute()
     assert abs(background - filtered(frames)[0]).max() <= 2e-6 * frames.max()
     assert result.signals[0].compute().tobytes() == (frames - background).tobytes()
+
+
+@pytest.mark.parametrize("wrapped", [np.asarray, da.from_array], ids=["NumPy", "Dask"])
+def test_arrays_as_sources(tif, tmp_path, small, maps, wrapped):
+    job = partial(run_background, steps=CHAIN, outputs=ALL, photons=True, **maps)
+    result = job(wrapped(MOVIE), tmp_path / "array.zarr", bboxes=[[(3, 1, 19, 12)]])
+    by_path = job(tif, tmp_path / "path.zarr", bboxes=[[(3, 1, 19, 12)]])
+    assert result.snrs[0].compute().tobytes() == by_path.snrs[0].compute().tobytes()
+    assert verify_backgrounds(result.path).problems == []
 
 
 # ---- interrupted, changed ------------------------------------------------------------------------
