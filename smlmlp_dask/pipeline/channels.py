@@ -134,7 +134,8 @@ def cut_into_blocks(
     count = len(stacks)
     of_channels: list[Chain] = [()] * count if steps is KEEP else chains(steps, count)
     outputs = outputs or Outputs()
-    parts = [*zip(stacks, of_channels, cameras or [None] * count, strict=True)]
+    of_cameras: Sequence[Camera | None] = cameras or [None] * count
+    parts = [*zip(stacks, of_channels, of_cameras, strict=True)]
     least = _fewest_tasks(workers)
     channels: list[Channel] = []
     lowest = float("inf")

@@ -337,7 +337,7 @@ def test_on_the_command_line(tif, tmp_path):
     assert f"({clipped:,} pixels were)" in page.read_text(encoding="utf-8")
     shown = call("run", tif, "--dry-run", *options).stdout
     assert "float32 and uint16 chunks" in shown
-    assert f"{MOVIE.size * 6 / 1024:.2f} kiB before compression" in shown
+    assert f"{MOVIE.size * 6 / 1000:.1f} kB before compression" in shown
     failed = call("run", tif, "-o", tmp_path / "no.zarr", "--pedestal", "20")
     assert failed.exit_code == 2
     assert "no signal is stored" in failed.stderr

@@ -315,7 +315,9 @@ def test_the_plan_holds_the_new_outputs():
     assert "mean" in channel.held
     means = 4 * 512 * 512 * -(-10_000 // 64)
     assert plan.output_bytes == 3 * few.output_bytes + means
-    text = call("run", "--dry-run", "--shape", "10000,512,512", "--write", "snr", "--gain", "1")
+    text = call(
+        "run", "--dry-run", "--shape", "10000,512,512", "--write", "snr", "--gain", "1", "-v"
+    )
     assert " snr" in text.stdout
     assert "float32 chunks" in text.stdout
 
@@ -339,7 +341,7 @@ def test_on_the_command_line(tif, tmp_path):
     assert contents(out) == contents(by_hand.path)
     for text in (done.stdout, call("info", out).stdout):
         assert "snr (float32), mean_background (float32)" in text
-        assert "gain: 0.25" in text
+    assert "gain: 0.25\nbaseline: 20.0\n" in call("info", out).stdout
     document = json.loads(call("info", out, "--json").stdout)
     assert document["outputs"] == [*ALL]
     used = {"gain": 0.25, "baseline": 20.0, "variance": 1.5}
@@ -375,7 +377,7 @@ def test_a_mean_is_an_image_of_its_own(tif, tmp_path, small):
     [scale] = image["datasets"][0]["coordinateTransformations"]
     plan = zarr.open_group(result.path).attrs["smlmlp_dask"]["plan"][0]
     assert scale["scale"] == pytest.approx([0.05 * plan["block"][0], 0.1, 0.1])
-    with pytest.warns(UserWarning, match="holds backgrounds"):
+    with pytest.warns(UserWarning, match="not the frames of a camera"):
         [planes] = open_channels(result.path / "mean_background" / "channel_0")
     first = run_background(tif, tmp_path / "b.zarr", CHAIN).bkgds[0][: plan["block"][0]].compute()
     exact = first.mean(axis=0, dtype=np.float64)
