@@ -7,6 +7,7 @@ import numpy as np
 
 from smlmlp_dask.filters.wording import mean_alone
 from smlmlp_dask.movies.described import DescribedMovie
+from smlmlp_dask.movies.photons import in_counts
 from smlmlp_dask.pictures.diagnostics import LARGEST_SHARE, share_of_peak
 
 from .background_error import find_background, predict_errors, tried_radii
@@ -30,7 +31,7 @@ def radius_warnings(channels: Sequence[Channel]) -> tuple[str, ...]:
 
 
 def _warning(number: int, channel: Channel) -> str:
-    mean, stack = mean_alone(channel.steps), channel.source
+    mean, stack = mean_alone(channel.steps), in_counts(channel.source)
     if mean is None or not prod(stack.shape) or isinstance(stack.movie, DescribedMovie):
         return ""
     _, raw = sampled(stack, FEW_FRAMES, SIDE_PIX)
