@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from .lazy.reads import lazy
 from .paths import absolute_path
-from .pictures.layers import BACKGROUND, SIGNAL, Layer, viewed_layers
+from .pictures.content import KINDS, SIGNAL
+from .pictures.layers import Layer, viewed_layers
 from .result import open_backgrounds
 from .store.metadata import COPY
 
@@ -41,20 +42,21 @@ def read_store(path: Path) -> list[LayerData]:
     """Return the layers of a finished store, for napari.
 
     Layers lie on one another, so only the signals are visible at first. Where a movie can no longer
-    be read, its channel has only a background, and a warning, which napari shows, says why; if
-    there is no signal at all, the backgrounds are visible.
+    be read, its channel has only what is stored, and a warning, which napari shows, says why; if
+    there is no signal at all, the last kind is visible.
 
     Raises
     ------
     ValueError
         If the store is not finished, or has no frames.
     OSError
-        If backgrounds cannot be read.
+        If the store cannot be read.
     """
     layers, missing = viewed_layers(open_backgrounds(path))
     for line in missing:
         warnings.warn(line, stacklevel=2)
-    shown = SIGNAL if any(layer.kind == SIGNAL for layer in layers) else BACKGROUND
+    kinds = {layer.kind for layer in layers}
+    shown = SIGNAL if SIGNAL in kinds else max(kinds, key=KINDS.index)
     several = len({layer.channel for layer in layers}) > 1
     return [
         (

@@ -110,6 +110,11 @@ class SpatialMeanResult:
         return list(self._stacks)
 
     @property
+    def stored(self) -> dict[str, list[Stack]]:
+        """The outputs on disk by name: ``background``, ``signal`` ...; one stack per channel."""
+        return {name: list(stacks) for name, stacks in self._found.items() if stacks is not None}
+
+    @property
     def bkgds(self) -> Any:
         """One lazy float32 stack (frame, y, x) per channel, in the `unit`; or None."""
         return self._copied(BACKGROUND)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,12 @@ from smlmlp_dask.messages import as_size, one_line, printable
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import local_path, refuse_existing, refuse_inside
-from smlmlp_dask.pictures.overview import draw_samples, warnings_of
+from smlmlp_dask.pictures.cards import cards_of
+from smlmlp_dask.pictures.frames import frame_heading
+from smlmlp_dask.pictures.origins import origins
+from smlmlp_dask.pictures.overview import origin_of, warnings_of
 from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_channel
+from smlmlp_dask.pipeline.outputs import clipping
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.durable import write_whole
@@ -30,6 +33,7 @@ from smlmlp_dask.store.read import read_attributes, refuse_raw, refusing_damage
 from smlmlp_dask.store.reopening import recorded_roots
 
 from .documents import Document, store_document
+from .report_facts import cited, listed, overview, utc
 from .tables import recorded_rows
 
 DRAWN_CHANNELS = 8
@@ -37,6 +41,9 @@ DRAWN_CHANNELS = 8
 
 LISTED_PROBLEMS = 20
 """Most problems at the top of the page; if there are more, the page lists all further below."""
+
+_REM_PER_INCH = 5.9
+"""Letters of 10 points in a picture are then as large as small text of the page."""
 
 LISTED_WEIGHTS = 60
 """Most printed weights of a kernel, from its centre outwards."""
@@ -95,34 +102,39 @@ def write_report(path: Path, output: Path, *, verify: bool, overwrite: bool = Fa
 class _Shown:
     """The part of the page that needs pixels: the picture, warnings, and what is missing."""
 
-    picture: dict[str, Any] | None = None
+    channels: Sequence[dict[str, Any]] = ()  # those that are drawn
     warnings: Sequence[str] = ()
-    unread: Sequence[str] = ()  # channels whose background cannot be read
+    unread: Sequence[str] = ()  # channels that cannot be read
     without: Sequence[str] = ()  # channels without frames, or without their raw frame
 
 
 def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bool) -> str:
     raws = raw_stacks(path)
-    shown = _looked_at(path, raws) if store["finished"] else _Shown()
+    shown = _looked_at(path, raws, store) if store["finished"] else _Shown()
     chains = recorded_chains(attributes)
+    kinds = {step["step"] for channel in store["channels"] for step in channel["steps"]}
     template = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
     return (
         _environment()
         .from_string(template)
         .render(
             store=store,
+            what=listed([name.replace("_", " ") for name in store["outputs"]]).capitalize(),
+            cited=cited(store),
+            facts=overview(path, store, attributes),
+            origins=origins(attributes),
             inputs=attributes["inputs"],
             recorded=recorded_rows(recorded_acquisitions(attributes, len(raws))),
             gone=[f"Channel {i}: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)],
             kernels=[_kernel(mean_of(chain)) for chain in chains],
             steps=[in_words(chain) for chain in chains],
             alone=all(map(mean_alone, chains)),
-            kinds={step["step"] for channel in store["channels"] for step in channel["steps"]},
+            kinds=kinds,
             checked=verify_backgrounds(path) if verify else None,
             shown=shown,
             listed=LISTED_PROBLEMS,
             repair=repair_command(path),
-            written=datetime.now(UTC),
+            written=utc(datetime.now(UTC)),
             version=__version__,
         )
     )
@@ -134,7 +146,7 @@ def _environment() -> Environment:
     )
     environment.filters["name"] = lambda text: printable(str(text))
     environment.filters["bytes"] = as_size
-    environment.filters["time_ns"] = lambda ns: f"{datetime.fromtimestamp(ns / 1e9, UTC):%F %T}"
+    environment.filters["time_ns"] = lambda ns: utc(datetime.fromtimestamp(ns / 1e9, UTC))
     return environment
 
 
@@ -154,7 +166,7 @@ def _kernel(mean: SpatialMean | None) -> dict[str, Any]:
     }
 
 
-def _looked_at(path: Path, raws: Sequence[Stack | str]) -> _Shown:
+def _looked_at(path: Path, raws: Sequence[Stack | str], store: Document) -> _Shown:
     """Sample each channel by itself, so that one that cannot be read does not hide the others."""
     result = open_backgrounds(path)
     samples, unread, without = [], [], []
@@ -163,7 +175,7 @@ def _looked_at(path: Path, raws: Sequence[Stack | str]) -> _Shown:
             sample = sample_channel(result, channel, raw)
         except OSError as error:
             unread.append(f"Channel {channel}: {one_line(error)}")
-        except ValueError as error:  # it has no frames, or no backgrounds
+        except ValueError as error:  # it has no frames
             without.append(one_line(error))
         else:
             samples.append(sample)
@@ -172,15 +184,27 @@ def _looked_at(path: Path, raws: Sequence[Stack | str]) -> _Shown:
     warnings = [
         f"Channel {sample.channel}. {line}" for sample in samples for line in warnings_of(sample)
     ]
-    drawn = samples[:DRAWN_CHANNELS]
-    return _Shown(_picture(drawn) if drawn else None, warnings, unread, without)
+    pedestal = store["pedestal_counts"]
+    warnings += [
+        f"Channel {channel['channel']}. {clipping(channel['clipped_pixels'], pedestal)}."
+        for channel in store["channels"]
+        if channel["clipped_pixels"]
+    ]
+    drawn = [_drawn(sample) for sample in samples[:DRAWN_CHANNELS]]
+    return _Shown(drawn, warnings, unread, without)
 
 
-def _picture(samples: Sequence[ChannelSample]) -> dict[str, Any]:
-    """Draw frames, kernels and levels as a PNG in base64."""
-    png = BytesIO()
-    draw_samples(samples).savefig(png, format="png", dpi=100)
+def _drawn(sample: ChannelSample) -> dict[str, Any]:
+    """Draw a channel, as PNGs in base64."""
     return {
-        "png": base64.b64encode(png.getvalue()).decode(),
-        "channels": [sample.channel for sample in samples],
+        "heading": frame_heading(sample.channel, sample.frame, sample.n_frames, sample.acquisition),
+        "origin": origin_of(sample),
+        "cards": [
+            {
+                "words": card.words,
+                "rem": round(card.inches * _REM_PER_INCH, 1),
+                "png": base64.b64encode(card.png).decode(),
+            }
+            for card in cards_of(sample)
+        ],
     }

@@ -5,7 +5,7 @@ import sys
 import time
 import webbrowser
 
-from smlmlp_dask.pictures.samples import Result
+from smlmlp_dask.pictures.content import Result
 from smlmlp_dask.pictures.view import view_result
 
 from .errors import printing

@@ -98,7 +98,8 @@ def spot_sigma_pix(pairs: Pairs) -> tuple[float, float] | None:
     """
     if min(pairs.shape, default=0) < 1 or min(pairs.shape[-2:]) < 8:
         return None
-    differences = pairs[:, 1].astype(np.float64) - pairs[:, 0]
+    with np.errstate(invalid="ignore"):  # infinite pixels
+        differences = pairs[:, 1].astype(np.float64) - pairs[:, 0]
     differences -= np.median(differences, axis=(1, 2), keepdims=True)
     if not np.isfinite(differences).all():
         return None

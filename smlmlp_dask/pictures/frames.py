@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import printable
 
+from .content import BACKGROUND, MEAN_BACKGROUND, RAW, SIGNAL, SNR
 from .diagnostics import saturation
+from .numbers import frame_name
+from .panels import DIFFERENCE_MAP, FIGURE_WIDTH_INCHES, WARNING_COLOUR, Panel, Places, draw_panels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
-    from matplotlib.image import AxesImage
 
     from smlmlp_dask.movies.acquisition import Acquisition
 
-# Both maps are legible with colour vision deficiency. Neither contains the grey of missing
-# numbers, and only the second has white, at zero.
-_COUNTS_MAP = "viridis"
-_DIFFERENCE_MAP = "PuOr_r"
-_NO_NUMBER = "0.6"
-WARNING_COLOUR = "darkred"
 # Cut off the darkest and brightest pixels: hot pixels, and the peaks of single molecules.
 _COUNTS_PERCENTILES = (0.5, 99.8)
 _DIFFERENCE_PERCENTILE = 99.8
 
-_FIGURE_WIDTH_INCHES = 12.0
-_PANEL_WIDTH_INCHES = 3.2
-_PANEL_HEIGHT_INCHES = (1.2, 6.4)
 _PADDING_INCHES = 0.08
-_STRIP_RATIO = 8
-_LABELS_INCHES = 0.7
 _HEADING_INCHES = 0.3
 _LONGEST_NAME = 40  # characters of a channel's name in a heading
 
@@ -52,9 +40,9 @@ class Picture(Figure):
     """A figure that a notebook shows by itself, independent of pyplot."""
 
     @classmethod
-    def of_height(cls, inches: float) -> Picture:
+    def of_height(cls, inches: float, width: float = FIGURE_WIDTH_INCHES) -> Picture:
         """Return an empty figure of our width; it needs neither pyplot nor a display."""
-        figure = cls(figsize=(_FIGURE_WIDTH_INCHES, inches))
+        figure = cls(figsize=(width, inches))
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained", w_pad=_PADDING_INCHES, h_pad=_PADDING_INCHES)
         return figure
@@ -71,10 +59,10 @@ class FrameRow:
 
     Attributes
     ----------
-    raw : numpy.ndarray or None
-        One raw frame (y, x), in camera counts; None if the movie can no longer be read.
-    background : numpy.ndarray
-        Its background.
+    images : mapping
+        What there is of the frame by kind, of `content.KINDS`: float64 (y, x).
+    derived : collection of str
+        The kinds that are differences of raw frames and another.
     heading : str
         Heading; may be empty.
     radius_pix : (float, float), optional
@@ -85,24 +73,36 @@ class FrameRow:
         Width of a pixel in the sample, in micrometres, for a scale bar.
     steps : tuple of Step
         What the background is, shown in place of `radius_pix`.
+    pedestal : int or None
+        Counts on top of the stored signal, which is rounded; they are subtracted in `images`.
     unit : str
-        Of the pixels, as colour bars name it.
+        Of the images, but for SNR.
     """
 
-    raw: npt.NDArray[np.float64] | None
-    background: npt.NDArray[np.float64]
+    images: Mapping[str, npt.NDArray[np.float64]]
+    derived: frozenset[str] = frozenset()
     heading: str = ""
     radius_pix: tuple[float, float] | None = None
     saturated: int = 0
     pixel_um: float | None = None
     steps: tuple[Any, ...] = ()
+    pedestal: int | None = None
     unit: str = "counts"
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """The images from left to right."""
+        return panels_of(self)
+
+    @property
+    def places(self) -> Places:
+        """Where the images stand."""
+        return Places.of(self.panels)
 
     @property
     def height_inches(self) -> float:
         """Height that the row needs, headings included."""
-        heading = _HEADING_INCHES if self.heading else 0
-        return _panel_height_inches(self.background.shape) + _LABELS_INCHES + heading
+        return self.places.height_inches + (_HEADING_INCHES if self.heading else 0)
 
 
 def plot_channels(
@@ -189,8 +189,8 @@ def _rows(
         rows.append(
             FrameRow(
                 heading=title + ("" if frame is None else f", frame {frame}"),
-                raw=raw.astype(np.float64),
-                background=background.astype(np.float64),
+                images=with_signal(raw.astype(np.float64), background.astype(np.float64)),
+                derived=frozenset({SIGNAL}),
                 radius_pix=None if radii_pix is None else _pair(radii_pix[i], f"radii_pix[{i}]"),
                 saturated=saturated_pixels(raw),
             )
@@ -222,20 +222,33 @@ def named_channel(number: int, acquisition: Acquisition) -> str:
     return f"Channel {number} ({short})" if name else f"Channel {number}"
 
 
+def frame_heading(number: int, frame: int, count: int, acquisition: Acquisition) -> str:
+    """Return the heading of a frame: its channel, number and time; the first frame is 0."""
+    heading = f"{named_channel(number, acquisition)}, {frame_name(frame, count)}"
+    interval = acquisition.frame_interval_s
+    if interval is None:
+        return heading
+    seconds = frame * interval
+    return f"{heading}, at {f'{seconds:,.0f}' if seconds >= 1000 else f'{seconds:.4g}'} s"
+
+
 def pixel_width_um(acquisition: Acquisition) -> float | None:
     """Return the width of a pixel, if it is known."""
     return None if acquisition.pixel_size_um is None else acquisition.pixel_size_um[1]
+
+
+def pixel_words(acquisition: Acquisition) -> str:
+    """Return the size of a pixel in words; nothing if it is not known."""
+    if acquisition.pixel_size_um is None:
+        return ""
+    y, x = (f"{size:g}" for size in acquisition.pixel_size_um)
+    return f"pixel {y} µm" if y == x else f"pixel {y} × {x} µm (y × x)"
 
 
 def saturated_pixels(frame: npt.NDArray[Any]) -> int:
     """Count the saturated pixels of a raw frame (y, x), as far as one frame shows them."""
     found = saturation(frame[np.newaxis])
     return 0 if found is None else found.pixels
-
-
-def _panel_height_inches(shape: tuple[int, ...]) -> float:
-    """Return the height that gives square pixels, within limits for very wide or tall frames."""
-    return float(np.clip(_PANEL_WIDTH_INCHES * shape[0] / shape[1], *_PANEL_HEIGHT_INCHES))
 
 
 def _counts_limits(raw: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -256,8 +269,17 @@ def _difference_limit(difference: npt.NDArray[np.float64]) -> float:
     return limit if limit > 0 else 1.0
 
 
+def with_signal(
+    raw: npt.NDArray[np.float64], background: npt.NDArray[np.float64]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return raw frame, background and their difference, by kind."""
+    # Infinity minus infinity is NaN; such pixels are drawn grey.
+    with np.errstate(invalid="ignore"):
+        return {RAW: raw, BACKGROUND: background, SIGNAL: raw - background}
+
+
 def draw_frames(place: SubFigure, row: FrameRow) -> None:
-    """Draw the heading, raw frame, background and difference with their two colour bars."""
+    """Draw the heading and the images with their colour bars."""
     if row.heading:
         place.suptitle(
             row.heading + (f" ({_saturation(row.saturated)})" if row.saturated else ""),
@@ -266,67 +288,52 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
             fontweight="bold",
             parse_math=False,  # a "$" in a file name would start a formula
         )
-    axes = place.subplots(1, 3, sharex=True, sharey=True)
-    axes[0].set_ylabel("y (px)")
-    limits = _counts_limits(row.background if row.raw is None else row.raw)
-    counts = _draw_panel(axes[1], row.background, limits, _COUNTS_MAP, _background_title(row))
-    _add_colour_bar(place, axes[1], counts, row.unit)
-    if row.pixel_um is not None:
-        _add_scale_bar(axes[1], row.background.shape[1], row.pixel_um)
-    if row.raw is None:
-        for panel, title in ((axes[0], "raw"), (axes[2], _DIFFERENCE_TITLE)):
-            _draw_absence(panel, title)
-            panel.set_aspect(counts.axes.get_aspect())
-        return
-    # Infinity minus infinity is NaN; such pixels are drawn grey.
-    with np.errstate(invalid="ignore"):
-        difference = row.raw - row.background
-    limit = _difference_limit(difference)
-    _draw_panel(axes[0], row.raw, limits, _COUNTS_MAP, "raw")
-    excess = _draw_panel(axes[2], difference, (-limit, limit), _DIFFERENCE_MAP, _DIFFERENCE_TITLE)
-    _add_colour_bar(place, axes[2], excess, row.unit)
+    draw_panels(place, row.panels, row.places)
 
 
-_DIFFERENCE_TITLE = "signal = raw \N{MINUS SIGN} background"
+def panels_of(row: FrameRow) -> list[Panel]:
+    """Return the images of a frame, from left to right, with their scales.
+
+    Raw frame and background share one scale, from percentile 0.5 to 99.8 of the raw frame. Where
+    there is no raw frame, its place says so.
+    """
+    images = row.images
+    levels = [kind for kind in (RAW, BACKGROUND, MEAN_BACKGROUND) if kind in images]
+    limits = _counts_limits(images[levels[0]]) if levels else (0.0, 1.0)
+    titles = {
+        BACKGROUND: _background_title(row),
+        MEAN_BACKGROUND: "mean background, all frames",
+    }
+    panels = [Panel("raw", images.get(RAW), limits=limits)]
+    panels += [
+        # A bar of micrometres is best to read on a smooth image.
+        Panel(titles[kind], images[kind], limits=limits, pixel_um=row.pixel_um)
+        for kind in levels
+        if kind != RAW
+    ]
+    if levels:
+        last = len(panels) - 1
+        panels[last] = replace(panels[last], unit=row.unit)
+    if SIGNAL in images or BACKGROUND in images:
+        panels.append(_difference_panel(_signal_title(row), images.get(SIGNAL), row.unit))
+    if SNR in images:
+        panels.append(_difference_panel("signal / noise", images[SNR], "SNR"))
+    if not any(panel.pixel_um for panel in panels):
+        panels[-1] = replace(panels[-1], pixel_um=row.pixel_um)
+    return panels
 
 
-def _add_colour_bar(place: SubFigure, panel: Axes, image: AxesImage, unit: str) -> None:
-    # An inset is as high as the drawn frame, however much room the layout leaves around it.
-    bar = panel.inset_axes((1.04, 0, 0.05, 1))
-    place.colorbar(image, cax=bar, label=unit, extend="both", extendfrac=0.03)
+def _difference_panel(title: str, pixels: npt.NDArray[np.float64] | None, unit: str) -> Panel:
+    limit = 1.0 if pixels is None else _difference_limit(pixels)
+    return Panel(title, pixels, (-limit, limit), DIFFERENCE_MAP, unit)
 
 
-def _add_scale_bar(panel: Axes, width: int, pixel_um: float) -> None:
-    """Draw a bar of a round length, at most a quarter of the frame, over the smooth background."""
-    length = _round_length(width * pixel_um / 4)
-    name = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
-    bar = AnchoredSizeBar(
-        panel.transData, length / pixel_um, name, "lower right", color="white", borderpad=0.3
-    )
-    bar.patch.set(facecolor="black", alpha=0.5, linewidth=0)
-    bar.set_in_layout(False)
-    panel.add_artist(bar)
-
-
-def _round_length(most: float) -> float:
-    """Return the largest of 1, 2, 5, 10 ... that is not larger."""
-    power = 10.0 ** np.floor(np.log10(most))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= most))
-
-
-def _draw_absence(panel: Axes, title: str) -> None:
-    panel.set_title(title)
-    panel.set_xlabel("x (px)")
-    panel.set_facecolor("0.95")
-    panel.text(
-        0.5,
-        0.5,
-        "no raw frame",
-        transform=panel.transAxes,
-        ha="center",
-        va="center",
-        color=WARNING_COLOUR,
-    )
+def _signal_title(row: FrameRow) -> str:
+    if row.pedestal is not None and SIGNAL not in row.derived:
+        return "signal, stored in whole counts"
+    if BACKGROUND in row.derived:
+        return "signal, as stored"
+    return "signal = raw \N{MINUS SIGN} background"
 
 
 def _saturation(pixels: int) -> str:
@@ -334,6 +341,8 @@ def _saturation(pixels: int) -> str:
 
 
 def _background_title(row: FrameRow) -> str:
+    if BACKGROUND in row.derived:
+        return "background = raw \N{MINUS SIGN} signal"
     mean = mean_alone(row.steps)
     radius_pix = row.radius_pix if mean is None else mean.radii
     if row.steps and radius_pix is None:
@@ -344,39 +353,3 @@ def _background_title(row: FrameRow) -> str:
     if radius_y == radius_x:
         return f"background, radius {radius_y:g} px"
     return f"background, radius y {radius_y:g} px, x {radius_x:g} px"
-
-
-def _draw_panel(
-    axes: Axes,
-    image: npt.NDArray[np.float64],
-    limits: tuple[float, float],
-    colour_map: str,
-    title: str,
-) -> AxesImage:
-    axes.set_title(title)
-    axes.set_xlabel("x (px)")
-    equal = max(image.shape) <= _STRIP_RATIO * min(image.shape)
-    height = _panel_height_inches(image.shape)
-    width = _PANEL_WIDTH_INCHES
-    if equal:
-        scale = min(height / image.shape[0], width / image.shape[1])
-        height, width = scale * image.shape[0], scale * image.shape[1]
-    # One tick every half inch: wide enough for five digits; longer numbers are rare.
-    for axis, inches in ((axes.yaxis, height), (axes.xaxis, width)):
-        axis.set_major_locator(
-            MaxNLocator(
-                nbins=max(1, min(6, int(2 * inches))),
-                steps=[1, 2, 5, 10],
-                integer=True,
-                min_n_ticks=1,
-            )
-        )
-    return axes.imshow(
-        image,
-        # A strip of a few lines would vanish with square pixels.
-        aspect="equal" if equal else "auto",
-        cmap=colormaps[colour_map].with_extremes(bad=_NO_NUMBER),
-        vmin=limits[0],
-        vmax=limits[1],
-        origin="upper",
-    )

@@ -14,8 +14,22 @@ from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import as_size, one_line, printable
 from smlmlp_dask.movies.photons import in_counts
 from smlmlp_dask.movies.stack import SourceReadError
+from smlmlp_dask.store.read import read_attributes, refusing_damage
 
-from .samples import one_frame, raw_stacks, refuse_signals
+from .content import (
+    BACKGROUND,
+    LEVELS,
+    MEAN_BACKGROUND,
+    RAW,
+    SIGNAL,
+    SNR,
+    content_of,
+    images_of,
+    one_frame,
+)
+from .numbers import frame_name
+from .origins import origins
+from .samples import frame_counts, raw_stacks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,40 +38,45 @@ if TYPE_CHECKING:
 
     from smlmlp_dask.movies.stack import Stack
 
-    from .samples import Result
+    from .content import Content, Result
 
 THUMBNAILS = 8
 """Most channels that get a small picture."""
 
 _THUMBNAIL_PIX = 128
+_SMALLEST_PIX = 32  # of the longer side: one pixel alone would not be seen
 _NOTHING = "\N{EN DASH}"
 _UNREADABLE = '<b style="color: #991b1b">'
+_NAMES = {
+    BACKGROUND: "backgrounds",
+    SIGNAL: "signals",
+    SNR: "signal-to-noise ratios",
+    MEAN_BACKGROUND: "mean backgrounds",
+}
 
 
 def result_html(result: Result) -> str:
-    """Return a table of the channels, each with a small picture of the frame in its middle.
+    """Return a table of the channels, with small pictures of the frame in the middle of each.
 
-    Each picture decodes one chunk. If a chunk cannot be read, its cell says why, and the heading
-    does not call the store finished. If anything else fails, the cell has a dash.
+    Each picture, one for each output, decodes one chunk. If a chunk cannot be read, its cell says
+    why, and the heading does not call the store finished. If anything else fails, the cell has a
+    dash.
     """
-    n_channels = len(result.stacks)
-    named = {
-        "backgrounds": result.bkgds,
-        "signals": result.signals,
-        "signal-to-noise ratios": result.snrs,
-        "mean backgrounds": result.mean_bkgds,
-    }
-    shown: list[Any] = next(stored for stored in named.values() if stored is not None)
+    n_channels, stored = len(result.stacks), result.stored
+    arrays = (result.bkgds, result.signals, result.snrs, result.mean_bkgds)
+    shown: list[Any] = next(found for found in arrays if found is not None)
     unit = "" if result.unit == "counts" else f", in {result.unit},"
-    pictures = [_thumbnail(result, i) for i in range(min(n_channels, THUMBNAILS))]
-    unreadable = any(picture.startswith(_UNREADABLE) for picture in pictures)
+    pictures = [_thumbnails(result, i) for i in range(min(n_channels, THUMBNAILS))]
+    unreadable = any(_UNREADABLE in picture for picture in pictures)
     state = (
         f"{_UNREADABLE}not all of it can be read</b>"
         if unreadable
         else "finished and on disk; pixels are read when they are computed"
     )
-    what = [name for name, stored in named.items() if stored is not None]
-    title = " and ".join(what).capitalize()
+    title = " and ".join(_NAMES.get(name, name.replace("_", " ")) for name in stored)
+    title = title[0].upper() + title[1:]
+    if result.pedestal is not None:
+        title += f" (stored {result.pedestal} counts higher)"
     header = f"<p><b>{title}</b>{unit} in <code>{_text(result.path)}</code>: {state}.</p>"
     pictures += [_NOTHING] * (n_channels - len(pictures))
     columns = (
@@ -83,29 +102,45 @@ def _row(result: Result, channel: int, bkgd: Any, picture: str) -> str:
         picture,
         _times(bkgd.shape),
         f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, {as_size(_block_bytes(bkgd))}",
-        f"{as_size(int(bkgd.nbytes))} ({bkgd.dtype})",
+        "<br>".join(_size(stacks[channel]) for stacks in result.stored.values()),
         _text(in_words(result.steps[channel])),
         f"{result.noise_corrections[channel]:.6f}",
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
+def _size(stack: Stack) -> str:
+    size = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
+    return f"{as_size(size)} ({stack.dtype})"
+
+
 def _block_bytes(bkgd: Any) -> int:
     return int(np.prod(bkgd.chunksize)) * int(bkgd.dtype.itemsize)
 
 
-def _thumbnail(result: Result, channel: int) -> str:
+def _thumbnails(result: Result, channel: int) -> str:
+    stored = {name: stacks[channel] for name, stacks in result.stored.items()}
+    lift = result.pedestal or 0
+    names = {name: f"{name.replace('_', ' ')}: " if len(stored) > 1 else "" for name in stored}
+    return "<br>".join(
+        _thumbnail(stack, names[name], signed=name not in LEVELS, lift=lift * (name == SIGNAL))
+        for name, stack in stored.items()
+    )
+
+
+def _thumbnail(stack: Stack, name: str, *, signed: bool, lift: int) -> str:
     # Notebooks call this for every cell that ends in a result, so it must never raise.
     try:
-        stack = result.stacks[channel]
-        frame = len(stack.frames) // 2
+        count = len(stack.frames)
+        frame = count // 2
         pixels = _middle_chunk(stack, frame)
-        source = b64encode(_small_png(pixels)).decode()
+        source = b64encode(_small_png(pixels - np.float32(lift), signed=signed)).decode()
     except SourceReadError as error:
         return f"{_UNREADABLE}{_text(one_line(error))}</b>"
     except Exception:
         return _NOTHING
-    what = f"frame {frame:,}" if pixels.shape == stack.shape[1:] else f"middle of frame {frame:,}"
+    part = "" if pixels.shape == stack.shape[1:] else "middle of "
+    what = f"{name}{part}{frame_name(frame, count)}"
     return f'<img alt="{what}" src="data:image/png;base64,{source}"><br>{what}'
 
 
@@ -120,14 +155,23 @@ def _middle_chunk(stack: Stack, frame: int) -> NDArray[Any]:
     return pixels
 
 
-def _small_png(pixels: NDArray[Any]) -> bytes:
+def _small_png(pixels: NDArray[Any], *, signed: bool = False) -> bytes:
+    """Draw with the colours of large pictures; signals about 0."""
+    from matplotlib import colormaps
     from matplotlib.image import imsave
 
-    step = -(-max(pixels.shape) // _THUMBNAIL_PIX)
-    small = pixels[::step, ::step]
-    low, high = np.percentile(small[np.isfinite(small)], (0.5, 99.8))
+    from .panels import COUNTS_MAP, DIFFERENCE_MAP, NO_NUMBER
+
+    side = max(pixels.shape)
+    step, zoom = -(-side // _THUMBNAIL_PIX), max(1, _SMALLEST_PIX // side)
+    small = pixels[::step, ::step].repeat(zoom, axis=0).repeat(zoom, axis=1)
+    finite = small[np.isfinite(small)]
+    low, high = np.percentile(np.abs(finite) if signed else finite, (0.5, 99.8))
+    low = -high if signed else low
+    cmap = colormaps[DIFFERENCE_MAP if signed else COUNTS_MAP].with_extremes(bad=NO_NUMBER)
     buffer = BytesIO()
-    imsave(buffer, small, format="png", cmap="viridis", vmin=low, vmax=max(high, low + 1e-6))
+    masked = np.ma.masked_invalid(small)
+    imsave(buffer, masked, format="png", cmap=cmap, vmin=low, vmax=max(high, low + 1e-6))
     return buffer.getvalue()
 
 
@@ -140,9 +184,11 @@ def browse_result(result: Result) -> Any:
             "ipywidgets is not installed, which draws the slider: "
             f"{install_command('notebooks')}, or draw one frame with plot(frame)"
         ) from None
-    refuse_signals(result)
-    stacks, raws = result.stacks, raw_stacks(result.path)
-    lengths = [len(stack.frames) for stack in stacks]
+    raws, attributes = raw_stacks(result.path), read_attributes(result.path)
+    with refusing_damage(result.path, ValueError):
+        words = origins(attributes)
+    contents = [content_of(result, i, raw, attributes) for i, raw in enumerate(raws)]
+    lengths = frame_counts(result.path, attributes)
     if not max(lengths):
         raise ValueError(f"{result.path} has no frames: there is nothing to show")
     channel = ipywidgets.Dropdown(
@@ -157,14 +203,16 @@ def browse_result(result: Result) -> Any:
         layout={"width": "100%"},
     )
     picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
-    message = ipywidgets.Label()
+    origin, message = ipywidgets.Label(), ipywidgets.Label()
 
     def draw(*_: object) -> None:
         i = channel.value
+        origin.value = words[i]
         # A notebook does not show a callback's errors, so we show them above the picture.
         try:
-            shown = (i, frame.value, result.steps[i], result.unit)
-            picture.value, message.value = _frame_png(stacks[i], raws[i], *shown)
+            picture.value, message.value = _frame_png(
+                result, contents[i], i, frame.value, lengths[i]
+            )
         except OSError as error:
             message.value = one_line(error)
 
@@ -178,46 +226,47 @@ def browse_result(result: Result) -> Any:
     frame.observe(draw, "value")
     channel.observe(choose, "value")
     controls = ipywidgets.HBox([channel, frame] if len(lengths) > 1 else [frame])
-    return ipywidgets.VBox([controls, message, picture])
+    return ipywidgets.VBox([controls, origin, message, picture])
 
 
 def _frame_png(
-    stack: Stack, raw: Stack | str, channel: int, frame: int, steps: tuple[Any, ...], unit: str
+    result: Result, content: Content, channel: int, frame: int, count: int
 ) -> tuple[bytes, str]:
     """Draw one frame; also return the reason if its raw frame is missing."""
     from .frames import (
         FrameRow,
         Picture,
         draw_frames,
-        named_channel,
+        frame_heading,
         pixel_width_um,
         saturated_pixels,
     )
 
-    missing = f"no raw frame: {raw}" if isinstance(raw, str) else ""
-    shown, saturated = None, 0
-    if not isinstance(raw, str):
+    saturated, raw, missing = 0, None, content.missing
+    if not missing:
         try:
-            pixels = one_frame(raw, frame)
-            shown = pixels.astype(np.float64)
-            counts = in_counts(raw)
-            saturated = saturated_pixels(pixels if counts is raw else one_frame(counts, frame))
+            raw = one_frame(content.stacks[RAW], frame)
+            counts = in_counts(content.stacks[RAW])  # in which a camera is saturated
+            same = counts is content.stacks[RAW]
+            saturated = saturated_pixels(raw if same else one_frame(counts, frame))
         except OSError as error:
-            missing = f"no raw frame: {one_line(error)}"
+            missing = one_line(error)
+            content = content.without_raw(missing)
+    stack = result.stacks[channel]
     row = FrameRow(
-        raw=shown,
-        background=one_frame(stack, frame).astype(np.float64),
-        heading=f"{named_channel(channel, stack.acquisition)}, frame {frame:,} of "
-        f"{len(stack.frames):,}",
-        steps=steps,
+        images_of(content, frame, raw),
+        content.derived,
+        heading=frame_heading(channel, frame, count, stack.acquisition),
+        steps=result.steps[channel],
         saturated=saturated,
         pixel_um=pixel_width_um(stack.acquisition),
-        unit=unit,
+        pedestal=result.pedestal,
+        unit=content.unit,
     )
     figure = Picture.of_height(row.height_inches)
     place: Any = figure.subfigures(1, 1)
     draw_frames(place, row)
-    return figure._repr_png_(), missing
+    return figure._repr_png_(), f"no raw frame: {missing}" if missing else ""
 
 
 def _times(shape: Sequence[float]) -> str:

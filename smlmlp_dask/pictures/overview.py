@@ -1,32 +1,28 @@
 """One picture of a whole result: frames, kernels, background over time, and warnings."""
 
 from collections.abc import Sequence
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from smlmlp_dask.filters.kernels import residual_kernel
 from smlmlp_dask.paths import refuse_existing
 
+from .content import Result
+from .curves import draw_curves
 from .diagnostics import LARGEST_SHARE
-from .frames import WARNING_COLOUR, FrameRow, Picture, draw_frames, named_channel, pixel_width_um
-from .samples import PERCENTILES, ChannelSample, Result, sample_channels
+from .frames import FrameRow, Picture, draw_frames, frame_heading, pixel_width_um, pixel_words
+from .panels import WARNING_COLOUR
+from .samples import ChannelSample, sample_channels
 
 SUFFIXES = (".png", ".svg", ".pdf")
 """Formats of pictures, by suffix."""
 
-# Okabe and Ito's blue and vermilion: distinct for every colour vision.
-_COLOURS = {"y": "#0072B2", "x": "#D55E00"}
 _CURVES_INCHES = 2.7
-_HEADING_INCHES = 0.35
+_HEADINGS_INCHES = 0.58
 _WARNING_LINE_INCHES = 0.2
 _WARNING_CHARACTERS = 140
 _DPI = 150
@@ -39,23 +35,14 @@ def plot_result(result: Result, frame: int | None = None) -> Picture:
 
 def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
     """Draw at least one channel of a result; see `SpatialMeanResult.plot`."""
-    rows = [
-        FrameRow(
-            raw=None if sample.raw is None else sample.raw.frame.astype(np.float64),
-            background=sample.background.astype(np.float64),
-            steps=sample.steps,
-            pixel_um=pixel_width_um(sample.acquisition),
-            unit=sample.unit,
-        )
-        for sample in samples
-    ]
+    rows = [row_of(sample) for sample in samples]
     red_lines = [
         "\n".join(fill(line, _WARNING_CHARACTERS) for line in _red_lines(sample))
         for sample in samples
     ]
     heights = [
         (
-            _HEADING_INCHES + _WARNING_LINE_INCHES * len(text.splitlines()),
+            _HEADINGS_INCHES + _WARNING_LINE_INCHES * len(text.splitlines()),
             row.height_inches,
             _CURVES_INCHES,
         )
@@ -65,12 +52,31 @@ def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
     for i, place in enumerate(_stacked(figure, [sum(parts) for parts in heights])):
         above, frames, below = _stacked(place, heights[i])
         sample = samples[i]
-        channel = named_channel(sample.channel, sample.acquisition)
-        heading = f"{channel}, frame {sample.frame:,} of {sample.n_frames:,}"
-        _write(above, heading, red_lines[i])
+        heading = frame_heading(sample.channel, sample.frame, sample.n_frames, sample.acquisition)
+        _write(above, heading, origin_of(sample), red_lines[i])
         draw_frames(frames, rows[i])
-        _draw_curves(below, sample)
+        draw_curves(below, sample)
     return figure
+
+
+def row_of(sample: ChannelSample) -> FrameRow:
+    """Return the images of a channel."""
+    return FrameRow(
+        sample.images,
+        sample.derived,
+        steps=sample.steps,
+        pixel_um=pixel_width_um(sample.acquisition),
+        pedestal=sample.pedestal,
+        unit=sample.unit,
+    )
+
+
+def origin_of(sample: ChannelSample) -> str:
+    """Say where the frames come from, and which part of wide or tall ones is shown."""
+    row = row_of(sample)
+    shape = next(iter(row.images.values())).shape
+    parts = (sample.origin, pixel_words(sample.acquisition), row.places.cut_of(shape))
+    return "; ".join(filter(None, parts))
 
 
 def _red_lines(sample: ChannelSample) -> list[str]:
@@ -124,19 +130,14 @@ def _stacked(place: SubFigure | Picture, heights: Sequence[float]) -> list[SubFi
     return list(places[:, 0])
 
 
-def _write(place: SubFigure, heading: str, warnings: str) -> None:
-    height = _HEADING_INCHES + _WARNING_LINE_INCHES * len(warnings.splitlines())
-    top = 1 - 0.08 / height
-    place.text(
-        0.5,
-        top,
-        heading,
-        ha="center",
-        va="top",
-        fontsize="x-large",
-        fontweight="bold",
-        parse_math=False,
-    )
+def _write(place: SubFigure, heading: str, origin: str, warnings: str) -> None:
+    height = _HEADINGS_INCHES + _WARNING_LINE_INCHES * len(warnings.splitlines())
+    lines: list[tuple[float, str, dict[str, Any]]] = [
+        (1 - 0.08 / height, heading, {"fontsize": "x-large", "fontweight": "bold"}),
+        (1 - 0.36 / height, origin, {"color": "0.35"}),
+    ]
+    for y, text, style in lines:
+        place.text(0.5, y, text, ha="center", va="top", parse_math=False, **style)
     place.text(
         0.5,
         0.02,
@@ -147,80 +148,6 @@ def _write(place: SubFigure, heading: str, warnings: str) -> None:
         fontsize=11,
         parse_math=False,
     )
-
-
-def _draw_curves(place: SubFigure, sample: ChannelSample) -> None:
-    if sample.kernels is None:  # no local mean among the steps
-        _draw_level(place.subplots(), sample)
-        return
-    kernel_axes, residual_axes, level_axes = place.subplots(1, 3, width_ratios=(1, 1, 2))
-    means = dict(zip("yx", sample.kernels, strict=True))
-    _draw_kernels(kernel_axes, means, "kernel g of the mean")
-    residuals = {axis: residual_kernel(kernel) for axis, kernel in means.items()}
-    _draw_kernels(
-        residual_axes, residuals, "residual \N{GREEK SMALL LETTER DELTA} \N{MINUS SIGN} g"
-    )
-    _draw_level(level_axes, sample)
-
-
-def _draw_kernels(axes: Axes, kernels: dict[str, npt.NDArray[np.float32]], title: str) -> None:
-    same = np.array_equal(kernels["y"], kernels["x"])
-    shown = {"y and x": kernels["y"]} if same else kernels
-    for name, kernel in shown.items():
-        reach = len(kernel) // 2
-        edges = np.arange(-reach - 0.5, reach + 1)
-        axes.stairs(
-            kernel,
-            edges,
-            color=_COLOURS[name[0]],
-            linestyle="--" if name == "x" else "-",
-            linewidth=1.5,
-            label=f"along {name}",
-        )
-    axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes.set_title(title)
-    axes.set_xlabel("distance (px)")
-    axes.set_ylabel("weight")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-    axes.margins(y=0.3 if not same else 0.1)
-    axes.legend(loc="upper center", fontsize="small", frameon=False, ncols=2, borderaxespad=0.1)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.2 * (high - low))
-
-
-def _draw_level(axes: Axes, sample: ChannelSample) -> None:
-    low, middle, high = sample.levels.T
-    frames = sample.level_frames
-    axes.fill_between(
-        frames,
-        low,
-        high,
-        color=_COLOURS["y"],
-        alpha=0.25,
-        linewidth=0,
-        label=f"{PERCENTILES[0]}\N{EN DASH}{PERCENTILES[2]} % of pixels",
-    )
-    axes.plot(
-        frames,
-        middle,
-        color=_COLOURS["y"],
-        marker="." if len(frames) < 20 else "",
-        label="median pixel",
-    )
-    axes.axvline(sample.frame, ymax=0.85, color="0.3", linestyle=":", label="frame shown")
-    axes.set_title(f"background over time ({len(frames):,} of {sample.n_frames:,} frames)")
-    axes.set_xlabel("frame")
-    axes.set_ylabel("camera counts" if sample.unit == "counts" else sample.unit)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    if sample.n_frames > 10_000:
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if (interval := sample.acquisition.frame_interval_s) is not None:
-        to_seconds, to_frames = partial(np.multiply, interval), partial(np.multiply, 1 / interval)
-        seconds = axes.secondary_xaxis("top", functions=(to_seconds, to_frames))
-        seconds.set_xlabel("time (s)")
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom, top + 0.25 * (top - bottom))
-    axes.legend(loc="upper right", fontsize="small", frameon=False, ncols=3)
 
 
 def picture_beside(store: Path) -> Path:

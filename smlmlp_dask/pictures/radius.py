@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from smlmlp_dask.movies.acquisition import Acquisition
 
 from .diagnostics import LARGEST_SHARE
-from .frames import WARNING_COLOUR, Picture, named_channel
+from .frames import Picture, named_channel
+from .panels import WARNING_COLOUR
 
 # Okabe and Ito's blue, vermilion and green: distinct for every colour vision.
 _TAKEN, _UNEVEN, _SUGGESTED = "#0072B2", "#D55E00", "#009E73"

@@ -3,9 +3,10 @@
 The cost depends only on the sizes of a frame and a chunk: a store may hold 10⁷ frames.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,58 +20,20 @@ from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
+from .content import RAW, SIGNAL, Result, content_of, images_of, one_frame, part_of
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
+from .origins import origins
 
 LEVELS = 64
-"""Most frames on which the level of the background is measured."""
+"""Most frames on which the level is measured."""
 
 PAIRS = 12
 """Most pairs of successive raw frames searched for saturation and spots."""
 
 PERCENTILES = (10, 50, 90)
-"""Percentiles of a frame's pixels that show the level of the background and its spread."""
+"""Percentiles of a frame's pixels that show their level and its spread."""
 
 _LARGEST_SIDE = 1024  # pixels; of larger frames, only the middle is sampled
-
-
-class Result(Protocol):
-    """The attributes of a `SpatialMeanResult` that pictures need."""
-
-    @property
-    def stacks(self) -> list[Stack]:
-        """The backgrounds on disk."""
-
-    @property
-    def bkgds(self) -> list[Any] | None:
-        """The same as Dask arrays; None if only signals are stored."""
-
-    @property
-    def signals(self) -> list[Any] | None:
-        """Signals as Dask arrays, if they are stored."""
-
-    @property
-    def snrs(self) -> list[Any] | None:
-        """Signal-to-noise ratios as Dask arrays, if they are stored."""
-
-    @property
-    def mean_bkgds(self) -> list[Any] | None:
-        """Mean backgrounds as Dask arrays, if they are stored."""
-
-    @property
-    def unit(self) -> str:
-        """The unit of backgrounds and signals: counts or photons."""
-
-    @property
-    def noise_corrections(self) -> list[np.float32]:
-        """One factor per channel."""
-
-    @property
-    def steps(self) -> list[tuple[Any, ...]]:
-        """The steps of each channel."""
-
-    @property
-    def path(self) -> Path:
-        """The store."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +43,7 @@ class RawSample:
     Attributes
     ----------
     frame : numpy.ndarray
-        The frame (y, x) shown, in the unit of the background.
+        The frame (y, x) shown, in camera counts.
     looked_at : int
         Number of frames searched for saturation.
     saturation : Saturation or None
@@ -116,8 +79,12 @@ class ChannelSample:
         Frames of the channel.
     frame : int
         Number of the frame shown.
-    background : numpy.ndarray
-        Its background (y, x), float32, in the `unit`.
+    images : dict
+        What there is of it by kind, of `content.KINDS`, as `content.images_of` returns it.
+    derived : frozenset of str
+        The kinds that are not stored, but differences of others.
+    level_of : str
+        The kind whose level was measured: the first one stored.
     level_frames, levels : numpy.ndarray
         Numbers of the frames on which the level was measured, and their 10th, 50th and 90th
         percentiles, (frame, 3), of the middle 1024 x 1024 pixels at most.
@@ -127,8 +94,12 @@ class ChannelSample:
         The reason, if `raw` is None.
     acquisition : Acquisition
         How the channel was recorded, as far as it is known.
+    origin : str
+        Its source, box, frames and flips, in words.
+    pedestal : int or None
+        Counts that are stored on top of the signal.
     unit : str
-        "counts" or "photons".
+        Of the images, but for SNR.
     """
 
     channel: int
@@ -137,12 +108,16 @@ class ChannelSample:
     kernels: tuple[Kernel, Kernel] | None
     n_frames: int
     frame: int
-    background: npt.NDArray[np.float32]
+    images: dict[str, npt.NDArray[np.float64]]
+    derived: frozenset[str]
+    level_of: str
     level_frames: npt.NDArray[np.int64]
     levels: npt.NDArray[np.float64]
     raw: RawSample | None
     missing: str
     acquisition: Acquisition = UNKNOWN
+    origin: str = ""
+    pedestal: int | None = None
     unit: str = "counts"
 
 
@@ -153,10 +128,10 @@ def raw_stacks(path: Path) -> list[Stack | str]:
         return reopened_channels(attributes)
 
 
-def one_frame(stack: Stack, frame: int) -> npt.NDArray[Any]:
-    """Read one frame (y, x), decoding only the chunks that hold it."""
-    pixels: npt.NDArray[Any] = _part(stack, frame, 1, (slice(None), slice(None))).read()[0]
-    return pixels
+def frame_counts(path: Path, attributes: Mapping[str, Any]) -> list[int]:
+    """Return how many frames each channel has."""
+    with refusing_damage(path):
+        return [int(plan["shape"][0]) for plan in attributes["plan"]]
 
 
 def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSample]:
@@ -174,12 +149,10 @@ def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSam
     ValueError
         If a channel has no such frame.
     OSError
-        If backgrounds cannot be read. An unreadable raw movie is not an error.
+        If the store cannot be read. An unreadable raw movie is not an error.
     """
-    refuse_signals(result)
-    stacks = result.stacks
-    for i, stack in enumerate(stacks):
-        _check_frame(frame, len(stack.frames), i)
+    for i, count in enumerate(frame_counts(result.path, read_attributes(result.path))):
+        _check_frame(frame, count, i)
     raws = raw_stacks(result.path)
     return [sample_channel(result, i, raw, frame) for i, raw in enumerate(raws)]
 
@@ -200,25 +173,29 @@ def sample_channel(
     frame : int, optional
         Number of the frame to show; by default the one in the middle.
     """
-    refuse_signals(result)
     stack, steps = result.stacks[channel], result.steps[channel]
-    n_frames = len(stack.frames)
+    attributes = read_attributes(result.path)
+    n_frames = frame_counts(result.path, attributes)[channel]
     _check_frame(frame, n_frames, channel)
     number = n_frames // 2 if frame is None else frame
     mean, kernels = mean_of(steps), None
     if mean is not None:
         kernels = without_zero_ends(mean.kernel_y), without_zero_ends(mean.kernel_x)
-    raw, missing = None, ""
-    if isinstance(raw_stack, str):
-        missing = raw_stack
-    else:
+    with refusing_damage(result.path, ValueError):
+        origin = origins(attributes)[channel]
+    content = content_of(result, channel, raw_stack, attributes)
+    raw, missing = None, content.missing
+    if not missing:
         try:
-            raw = _raw_sample(raw_stack, number, kernels)
+            raw = _raw_sample(content.stacks[RAW], number, kernels)
         except OSError as error:
             missing = one_line(error)
-    chosen = spread_frames(n_frames, LEVELS)
+            content = content.without_raw(missing)
+    chosen = spread_frames(len(stack.frames), LEVELS)
     middle = middle_box(stack)
-    levels = [_percentiles(_part(stack, n, 1, middle).read()) for n in chosen]
+    levels = [_percentiles(part_of(stack, n, 1, middle).read()) for n in chosen]
+    level_of = next(iter(result.stored))  # what `stacks` are
+    lift = content.pedestal if level_of == SIGNAL else 0
     return ChannelSample(
         channel=channel,
         steps=steps,
@@ -226,25 +203,18 @@ def sample_channel(
         kernels=kernels,
         n_frames=n_frames,
         frame=number,
-        background=one_frame(stack, number),
+        images=images_of(content, number, None if raw is None else raw.frame),
+        derived=content.derived,
+        level_of=level_of,
         level_frames=chosen,
-        levels=np.array(levels, np.float64),
+        levels=np.array(levels, np.float64) - lift,
         raw=raw,
         missing=missing,
         acquisition=stack.acquisition,
-        unit=result.unit,
+        origin=origin,
+        pedestal=result.pedestal,
+        unit=content.unit,
     )
-
-
-def refuse_signals(result: Result) -> None:
-    """Raise `ValueError` if no backgrounds are stored: pictures show raw frames and backgrounds."""
-    if result.bkgds is None:
-        held = {"signals": result.signals, "snrs": result.snrs, "mean backgrounds": True}
-        what = next(name for name, found in held.items() if found is not None)
-        raise ValueError(
-            f"{result.path} holds {what}, no backgrounds, which pictures show: open it in a "
-            "viewer, or store backgrounds too (--write background --write signal)"
-        )
 
 
 def _check_frame(frame: int | None, n_frames: int, channel: int) -> None:
@@ -260,14 +230,14 @@ def _raw_sample(stack: Stack, frame: int, kernels: tuple[Kernel, Kernel] | None)
     # A camera is saturated in counts, and spots are as wide in them as in photoelectrons.
     middle, counts = middle_box(stack), in_counts(stack)
     pairs = [
-        _part(counts, first, 2, middle).read()
+        part_of(counts, first, 2, middle).read()
         for first in spread_frames(len(stack.frames) - 1, PAIRS)
     ]
     shown = one_frame(stack, frame)
-    counted = shown if counts is stack else one_frame(counts, frame)
     shape = (2, *(part.stop - part.start for part in middle))
     together = np.stack(pairs) if pairs else np.empty((0, *shape), counts.dtype)
-    searched = np.concatenate([*pairs, counted[np.newaxis, *middle]])
+    frame_in_counts = shown if counts is stack else one_frame(counts, frame)
+    searched = np.concatenate([*pairs, frame_in_counts[np.newaxis, *middle]])
     sigmas = spot_sigma_pix(together)
     return RawSample(
         frame=shown,
@@ -302,7 +272,3 @@ def middle_box(stack: Stack, most: int = _LARGEST_SIDE) -> tuple[slice, slice]:
         for start in ((length - side) // 2,)
     )
     return rows, columns
-
-
-def _part(stack: Stack, first: int, count: int, box: tuple[slice, slice]) -> Stack:
-    return stack.part((slice(int(first), int(first) + count), *box))

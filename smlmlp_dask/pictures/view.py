@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import Stack
 
-from .layers import BACKGROUND, RAW, SIGNAL, Layer, viewed_layers
-from .samples import Result
+from .content import KINDS, Result
+from .layers import Layer, viewed_layers
 
 _WINDOW_PIX = (1200, 640)  # room for panels in a usual browser's window
 
@@ -104,7 +105,8 @@ def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[s
             config.status_messages[line] = line
 
     first = layers[0]
-    frames, height, width = first.stack.shape
+    frames = first.stack.shape[0]
+    height, width = (max(layer.stack.shape[axis] for layer in layers) for axis in (1, 2))
     with viewer.txn() as state:
         state.title = result.path.name
         state.dimensions = _space(neuroglancer, first, "xyt")  # the last is the one scrolled
@@ -149,22 +151,39 @@ def _space(neuroglancer: Any, layer: Layer, axes: str) -> Any:
 
 def _image(neuroglancer: Any, layer: Layer, tell: Callable[[str], None]) -> Any:
     # Downsampled, a viewer would show means over frames where one frame is expected.
+    served = Served(layer.stack, tell)
     volume = neuroglancer.LocalVolume(
-        Served(layer.stack, tell),
+        served,
         dimensions=_space(neuroglancer, layer, "tyx"),
         volume_type="image",
         downsampling="2d",
         max_downsampling=1,
     )
-    low, high = layer.limits
-    margin = high - low
+    shown, window = _control(layer.limits, served.dtype)
     return neuroglancer.ImageLayer(
         source=volume,
         shader=_SHADER.format(colour=layer.colour or "ffffff", unit=layer.unit),
-        shader_controls={
-            layer.unit: {"range": [low, high], "window": [low - margin / 2, high + margin]}
-        },
+        shader_controls={layer.unit: {"range": shown, "window": window}},
     )
+
+
+def _control(limits: tuple[float, float], dtype: np.dtype[Any]) -> tuple[list[float], list[float]]:
+    """Return what is shown from black to white, and the ends of its slider.
+
+    For integers neuroglancer takes only whole numbers that the dtype holds. For others it falls
+    back to all of the dtype, and a movie of some hundred counts is black.
+    """
+    low, high = limits
+    margin = high - low
+    shown, window = (low, high), (low - margin / 2, high + margin)
+    if dtype.kind == "f":
+        return [*shown], [*window]
+    held = np.iinfo(dtype)
+    whole: list[list[float]] = [
+        [max(int(held.min), floor(first)), min(int(held.max), ceil(last))]
+        for first, last in (shown, window)
+    ]
+    return whole[0], whole[1]
 
 
 def _side_by_side(neuroglancer: Any, layers: Sequence[Layer]) -> Any:
@@ -173,7 +192,7 @@ def _side_by_side(neuroglancer: Any, layers: Sequence[Layer]) -> Any:
         neuroglancer.row_layout(
             [
                 neuroglancer.LayerGroupViewer(layers=[layer.name], layout="xy")
-                for kind in (RAW, BACKGROUND, SIGNAL)
+                for kind in KINDS
                 for layer in layers
                 if (layer.channel, layer.kind) == (channel, kind)
             ]

@@ -1,18 +1,22 @@
 """The range of counts in which viewers show a channel, estimated before a job writes anything."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smlmlp_dask.filters.compiled.pedestal import MOST
 from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.movies.stack import SourceReadError, Stack
+from smlmlp_dask.store.metadata import RANGES, RANGES_OF
+from smlmlp_dask.store.outputs import SIGNAL
 
 from .channels import Channel
+from .outputs import Outputs
 
 PERCENTILES = (0.5, 99.8)
-"""Percentiles of the local means that a viewer shows as darkest and brightest."""
+"""Percentiles that a viewer shows as darkest and brightest."""
 
 DIGITS = 6
 """Significant digits kept: sums of floats may differ in later ones from processor to processor."""
@@ -20,12 +24,15 @@ DIGITS = 6
 LARGEST_SIDE = 2048
 """Most rows and columns that are looked at, in the middle of a frame."""
 
+_OTHER_RADII = (7.0, 7.0)
+"""Width of the tiles whose means stand for a background without a local mean, in pixels."""
+
 CHEAP_BYTES = 8 * 2**20
 """Most bytes that are decoded to read a frame if three are to be read: some 10 ms each."""
 
 
-def display_ranges(channels: Sequence[Channel]) -> list[dict[str, float] | None]:
-    """Estimate the display range of each channel from three raw frames, or one where that is dear.
+def display_ranges(channels: Sequence[Channel], outputs: Outputs) -> dict[str, Any]:
+    """Estimate display ranges from three raw frames of each channel, or one where that is dear.
 
     The metadata are written first, and protected by a checksum, so the range has to be known before
     any background is. Measured block by block and written at the end, it would be a second word in
@@ -36,40 +43,75 @@ def display_ranges(channels: Sequence[Channel]) -> list[dict[str, float] | None]
 
     Returns
     -------
-    list of dict or None
-        ``min`` and ``max``, of the raw pixels, outside of which no local mean lies; ``start`` and
-        ``end``, percentiles of the means. None for a channel without frames or finite pixels, or
-        if a frame cannot be read: the job will say so.
+    dict
+        Attributes of the store: under `RANGES` a range for each channel, of its background or
+        frames as they are, and under `RANGES_OF` the same of other outputs. A range has ``min`` and
+        ``max``, outside of which nothing lies in these frames, and percentiles ``start`` and
+        ``end``. It is None for a channel without frames or finite pixels, or if a frame cannot be
+        read: the job will say so.
     """
-    return [_display_range(channel) for channel in channels]
+    levels, signals = [], []
+    for channel in channels:
+        level, signal = _ranges(channel, outputs)
+        levels.append(level)
+        signals.append(signal)
+    return {RANGES: levels, **({RANGES_OF: {SIGNAL: signals}} if SIGNAL in outputs.names else {})}
 
 
-def _display_range(channel: Channel) -> dict[str, float] | None:
+Range: TypeAlias = dict[str, float] | None
+
+
+def _ranges(channel: Channel, outputs: Outputs) -> tuple[Range, Range]:
+    """Return the ranges of the background and of the signal."""
     source = _middle(channel.source)
     if 0 in source.shape:
-        return None
-    means, least, most = [], [], []
+        return None, None
+    mean = mean_of(channel.steps)
+    # Frames that are kept as they are have no background: pixels themselves are shown.
+    radii = (0.0, 0.0) if mean is None else mean.radii
+    # Other steps have no width; what they leave of the spots is much the same.
+    signal_radii = _OTHER_RADII if mean is None else radii
+    means, signals, least, most = [], [], [], []
     try:
         for number in _numbers(source):
             frame = _frame(source, number)
-            # Frames that are kept as they are have no background: pixels themselves are shown.
-            mean = mean_of(channel.steps)
-            radii = (0.0, 0.0) if mean is None else mean.radii
-            means.append(_tile_means(frame, radii))
+            means.append(_tile_means(frame, radii).ravel())
+            if SIGNAL in outputs.names:
+                signals.append(_residual(frame, signal_radii))
             if (pixels := frame[np.isfinite(frame)]).size:
                 least.append(float(pixels.min()))
                 most.append(float(pixels.max()))
     except SourceReadError:
-        return None
-    finite = np.concatenate(means)
-    finite = finite[np.isfinite(finite)]
+        return None, None
+    level = _range(np.concatenate(means), least, most)
+    if level is None or not signals:
+        return level, None
+    widest = max(high - low for low, high in zip(least, most, strict=True))
+    signal = _range(np.concatenate(signals), [-widest], [widest])
+    return level, signal and _lifted(signal, outputs.pedestal)
+
+
+def _range(values: NDArray[np.float64], least: list[float], most: list[float]) -> Range:
+    finite = values[np.isfinite(values)]
     if not finite.size:
         return None
-    start, end = (float(f"{mean:.{DIGITS}g}") for mean in np.percentile(finite, PERCENTILES))
+    start, end = (float(f"{value:.{DIGITS}g}") for value in np.percentile(finite, PERCENTILES))
     if not start < end:  # a constant has no range of its own
         margin = max(0.5, abs(start) * 1e-3)
         start, end = start - margin, end + margin
     return {"min": min(*least, start), "max": max(*most, end), "start": start, "end": end}
+
+
+def _lifted(window: dict[str, float], pedestal: int | None) -> dict[str, float]:
+    """Return the range of a signal as it is stored."""
+    if pedestal is None:
+        return window
+    lifted = {name: float(min(max(round(n) + pedestal, 0), MOST)) for name, n in window.items()}
+    if not lifted["start"] < lifted["end"]:  # rounded, or at one end of the scale
+        start = min(lifted["start"], MOST - 1.0)
+        lifted |= {"start": start, "end": start + 1, "max": max(lifted["max"], start + 1)}
+        lifted["min"] = min(lifted["min"], start)
+    return lifted
 
 
 def _middle(source: Stack) -> Stack:
@@ -107,12 +149,25 @@ def _tile_means(frame: NDArray[Any], radii: tuple[float, float]) -> NDArray[np.f
 
     Small frames have at least 4 x 4 of them.
     """
+    with np.errstate(invalid="ignore"):
+        means: NDArray[np.float64] = _tiles(frame, radii).mean(axis=(1, 3), dtype=np.float64)
+    return means
+
+
+def _residual(frame: NDArray[Any], radii: tuple[float, float]) -> NDArray[np.float64]:
+    """Return the pixels of all tiles minus the mean of their tile."""
+    with np.errstate(invalid="ignore"):
+        left = _tiles(frame, radii) - _tile_means(frame, radii)[:, np.newaxis, :, np.newaxis]
+    flat: NDArray[np.float64] = left.ravel()
+    return flat
+
+
+def _tiles(frame: NDArray[Any], radii: tuple[float, float]) -> NDArray[Any]:
+    """Return a frame as (row of tiles, row, column of tiles, column), without what is left over."""
     height, width = (
         max(1, min(length // 4, round(radius * 3**0.5)))
         for length, radius in zip(frame.shape, radii, strict=True)
     )
     rows, columns = frame.shape[0] // height, frame.shape[1] // width
-    tiles = frame[: rows * height, : columns * width].reshape(rows, height, columns, width)
-    with np.errstate(invalid="ignore"):
-        means: NDArray[np.float64] = tiles.mean(axis=(1, 3), dtype=np.float64)
-    return means.ravel()
+    tiles = frame[: rows * height, : columns * width]
+    return tiles.reshape(rows, height, columns, width)

@@ -25,7 +25,7 @@ from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
 from smlmlp_dask.store.checking import Findings, clipped_pixels
 from smlmlp_dask.store.codecs import Codec, Storage
 from smlmlp_dask.store.lock import this_owner
-from smlmlp_dask.store.metadata import RANGES, RECORDS, package_versions
+from smlmlp_dask.store.metadata import RECORDS, package_versions
 from smlmlp_dask.store.outputs import DEFAULT
 from smlmlp_dask.store.read import refusing_damage
 from smlmlp_dask.store.write import check_destination, writing
@@ -377,7 +377,7 @@ def run_job(
             elsewhere=active_client() is not None,
             found=found,
             check_inputs=job.check_inputs,
-            ranges=lambda: {RANGES: display_ranges(channels)},
+            ranges=lambda: display_ranges(channels, job.outputs),
         ) as store,
     ):
         done = store.done

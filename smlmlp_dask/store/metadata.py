@@ -41,6 +41,9 @@ ROOT = "zarr.json"
 RANGES = "display_ranges"
 """Attribute with each channel's range of counts for viewers; stores of earlier versions lack it."""
 
+RANGES_OF = "display_ranges_of"
+"""The same of other outputs, by their names."""
+
 PACKAGES = ("smlmlp-dask", "numpy", "scipy", "dask", "dask-image", "numba", "zarr")
 """Packages that determine the bytes of a store: all workers must have the same versions."""
 
@@ -62,7 +65,6 @@ def write_metadata(
     count = len(plans)
     outputs = stored_outputs(attributes, count)
     names = [f"{output.folder}channel_{i}" for output in outputs for i in range(count)]
-    ranges: Sequence[Any] = attributes.get(RANGES) or [None] * count
     recorded = recorded_acquisitions(attributes, count)
     # The root lists every channel too, so that a viewer opened on it shows something: of the first
     # output, since the images of one are the channels of one movie.
@@ -77,9 +79,10 @@ def write_metadata(
     labels = channel_labels(recorded)
     images = ((output, i) for output in outputs for i in range(count))
     for name, (output, i) in zip(names, images, strict=True):
-        shown = None
-        if ranges[i] is not None and output.name not in (SIGNAL, SNR):
-            shown = rendering(labels[i], recorded[i].colour, ranges[i])
+        shown, window = None, ranges_of(attributes, output.name, count)[i]
+        if window is not None:
+            label = f"{labels[i]} {output.folder[:-1].replace('_', ' ')}".strip()
+            shown = rendering(label, recorded[i].colour, window)
         dtype, layout = np.dtype(output.dtypes[i]), output.layout(plans[i])
         taken = recorded[i].every(plans[i].block[0] if output.name == MEAN else 1)
         image = ome_image({"0": name}, [taken], shown)
@@ -113,6 +116,12 @@ def write_metadata(
     files = [ROOT, f"{RECORDS}/{ROOT}", *(f"{folder}/{ROOT}" for folder in folders)]
     files += [f"{place}/{ROOT}" for name in names for place in (name, f"{name}/0")]
     _write_copy(path, {file: _unclaimed(_text(path / file)) for file in files})
+
+
+def ranges_of(attributes: Mapping[str, Any], output: str, count: int) -> Sequence[Any]:
+    """Return the range of counts of each channel of an output; None where it is not known."""
+    own = attributes.get(RANGES) if output not in (SIGNAL, SNR) else None
+    return own or attributes.get(RANGES_OF, {}).get(output) or [None] * count
 
 
 def records_length(plans: Sequence[BlockPlan], attributes: Mapping[str, Any]) -> int:

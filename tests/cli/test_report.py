@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from matplotlib.text import Text
 
 from smlmlp_dask import run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
+from smlmlp_dask.cli.report_facts import spoken
 from smlmlp_dask.pictures.overview import plot_result, warnings_of
 from smlmlp_dask.pictures.samples import sample_channels
 
@@ -98,14 +100,22 @@ def test_it_says_what_a_reviewer_asks(folder):
         "Chunks compared with their checksums (CRC-32C): 2. All are as they were written.",
         str(folder / "movie.tif"),
         "Unchanged since the backgrounds were computed.",
-        "[[[0, 0, 12, 20], [12, 0, 24, 20]]]",
+        "movie.tif, columns 0\N{EN DASH}11, rows 0\N{EN DASH}19",
+        "2 channels, 24 frames, 5,760 pixels in 2 blocks",
+        "background (float32)",
+        "begun ",
+        " UTC finished ",
+        "from begun to finished, any pauses included",
+        "workers not recorded",
+        "In a methods section: Background by local Gaussian mean: smlmlp-dask",
         "channel 1, along y: reaches 9 px 0.11435653, 0.1098133,",
         "numpy " + np.__version__,
     ):
         assert part in shown.text, part
-    (image,) = shown.images
-    png = base64.b64decode(image.removeprefix("data:image/png;base64,"), validate=True)
-    assert matplotlib.image.imread(io.BytesIO(png)).std() > 0.05
+    assert len(shown.images) == 2 * PICTURES
+    for image in shown.images:
+        png = base64.b64decode(image.removeprefix("data:image/png;base64,"), validate=True)
+        assert matplotlib.image.imread(io.BytesIO(png)).std() > 0.03
     assert shown.links == []
     assert "http" not in Path("out.html").read_text()
 
@@ -120,14 +130,14 @@ def test_it_says_how_channels_were_recorded(folder):
 
 def test_what_is_not_known_is_not_said(folder):
     run_spatial_mean("movie.tif", "out.zarr")
-    assert "recorded" not in page().text
+    assert "How they were recorded" not in page().text
 
 
 def test_an_unfinished_store(folder):
     run_spatial_mean("movie.tif", "out.zarr")
     unfinish()
     shown = page("-o", "later.html", path="later.html")
-    assert "Not finished: 0 of 1 blocks" in shown.text
+    assert "Not finished: 0 of 1 block stored so far." in shown.text
     assert "Not verified: only a finished store can be" in shown.text
     assert "No picture: the store is not finished" in shown.text
     assert shown.images == []
@@ -156,12 +166,13 @@ def test_without_a_movie_the_other_channels_are_drawn(folder, harm, reason):
     assert f"Channel 0, no raw frame: {folder}/{reason}" in shown.text
     assert f"Channel 0: {folder}/{reason}" in shown.text.split(" Sources ")[1]
     assert "Unchanged since" not in shown.text
-    assert "Channels 0, 1: the frame in the middle" in shown.text
-    assert len(shown.images) == 1
+    assert "Channel 0, frame 6 of 0\N{EN DASH}11" in shown.text
+    assert len(shown.images) == PICTURES + 3  # without raw and signal
     assert WHOLE in shown.of("good")
 
 
 WHOLE = "Finished: every pixel is stored (2 of 2 blocks), and every chunk is as it was written."
+PICTURES = len(("raw", "background", "signal", "level", "kernels"))
 DAMAGED = "Damaged, though the store was finished:"
 REPAIR = "Repair it by smlmlp-dask verify --repair out.zarr , or run the job once more"
 
@@ -182,16 +193,16 @@ def test_damage_comes_first(folder, harm, state):
     two_channels()
     harmed(1, harm)
     shown = page()
-    top = shown.text.split(" Written ")[0]
+    top = shown.text.split(" Report written ")[0]
     assert f"Background of out.zarr {DAMAGED} channel_1/0/c/0/0/0: {state}; {AGAIN} Repair" in top
     assert REPAIR in top
     assert DAMAGED in shown.of("bad")
     assert shown.of("good") == ["Unchanged since the backgrounds were computed."]
-    assert "Channel 0: the frame in the middle" in shown.text
+    assert "Channel 0, frame 6 of 0\N{EN DASH}11" in shown.text
     remedy = f"is {state}: repair it by smlmlp-dask verify --repair {folder}/out.zarr"
     assert any(line.startswith("Channel 1: chunk c/0/0/0") and line.endswith(remedy)
                for line in shown.of("bad"))  # fmt: skip
-    assert len(shown.images) == 1
+    assert len(shown.images) == PICTURES
 
 
 def test_damage_that_needs_a_movie_that_is_gone(folder):
@@ -207,7 +218,7 @@ def test_much_damage_is_summarized_first(folder):
     for chunk in Path("out.zarr").glob("channel_*/0/c/0/0/0"):
         chunk.unlink()
     shown = page()
-    top, below = shown.text.split(" Written ")
+    top, below = shown.text.split(" Report written ")
     assert "Damaged, though the store was finished: 30 problems." in top
     assert top.count(": missing") == 20
     assert "and 10 more, listed below" in top
@@ -226,12 +237,12 @@ def test_what_was_not_checked_is_not_called_finished(folder):
 def test_damage_that_drawing_meets_is_shown_though_nothing_was_checked(folder):
     two_channels()
     harmed(0, spoil)
-    top = page("--no-verify").text.split(" Written ")[0]
-    assert top.endswith(
+    top = page("--no-verify").text.split(" Report written ")[0]
+    assert (
         "Not all of it can be read, though the store was finished: Channel 0: chunk c/0/0/0 "
         f"(frames 0-11) of {folder}/out.zarr/channel_0/0 is damaged: repair it by smlmlp-dask "
         f"verify --repair {folder}/out.zarr The other chunks were not checked ( --no-verify )."
-    )
+    ) in top
 
 
 def test_it_warns_as_the_picture_does(folder):
@@ -247,7 +258,7 @@ def test_it_warns_as_the_picture_does(folder):
     assert "stand at the largest count, 400" in expected[0]
     assert "Radius too small" in expected[1]
     assert shown.of("bad") == [f"Channel 1. {line}" for line in expected]
-    assert shown.text.index("Channel 1. Saturated") < shown.text.index(" Written ")
+    assert shown.text.index("Channel 1. Saturated") < shown.text.index(" Report written ")
     drawn = {" ".join(text.get_text().split()) for text in plot_result(result).findobj(Text)}
     assert " ".join(expected) in drawn
 
@@ -257,7 +268,7 @@ def test_a_channel_without_frames(folder):
     run_spatial_mean(["empty.zarr", "movie.tif"], "out.zarr")
     shown = page()
     assert "channel 0 has no frames: there is nothing to draw" in shown.text
-    assert "Channel 1: the frame in the middle" in shown.text
+    assert "Channel 1, frame 6 of 0\N{EN DASH}11" in shown.text
 
 
 def test_names_do_no_harm(folder):
@@ -310,3 +321,36 @@ def test_what_is_refused(folder, arguments, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.034, "0.034 s"),
+        (9.94, "9.9 s"),
+        (12, "12 s"),
+        (59.7, "1 min"),
+        (125, "2 min 5 s"),
+        (3600, "1 h"),
+        (7265, "2 h 1 min"),
+        (86400 * 3 + 3600 * 2 + 59, "3 d 2 h"),
+        (86400 + 59, "1 d"),
+    ],
+)
+def test_durations_as_people_say_them(seconds, words):
+    assert spoken(seconds) == words
+
+
+def test_a_copy_without_its_times_says_so(folder):
+    """Rather than the time that copying took."""
+    run_spatial_mean("movie.tif", "out.zarr")
+    os.utime("out.zarr/records/metadata.json")
+    assert "time not known: the times of the store's files are not those of a run" in page().text
+
+
+def test_it_is_legible_on_small_dark_screens_and_on_paper(folder):
+    run_spatial_mean("movie.tif", "out.zarr")
+    page()
+    text = Path("out.html").read_text()
+    for rule in ("@media (prefers-color-scheme: dark)", "@media (max-width:", "@media print"):
+        assert rule in text

@@ -146,10 +146,40 @@ def test_degenerate_frames_draw_without_a_warning(raw):
         np.testing.assert_array_equal(ticks, np.rint(ticks))
 
 
-def test_narrow_strips_fill_their_panel():
-    strip = np.ones((2, 900)) * np.arange(900)
-    ((shown, _, _),) = panels(plot_channels([strip], [strip]))
-    assert shown.axes.get_aspect() == "auto"
+def sides(image):
+    """Drawn height and width of a pixel."""
+    box = image.axes.get_window_extent()
+    (left, right), (bottom, top) = image.axes.get_xlim(), image.axes.get_ylim()
+    return box.height / abs(bottom - top), box.width / abs(right - left)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown", "why"),
+    [
+        ((30, 40), (30, 40), "usual"),
+        ((64, 2048), (64, 2048), "a wide strip camera"),
+        ((2048, 64), (2048, 64), "a tall one"),
+        ((2, 900), (2, 80), "a strip so narrow that all of it would be a line: its middle"),
+        ((900, 2), (80, 2), "the same, tall"),
+        ((1, 1), (1, 1), "one pixel"),
+    ],
+)
+def test_pixels_are_square_and_seen(shape, shown, why):
+    frame = np.arange(float(shape[0] * shape[1])).reshape(shape)
+    figure = plot_channels([frame], [frame])
+    draw(figure)
+    (images,) = panels(figure)
+    rows, columns = (
+        slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(shape, shown, strict=True)
+    )
+    for image, expected in zip(images, (frame, frame, frame - frame), strict=True):
+        np.testing.assert_array_equal(image.get_array(), expected[rows, columns])
+        height, width = sides(image)
+        assert height == pytest.approx(width, rel=0.02), why
+        box = image.axes.get_window_extent()
+        assert min(box.width, box.height) > 10, why  # of 100 dots an inch
+        assert image.axes.get_xlim() == (columns.start - 0.5, columns.stop - 0.5)
+        assert image.axes.get_ylim() == (rows.stop - 0.5, rows.start - 0.5)
 
 
 def test_writes_a_png_from_any_thread(tmp_path):

@@ -168,7 +168,7 @@ def browse(result):
     pytest.importorskip("ipywidgets", reason="the slider needs the extra 'notebooks'")
 
     def browse():
-        controls, message, picture = result.browse().children
+        controls, _, message, picture = result.browse().children
         return *controls.children, message, picture
 
     return browse

@@ -16,8 +16,8 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from smlmlp_dask import open_backgrounds, run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.pictures.frames import _round_length
 from smlmlp_dask.pictures.overview import picture_beside, plot_result
+from smlmlp_dask.pictures.panels import round_length
 from smlmlp_dask.pictures.samples import LEVELS, PAIRS, raw_stacks
 
 N_FRAMES = 30
@@ -80,7 +80,7 @@ def parts(figure):
 def test_it_shows_the_frame_in_the_middle(figure, result, movies):
     for i, (above, frames, _) in enumerate(parts(figure)):
         middle = N_FRAMES // 2
-        assert words(above).startswith(f"Channel {i}, frame {middle} of {N_FRAMES}")
+        assert words(above).startswith(f"Channel {i}, frame {middle} of 0\N{EN DASH}29 ")
         raw = movies[1][i][middle]
         background = result.bkgds[i][middle].compute()
         signal = raw - background.astype(float)
@@ -113,7 +113,7 @@ def test_it_shows_kernels_and_levels(figure, result):
 
 def test_it_warns_where_it_should_and_only_there(figure):
     good, clipped, narrow = [words(above) for above, _, _ in parts(figure)]
-    assert good == f"Channel 0, frame {N_FRAMES // 2} of {N_FRAMES}"
+    assert good == "Channel 0, frame 15 of 0\N{EN DASH}29 a$b_.tif"
     assert "Saturated" in clipped
     assert "the largest count, 400;" in clipped
     assert "Radius" not in clipped
@@ -155,7 +155,7 @@ def test_it_shows_seconds_names_and_a_bar_where_they_are_known(result, movies, t
     ("most", "length"), [(2.6, 2), (9.99, 5), (10.0, 10), (0.3, 0.2), (0.0999, 0.05)]
 )
 def test_bars_have_round_lengths(most, length):
-    assert _round_length(most) == pytest.approx(length)
+    assert round_length(most) == pytest.approx(length)
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -217,7 +217,7 @@ def test_short_movies(tmp_path, n_frames):
     tifffile.imwrite(tmp_path / "m.tif", simulated()[:n_frames], photometric="minisblack")
     figure = plot_result(run_spatial_mean(tmp_path / "m.tif", tmp_path / "out.zarr"))
     figure.canvas.draw()
-    assert f"of {n_frames}" in words(figure)
+    assert f"of 0\N{EN DASH}{n_frames - 1}" in words(figure)
 
 
 def test_floating_movies_with_nan(tmp_path):

@@ -133,3 +133,22 @@ def test_browsers_get_types_they_can_draw(dtype, served):
     assert info["dataType"] == np.dtype(served).name
     got = pixels(raw, sources(raw)["channel_0 raw"], (1, 0, 0), (2, 30, 40))
     np.testing.assert_array_equal(got, MOVIE[1:2].astype(dtype).astype(served), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])
+def test_integers_have_ranges_of_their_dtype(dtype):
+    """Whole and held by the dtype: of others neuroglancer makes all of it, and frames are black."""
+    movie = MOVIE.copy()
+    movie[6] = 100
+    movie[6, 0, :6], movie[6, 0, 6:9] = 20, 120  # percentiles lie between two counts
+    tifffile.imwrite("a.tif", movie.astype(dtype), photometric="minisblack")
+    layers = run().view().state.to_json()["layers"]
+    low, high = np.percentile(movie[6], (0.5, 99.8))
+    control = layers[0]["shaderControls"]["counts"]
+    found = [*control["range"], *control["window"]]
+    assert (low % 1, high % 1) != (0, 0)
+    assert control["range"] == ([low, high] if dtype == "f4" else [np.floor(low), np.ceil(high)])
+    if dtype != "f4":
+        assert all(isinstance(number, int) for number in found)
+        held = np.iinfo(dtype)
+        assert all(held.min <= number <= held.max for number in found)

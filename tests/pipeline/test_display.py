@@ -13,6 +13,7 @@ from smlmlp_dask.pipeline import display
 from smlmlp_dask.pipeline.display import display_ranges
 from smlmlp_dask.pipeline.job import prepare
 from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.metadata import RANGES
 from tests.stored import contents
 
 
@@ -21,7 +22,7 @@ def ranges_of(path, radii=7.0, **selection):
         [path], SpatialMean(radii), selection=Selection.checked(**selection),
         options=FilterOptions("fused"), storage=Storage("fast", None),
     )  # fmt: skip
-    return display_ranges(job.channels)
+    return display_ranges(job.channels, job.outputs)[RANGES]
 
 
 def saved(path, movie):
@@ -148,6 +149,8 @@ def test_it_is_measured_when_a_store_is_begun_and_never_again(tmp_path, monkeypa
     path = run_spatial_mean(source, tmp_path / "out.zarr").path
     before = contents(path)
     (path / "channel_0/0/c/0/0/0").unlink()
-    monkeypatch.setattr("smlmlp_dask.pipeline.run.display_ranges", lambda channels: [None])
+    monkeypatch.setattr(
+        "smlmlp_dask.pipeline.run.display_ranges", lambda channels, outputs: {RANGES: [None]}
+    )
     run_spatial_mean(source, path, resume=True)
     assert contents(path) == before
