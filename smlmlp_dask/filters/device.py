@@ -95,9 +95,13 @@ def to_device(array: Any) -> Any:
     return xp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
-def as_float32(array: "cupy.ndarray") -> "cupy.ndarray":
-    """Return a device's array cast to float32 there, or itself if it is float32."""
-    return array.astype(np.float32, copy=False)
+def as_float32(array: "np.ndarray[Any, Any] | cupy.ndarray") -> Any:
+    """Return an array cast to float32 where it is, or itself if it is float32.
+
+    Values beyond the range of float32 become infinite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np.float32, copy=False)
 
 
 def to_host(array: "cupy.ndarray") -> np.ndarray[Any, Any]:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from . import device
 
 Frames: TypeAlias = Sequence[Any]
@@ -27,9 +25,3 @@ def joined(parts: Frames, start: int, stop: int) -> Any:
     if len(cut) == 1:
         return cut[0]
     return device.namespace(cut[0]).concatenate(cut)
-
-
-def as_floats(frames: Any) -> Any:
-    """Return frames as float32; values beyond its range become infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return frames.astype(np.float32, copy=False)

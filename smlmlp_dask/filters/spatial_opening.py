@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from . import parameters
+from . import device, parameters
 from .compiled.opening import grey_opening
-from .frames import Frames, Halo, as_floats, joined
+from .frames import Frames, Halo, joined
 from .kernels import Kernel, disk
 from .spatial_mean import FilterOptions, worker_threads
 
@@ -81,7 +81,7 @@ class SpatialOpening:
         )
         height, width = self.footprint.shape
         inside = self.footprint[rows : height - rows, columns : width - columns] > 0
-        return open_stack(as_floats(frames), inside)
+        return open_stack(device.as_float32(frames), inside)
 
     @property
     def noise_correction(self) -> np.float32:

@@ -8,7 +8,7 @@ import numpy as np
 from smlmlp_dask.blocks import Box
 
 from . import device
-from .frames import Frames, Halo, as_floats, joined
+from .frames import Frames, Halo, joined
 from .spatial_mean import FilterOptions, worker_threads
 
 _PIXELS_AT_A_TIME = 2**18
@@ -137,7 +137,7 @@ def _apply(parts: Frames, steps: Sequence[Step], options: FilterOptions, own: Bo
 def _subtract(frames: Any, found: Any, out: Any = None) -> Any:
     """Return frames as float32 minus their background: on the host in its place, or in `out`."""
     if not isinstance(found, np.ndarray):
-        return as_floats(frames) - found
+        return device.as_float32(frames) - found
     out = found if out is None else out
     with np.errstate(over="ignore", invalid="ignore"):  # infinite pixels
         return np.subtract(frames, found, out=out, dtype=np.float32, casting="same_kind")

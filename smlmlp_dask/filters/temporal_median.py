@@ -8,7 +8,7 @@ import numpy as np
 
 from . import device, parameters
 from .compiled.median import median_frames
-from .frames import Frames, Halo, as_floats, joined
+from .frames import Frames, Halo, joined
 from .spatial_mean import FilterOptions, worker_threads
 
 
@@ -45,7 +45,7 @@ class TemporalMedian:
             threads = options.threads or worker_threads()
             return median_frames(parts, self.window_fr, start, stop, threads=threads)
         low = max(0, start - self.window_fr)
-        frames = as_floats(joined(parts, low, stop + self.window_fr))
+        frames = device.as_float32(joined(parts, low, stop + self.window_fr))
         return _median_by_sorting(frames, self.window_fr, start - low, stop - low)
 
     @property

@@ -236,8 +236,8 @@ def open_file(path: Path) -> TiffFile:
     return TiffFile(path, _multifile=False, is_mmstack=False)
 
 
-def movie_shape(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int, int]:
-    """Return the shape of an image as (frame, y, x); refuse all but one movie of gray frames."""
+def check_frame(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int]:
+    """Return rows and columns of an image whose last axes they are; refuse colours."""
     kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if (n, axis) != (1, "S")]
     names = "".join(axis for _, axis in kept)
     sizes = tuple(int(n) for n, _ in kept)
@@ -245,12 +245,12 @@ def movie_shape(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int, 
         raise ValueError(
             f"{path} has shape {sizes} with colour samples (axes {names}): save one gray channel"
         )
-    if not names.endswith("YX") or sum(n != 1 for n in sizes[:-2]) > 1:
+    if not names.endswith("YX"):
         raise ValueError(
             f"{path} has shape {sizes} (axes {names}), not (frame, y, x): save each channel or "
             "slice as a movie of its own"
         )
-    return (prod(sizes[:-2]), sizes[-2], sizes[-1])
+    return sizes[-2], sizes[-1]
 
 
 def _fill(file: FileIO, offset: int, out: NDArray[Any]) -> None:
@@ -271,10 +271,10 @@ def _cut(frames: NDArray[Any], rows: range, columns: range) -> NDArray[Any]:
 
 def _decode(page: TiffPage, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
     """Fill `out` with a box of a page; refuse a page of another shape or dtype, or cut short."""
-    shape = movie_shape(Path(page.parent.filename), page.shape, page.axes)
-    if shape != (1, *frame) or np.dtype(page.dtype) != out.dtype:
+    found = check_frame(Path(page.parent.filename), page.shape, page.axes)
+    if found != frame or prod(page.shape) != prod(frame) or np.dtype(page.dtype) != out.dtype:
         raise ValueError(
-            f"it holds a page of shape {shape[1:]} and dtype {page.dtype} where "
+            f"it holds a page of shape {page.shape} and dtype {page.dtype} where "
             f"{frame} and {out.dtype} are due"
         )
     size = page.parent.filehandle.size

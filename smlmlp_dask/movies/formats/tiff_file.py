@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import prod
@@ -15,7 +15,7 @@ from tifffile import TiffFile, TiffFileError
 
 from smlmlp_dask.messages import one_line
 
-from .frames import CodedPages, FileMovie, Frames, PlainFrames, open_file
+from .frames import CodedPages, FileMovie, Frames, PlainFrames, check_frame, open_file
 from .tiff_pages import Directory, follow_on, pages_as_they_are
 
 _DESCRIPTION = 270  # tag
@@ -153,23 +153,6 @@ def check_pixels(path: Path, page: Any) -> np.dtype[Any]:
         )
     dtype: np.dtype[Any] = np.dtype(page.dtype)
     return dtype
-
-
-def check_frame(path: Path, shape: Sequence[int], axes: str) -> tuple[int, int]:
-    """Return rows and columns of an image whose last axes they are; refuse colours."""
-    kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if (n, axis) != (1, "S")]
-    names = "".join(axis for _, axis in kept)
-    sizes = tuple(int(n) for n, _ in kept)
-    if "S" in names:
-        raise ValueError(
-            f"{path} has shape {sizes} with colour samples (axes {names}): save one gray channel"
-        )
-    if not names.endswith("YX"):
-        raise ValueError(
-            f"{path} has shape {sizes} (axes {names}), not (frame, y, x): save each channel or "
-            "slice as a movie of its own"
-        )
-    return sizes[-2], sizes[-1]
 
 
 def found_pages(

@@ -13,12 +13,12 @@ from tifffile import TiffFile, TiffFileError
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position
 
+from .frames import check_frame
 from .ome_xml import MICROMETRES, Ome
 from .tiff_file import (
     IN_ONE_RUN,
     Pages,
     PageSeries,
-    check_frame,
     check_pixels,
     found_pages,
     is_whole,
