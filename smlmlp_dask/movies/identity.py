@@ -35,7 +35,6 @@ def source_identity(path: Path) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
-    from .formats.tiff import tiff_names  # imports tifffile, which reading a store does not need
     from .formats.zarr_nodes import is_node, stored_files
 
     if path.is_file():
@@ -43,6 +42,8 @@ def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
     elif is_node(path):
         names = ((os.path.relpath(file, path), file) for file in stored_files(path))
     else:
+        from .formats.tiff import tiff_names  # imports tifffile, which other movies do not need
+
         names = ((name, path / name) for name in tiff_names(path, list(path.iterdir())))
     for name, file in names:
         status = file.stat()

@@ -19,8 +19,7 @@ from .arguments import RawLayout, check_dtype
 from .arrays import Array, ArraySource
 from .formats.file_names import arranged
 from .formats.plain import plain_movie
-from .formats.table import format_of
-from .formats.tiff import TIFF_SUFFIXES, open_tiffs, tiff_names
+from .formats.table import TIFF_SUFFIXES, format_of
 from .formats.unread import unread
 from .formats.zarr_nodes import is_node, store_of
 from .formats.zarrs import arrays_hint
@@ -164,8 +163,9 @@ def _open(path: Path, raw: RawLayout | None) -> Recording:
 def _opened(path: Path, raw: RawLayout | None) -> Recording:
     path, inside = _split(path)
     if not path.exists():
-        folder, names = _glob(path)
-        return open_tiffs(str(path), folder, names)
+        from .formats.tiff import open_tiffs  # imports tifffile, which other movies do not need
+
+        return open_tiffs(str(path), *_glob(path))
     if not path.is_dir() and not path.is_file():
         raise ValueError(f"{path} is a pipe, socket or device: copy the movie into a file")
     _check_permission(path)
@@ -218,6 +218,8 @@ def _glob(path: Path) -> tuple[Path, list[str]]:
         matches = list(fixed.glob(pattern))
     except ValueError as error:
         raise ValueError(f"{path} is no pattern of file names: {error}") from error
+    from .formats.tiff import tiff_names  # imports tifffile
+
     names = tiff_names(fixed, matches)
     if not names:
         raise FileNotFoundError(

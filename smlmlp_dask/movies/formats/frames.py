@@ -12,15 +12,17 @@ from io import FileIO
 from itertools import accumulate, pairwise
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffPage
 
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import SourceReadError, as_slice, named, within
 from smlmlp_dask.units import Decoding
+
+if TYPE_CHECKING:  # plain frames, of many formats, need no tifffile
+    from tifffile import TiffFile, TiffPage
 
 Offsets: TypeAlias = range | NDArray[np.int64]
 
@@ -118,6 +120,8 @@ class CodedPages:
 
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
         """Fill `out` with a box of every page."""
+        from tifffile import TiffPage
+
         with open_file(Path(self.path)) as tif:
             for index, offset in enumerate(self.offsets):
                 tif.filehandle.seek(int(offset))
@@ -228,11 +232,13 @@ class FileMovie:
         return parts
 
 
-def open_file(path: Path) -> TiffFile:
+def open_file(path: Path) -> "TiffFile":
     """Open a TIFF, and none of the files that its metadata name as parts of a set.
 
     A set is opened by its folder or a glob pattern.
     """
+    from tifffile import TiffFile
+
     return TiffFile(path, _multifile=False, is_mmstack=False)
 
 
@@ -269,7 +275,7 @@ def _cut(frames: NDArray[Any], rows: range, columns: range) -> NDArray[Any]:
     return frames[..., as_slice(rows), as_slice(columns)]
 
 
-def _decode(page: TiffPage, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+def _decode(page: "TiffPage", out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
     """Fill `out` with a box of a page; refuse a page of another shape or dtype, or cut short."""
     found = check_frame(Path(page.parent.filename), page.shape, page.axes)
     if found != frame or prod(page.shape) != prod(frame) or np.dtype(page.dtype) != out.dtype:

@@ -11,6 +11,9 @@ from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.movies.recording import Recording
 
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8")
+"""Endings, in lower case, of the files that count as TIFF in a folder or glob."""
+
 
 class MissingReaderError(ImportError, ValueError):
     """A movie's format is known, but the library that reads it is not installed."""
@@ -163,12 +166,7 @@ FORMATS = (
     Format(
         name="Zarr", suffixes=("",), module="zarrs", inside=True, usual=(".zarr", ".zip", ".ozx")
     ),
-    Format(
-        name="TIFF",
-        suffixes=("",),
-        module="tiff",
-        usual=(".tif", ".tiff", ".btf", ".tf2", ".tf8"),
-    ),
+    Format(name="TIFF", suffixes=("",), module="tiff", usual=TIFF_SUFFIXES),
 )
 """All formats, in the order in which they are tried. Headerless movies, which nothing recognises,
 are described by the user."""

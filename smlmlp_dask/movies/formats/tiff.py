@@ -13,6 +13,7 @@ from .frames import open_file
 from .micromanager import is_mmstack, mmstack_files, open_mmstack
 from .ndtiff import is_ndtiff, open_ndtiff
 from .ome_xml import Ome
+from .table import TIFF_SUFFIXES
 from .tiff_file import check_description, is_whole, parsing
 from .tiff_folder import join
 from .tiff_ome import (
@@ -24,9 +25,6 @@ from .tiff_ome import (
     open_ome_set,
 )
 from .tiff_single import Single, single
-
-TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
-"""Endings, in lower case, of the files that count as TIFF in a folder or glob."""
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
