@@ -1,10 +1,12 @@
-"""Measure the peak memory of whole jobs next to what was planned, where decoding takes most of it.
+"""Measure the peak memory of whole jobs next to what was planned.
 
     python tests/benchmarks/memory.py [--only WORDS] [--work FOLDER]
 
-Each case runs in a fresh process on a movie made for it, small on disk. A limit that is refused is
-shown, and the job is run again with the least limit that the message names. Exits with 1 if a peak
-exceeds its plan by more than 250 MiB. Needs Linux, 8 GB of memory and 2 GB of disk.
+Decoding takes most of some jobs, the windows of long medians most of others. Each case runs in a
+fresh process on a movie made for it, small on disk. A limit that is refused is shown, and the job
+is run again with the least limit that the message names. Exits with 1 if a peak exceeds its plan by
+more than 250 MiB; of an export, "planned" is what Python and the libraries take, and two blocks.
+Needs Linux, 8 GB of memory, 2 GB of disk, and some minutes of both CPUs for each long median.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 import zarr
+
+from smlmlp_dask import convert_movies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,16 +40,18 @@ CHILD = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
 import dask
-from smlmlp_dask import plan_spatial_mean, run_spatial_mean
+from smlmlp_dask import SpatialMean, SpatialOpening, TemporalMedian, plan_background, run_background
+STEPS = {"median": TemporalMedian, "mean": SpatialMean, "opening": SpatialOpening}
 source, out, options = json.loads(sys.argv[1])
 pool, threads = options.pop("pool", None), options.pop("threads", 2)
+steps = [STEPS[name](value) for name, value in options.pop("steps", {"mean": 7.0}).items()]
 if "frames" in options:
     options["frames"] = slice(*options["frames"])
 shared = {k: v for k, v in options.items() if k not in ("resume", "keep_bits")}
 with dask.config.set(num_workers=threads, pool=pool and ThreadPoolExecutor(pool)):
     try:
-        run_spatial_mean(source, out, 7.0, **options)
-        plan = plan_spatial_mean(source, 7.0, **shared)
+        run_background(source, out, steps, **options)
+        plan = plan_background(source, steps, **shared)
         planned = plan.memory_limit_bytes if "resume" in options else plan.projected_bytes
     except ValueError as error:
         print(json.dumps({"refused": str(error)}))
@@ -54,28 +61,49 @@ from tests.memory import peak_bytes
 print(json.dumps({"planned": planned, "peak": peak_bytes()}))
 """
 
+EXPORT = """
+import json, sys
+from smlmlp_dask import export_movie
+from smlmlp_dask.execution.workers import BASE_BYTES
+from smlmlp_dask.blocks import BLOCK_BYTES
+store, file, options = json.loads(sys.argv[1])
+export_movie(store, file, **options)
+sys.path.insert(0, sys.argv[2])
+from tests.memory import peak_bytes
+print(json.dumps({"planned": BASE_BYTES + 2 * BLOCK_BYTES, "peak": peak_bytes()}))
+"""
+
 
 @dataclass(frozen=True)
 class Case:
-    """A job: how its movie is made, and the options of `run_spatial_mean`."""
+    """A job: how its movie is made, and the options of `run_background`."""
 
     name: str
     make: Callable[[Path], Path]
     options: dict[str, Any] = field(default_factory=dict)
     begun: bool = False  # a run without limit is killed first, and then resumed
+    export: str = ""  # the movie is kept in a store, which is written as a file of this name
 
 
 # Movies
 
 
-def stored(chunks: tuple[int, int, int], shape: tuple[int, int, int], **layout: Any) -> Any:
-    """Return what writes a Zarr movie of noise that does not compress, one chunk linked often."""
+def stored(
+    chunks: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    brightest: int = 2**16,
+    **layout: Any,
+) -> Any:
+    """Return what writes a Zarr movie of noise below `brightest`, one chunk linked often.
+
+    By default, the noise does not compress.
+    """
 
     def make(folder: Path) -> Path:
         path = folder / "m.zarr"
         array = zarr.create_array(path, shape=shape, chunks=chunks, dtype="u2", **layout)
         together = array.shards or array.chunks
-        noise = np.random.default_rng(1).integers(0, 2**16, together, "u2")
+        noise = np.random.default_rng(1).integers(0, brightest, together, "u2")
         array[tuple(map(slice, together))] = noise
         first = path / array.metadata.encode_chunk_key((0, 0, 0))
         for place in np.ndindex(*(-(-n // c) for n, c in zip(shape, together, strict=True))):
@@ -88,13 +116,13 @@ def stored(chunks: tuple[int, int, int], shape: tuple[int, int, int], **layout: 
     return make
 
 
-def raw(shape: tuple[int, int, int]) -> Any:
+def raw(shape: tuple[int, int, int], dtype: str = "u2") -> Any:
     """Return what makes a headerless movie of zeros without a byte on disk."""
 
     def make(folder: Path) -> Path:
         path = folder / "m.raw"
         with path.open("wb") as file:
-            file.truncate(2 * int(np.prod(shape)))
+            file.truncate(np.dtype(dtype).itemsize * prod(shape))
         return path
 
     return make
@@ -144,14 +172,46 @@ def cases() -> Iterator[Case]:
     yield Case("Zarr, shards", shards)
     yield Case("TIFF", tiff((512, 512, 512)))
     yield Case("deflated TIFF", tiff((512, 512, 512), compression="zlib"))
+    yield from chains()
+    yield from exports()
+
+
+def chains() -> Iterator[Case]:
+    """List jobs of other steps and outputs, on frames of 2048 x 2048."""
+
+    def job(name: str, frames: int, limit: str, dtype: str = "u2", **options: Any) -> Case:
+        shape = (frames, 2048, 2048)
+        movie = {"raw_shape": shape, "raw_dtype": dtype, "memory_limit": limit}
+        return Case(name, raw(shape, dtype), {**movie, **options})
+
+    both = {"outputs": ["background", "signal"], "pedestal": 100}
+    long = {"median": 500}
+    for dtype, limit in (("u2", "2GB"), ("u2", "6GB"), ("f4", "4GB")):
+        yield job(f"median 500, {dtype}, {limit}", 1100, limit, dtype, steps=long)
+    constant = stored((8, 2048, 2048), (1100, 2048, 2048), brightest=2)
+    yield Case("median 500, Zarr", constant, {"steps": long, "memory_limit": "6GB"})
+    yield job("median 500, mean, both", 1100, "3GB", steps={**long, "mean": 7.0}, **both)
+    yield job("median 25, mean", 128, "2GB", steps={"median": 25, "mean": 7.0})
+    yield job("mean, both", 128, "2GB", **both)
+    yield job("mean, signal as float32", 128, "2GB", outputs="signal")
+    yield job("opening", 128, "2GB", steps={"opening": 3.0})
+    three = {"opening": 3.0, "median": 25, "mean": 7.0}
+    yield job("three steps, both", 128, "2GB", steps=three, **both)
+
+
+def exports() -> Iterator[Case]:
+    """List files that are written from stores of 1 GiB of frames."""
+    movie = {"raw_shape": (2048, 512, 512), "raw_dtype": "u2"}
+    for name in ("export.raw", "export.tif"):
+        yield Case(name, raw(movie["raw_shape"]), movie, export=name)
 
 
 # Runs
 
 
-def child(*arguments: Any) -> list[str]:
+def child(*arguments: Any, code: str = CHILD) -> list[str]:
     """Return the command of a process that runs a job."""
-    return [sys.executable, "-c", CHILD, json.dumps(arguments, default=str), str(ROOT)]
+    return [sys.executable, "-c", code, json.dumps(arguments, default=str), str(ROOT)]
 
 
 def begin(source: Path, out: Path) -> None:
@@ -164,9 +224,10 @@ def begin(source: Path, out: Path) -> None:
         sys.exit("the job ended before it could be killed")
 
 
-def run(source: Path, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+def run(source: Path, out: Path, options: dict[str, Any], code: str = CHILD) -> dict[str, Any]:
     """Run a job in a fresh process; return what it planned and held, or why it was refused."""
-    ended = subprocess.run(child(source, out, options), capture_output=True, text=True, check=False)
+    command = child(source, out, options, code=code)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         sys.exit(ended.stderr)
     return json.loads(ended.stdout)  # type: ignore[no-any-return]
@@ -177,7 +238,11 @@ def measure(case: Case, folder: Path) -> bool:
     source, out = case.make(folder), folder / "out.zarr"
     if case.begun:
         begin(source, out)
-    result = run(source, out, case.options)
+    if case.export:
+        store = convert_movies(source, folder / "store.zarr", **case.options)
+        result = run(store, folder / case.export, {}, EXPORT)
+    else:
+        result = run(source, out, case.options)
     if "refused" in result:
         print(f"{case.name}: refused: {result['refused']}")
         least = re.search(r"to (\d+MB)", result["refused"])
