@@ -178,6 +178,38 @@ def test_on_workers(tif, tmp_path, small, processes):
         assert contents(job(tif, tmp_path / "workers.zarr").path) == whole
 
 
+LAYOUTS = [
+    {"chunks": (1, 16, 22)},
+    {"chunks": (8, 16, 22)},
+    {"chunks": (31, 16, 22)},
+    {"chunks": (5, 8, 8)},
+    {"chunks": (31, 4, 5)},
+    {"chunks": (3, 7, 9), "zarr_format": 2},
+    {"chunks": (2, 8, 11), "shards": (6, 16, 22)},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("memory", ["plenty", "scarce"])
+def test_same_bits_however_the_movie_is_stored(tif, tmp_path, monkeypatch, layout, memory):
+    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
+    expected = job(tif, tmp_path / "expected.zarr")
+    movie = zarr.create_array(tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", **layout)
+    movie[:] = MOVIE
+    if memory == "scarce":  # blocks of a few frames, tiled with halos in time and space
+        plan = blocks.plan_blocks
+        scarce = {"block_bytes": 1_500, "memory_bytes": 20_000}
+        monkeypatch.setattr(
+            blocks, "plan_blocks", lambda *args, **options: plan(*args, **{**options, **scarce})
+        )
+    result = job(tmp_path / "m.zarr", tmp_path / "out.zarr")
+    [channel] = plan_background(tmp_path / "m.zarr", CHAIN, BOTH, pedestal=20).channels
+    assert (channel.block != MOVIE.shape) == (memory == "scarce")
+    for made, wanted in ((result.bkgds, expected.bkgds), (result.signals, expected.signals)):
+        assert made[0].compute().tobytes() == wanted[0].compute().tobytes()
+    assert told(result.path) == told(expected.path)
+
+
 # ---- interrupted, damaged ------------------------------------------------------------------------
 
 
@@ -194,14 +226,22 @@ def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, mo
 
 
 @pytest.mark.slow
-def test_killed_again_and_again(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "limit"),
+    [
+        pytest.param((), "390MB", id="threads"),
+        # each takes 315 MB for itself, and a quarter of what Dask allows them stays free
+        pytest.param(("--workers", "2"), "930MB", id="processes"),
+    ],
+)
+def test_killed_again_and_again(tmp_path, place, limit):
     """A chain with both outputs, in processes of its own, two blocks at a time."""
     movie = np.random.default_rng(3).poisson(90, (400, 256, 256)).astype(np.uint16)
     zarr.create_array(tmp_path / "movie.zarr", data=movie, chunks=(8, 256, 256))
     steps = ["--step", "median:2", "--step", "mean:4"]
     outputs = ["--write", "background", "--write", "signal", "--pedestal", "25"]
-    limit = ["--memory-limit", "390MB"]
-    command = ["run", tmp_path / "movie.zarr", *steps, *outputs, *limit, "--resume", "-o"]
+    options = [*steps, *outputs, "--memory-limit", limit, "--resume"]
+    command = ["run", tmp_path / "movie.zarr", *options, *place, "-o"]
     whole, out = tmp_path / "whole.zarr", tmp_path / "out.zarr"
     assert finish(start(*command, whole))[0] == 0
     n_blocks = json.loads(call("info", whole, "--json").stdout)["blocks"]
@@ -210,7 +250,7 @@ def test_killed_again_and_again(tmp_path):
     for least in (1, n_blocks // 2, n_blocks - 1):
         process = start(*command, out)
         wait_for(lambda least=least: len(journal(out)) >= least, process, may_end=True)
-        process.kill()
+        process.kill()  # its workers live on for a while
         kills += finish(process)[0] == -SIGKILL
     assert kills >= 2
     assert finish(start(*command, out))[0] == 0
