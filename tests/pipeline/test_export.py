@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL
@@ -29,10 +31,12 @@ from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.pipeline import filling, layouts
 from smlmlp_dask.store import frames
 from smlmlp_dask.store.lock import sole_writer
+from tests.memory import needs_proc
 from tests.processes import finish, start, wait_for
 
 MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
 FRAME_PIXELS = 16 * 22
+ROOT = Path(__file__).parents[2]
 RECORDED = {"pixel_size_um": 0.1067, "frame_interval_s": 0.05, "channel_names": "Cy5"}
 
 
@@ -351,6 +355,39 @@ def test_a_killed_export_goes_on(tmp_path, name):
     assert finish(start("export", store, "-o", file, "--resume")) == (0, "")
     assert file.read_bytes() == export_movie(store, tmp_path / "w" / name).read_bytes()
     np.testing.assert_array_equal(open_channels(file)[0].compute(), movie)
+
+
+IN_A_PROCESS = """
+import sys
+from smlmlp_dask import export_movie
+from tests.memory import peak_bytes
+small, large, folder, name = sys.argv[1:]
+export_movie(small, f"{folder}/small.{name}")
+before = peak_bytes()
+export_movie(large, f"{folder}/large.{name}")
+print(peak_bytes() - before)
+"""
+
+
+@pytest.mark.slow
+@needs_proc
+@pytest.mark.parametrize("name", ["raw", "tif"])
+def test_some_blocks_are_in_memory_and_not_the_movie(tmp_path, monkeypatch, name):
+    monkeypatch.undo()  # whole blocks
+    stores = []
+    for count in (2, 200):  # 4 MB, and 400 MB
+        movie = tmp_path / f"{count}.raw"
+        movie.touch()
+        os.truncate(movie, count * 2 * 1024**2)
+        layout = {"raw_shape": (count, 1024, 1024), "raw_dtype": "u2"}
+        stores.append(convert_movies(movie, tmp_path / f"{count}.zarr", **layout))
+    block = 2 * 1024**2 * frames.block_frames(open_stacks(stores[1] / "channel_0")[0])
+    command = [sys.executable, "-c", IN_A_PROCESS, *map(str, stores), tmp_path, name]
+    held = int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout)
+    assert (tmp_path / f"large.{name}").stat().st_size >= 400 * 2**20
+    # Of 50: the one that is written, and what threads that decoded others have not given back.
+    assert 50 * block == 400 * 2**20
+    assert held < 16 * block
 
 
 # ---- refusals: nothing is written ----------------------------------------------------------------
