@@ -4,10 +4,20 @@ import dask
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("default", deadline=None, max_examples=40)
-hypothesis.settings.load_profile("default")
+# The gate takes the second one, by --hypothesis-profile.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("quick")
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_samples():
+    """A plan's sample of a job takes less than the second and a half that a user's takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smlmlp_dask.pipeline.measure.SECONDS", 0.1)
+        yield
 
 
 @pytest.fixture

@@ -4,9 +4,17 @@ from itertools import pairwise
 
 import dask.array as da
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 REAL_DTYPES = ["u1", "<u2", ">u2", "i2", ">i4", "u4", "i8", "f2", "<f4", ">f4", "f8"]
+
+
+def examples(count, **options):
+    """Return settings for so many examples where tests are thorough, and a quarter elsewhere."""
+    share = settings.default.max_examples / settings.get_profile("thorough").max_examples
+    return settings(max_examples=round(count * share), **options)
+
 
 radii = st.one_of(
     st.sampled_from([0.01, 0.5, 1.0, 2.0, 3.5, 7.0, 12.0, 40.0]),

@@ -18,12 +18,12 @@ import pytest
 import zarr
 from dask.base import tokenize
 from dask.distributed import Client, LocalCluster
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smlmlp_dask import bkgd_spatial_mean, open_channels
 
-from . import duck, reference
+from . import duck, reference, strategies
 from .handed_out import (
     OTHER_RADIUS,
     PAIRS,
@@ -130,7 +130,13 @@ def on_a_client():
         yield
 
 
-@pytest.mark.parametrize("place", [on_threads, on_processes, on_a_client])
+@pytest.mark.parametrize(
+    "place",
+    [
+        on_threads,
+        *(pytest.param(place, marks=pytest.mark.slow) for place in (on_processes, on_a_client)),
+    ],
+)
 def test_places(stacks, place):
     with place():
         wrong = {
@@ -227,7 +233,7 @@ def follow(plan, stacks):
 
 
 @given(plan=plans, optimize_graph=st.booleans())
-@settings(derandomize=True, max_examples=150)
+@strategies.examples(150, derandomize=True)
 def test_at_random(stacks, plan, optimize_graph):
     lazy, values, allowed = follow(plan, stacks)
     result = lazy.compute(scheduler="sync", optimize_graph=optimize_graph)

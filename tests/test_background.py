@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
@@ -45,7 +45,7 @@ def background(channel, radii=7.0, **options):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=25)
+@strategies.examples(25)
 @given(data=st.data())
 def test_agrees_with_the_slow_reference(engine, data):
     stack = data.draw(strategies.stacks(max_frames=2, max_side=14))
@@ -60,7 +60,7 @@ def test_agrees_with_the_slow_reference(engine, data):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=30)
+@strategies.examples(30)
 @given(data=st.data())
 def test_same_bits_for_every_chunking(engine, data):
     stack = data.draw(strategies.stacks())
@@ -71,7 +71,7 @@ def test_same_bits_for_every_chunking(engine, data):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=30)
+@strategies.examples(30)
 @given(data=st.data())
 def test_same_bits_where_tiles_are_filtered_with_a_halo(engine, data):
     stack = data.draw(strategies.stacks())
@@ -133,7 +133,7 @@ def test_frames_are_independent(engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @given(level=st.integers(0, 65535), radius=strategies.radii)
-@settings(max_examples=20)
+@strategies.examples(20)
 def test_a_constant_stays_itself(engine, level, radius):
     stack = np.full((1, 9, 11), level, np.uint16)
     limit = reference.tolerance(radius) * level

@@ -10,7 +10,7 @@ import distributed
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import smlmlp_dask
@@ -90,7 +90,7 @@ def test_the_golden_cases_are_what_they_say():
 
 
 @each_engine
-@settings(max_examples=25)
+@strategies.examples(25)
 @given(stack=strategies.stacks(max_frames=9, max_side=6), window=st.integers(0, 12))
 def test_the_median_is_that_of_the_slow_reference(engine, stack, window):
     [bkgd], _, _ = bkgd_temporal_median([stack], window, engine=engine)
@@ -98,7 +98,7 @@ def test_the_median_is_that_of_the_slow_reference(engine, stack, window):
 
 
 @each_engine
-@settings(max_examples=25)
+@strategies.examples(25)
 @given(
     stack=strategies.stacks(max_frames=1, max_side=9),
     radii=st.tuples(st.floats(0.1, 12), st.floats(0.1, 12)),
@@ -214,15 +214,15 @@ def test_same_bits_for_every_chunking(call, engine, monkeypatch):
     whole = bits(call, MOVIE, engine=engine)
     for how in (*CHUNKINGS.values(), ((3, 1, 7), (13, 7), (24,)), (2, 20, 24)):
         assert bits(call, chunk(MOVIE, how), engine=engine) == whole
-    join_nothing(monkeypatch)
-    for how in (*CHUNKINGS.values(), ((3, 1, 7), (13, 7), (24,)), (2, 20, 24)):
+    join_nothing(monkeypatch)  # which matters where chunks are short in time
+    for how in ("irregular", ((3, 1, 7), (13, 7), (24,)), (2, 20, 24)):
         assert bits(call, chunk(MOVIE, how), engine=engine) == whole
     keep_tiles(monkeypatch)
     for how in ("irregular", (2, 11, 7), (3, 5, 4), (11, 1, 24)):
         assert bits(call, chunk(MOVIE, how), engine=engine) == whole
 
 
-@settings(max_examples=30)
+@strategies.examples(30)
 @given(data=st.data())
 def test_same_bits_for_any_movie_and_chunks(data):
     stack = data.draw(strategies.stacks(max_frames=12))
@@ -246,6 +246,7 @@ def test_same_bits_in_parallel(call, engine, parallel):
     assert bits(call, lazy, engine=engine, parallel=parallel) == bits(call, lazy, engine=engine)
 
 
+@pytest.mark.slow
 @each_call
 def test_same_bits_on_threads_processes_and_a_client(call):
     lazy = da.from_array(MOVIE, chunks=(4, 9, 24))

@@ -149,7 +149,7 @@ def test_home_is_written_out(folder, kind):
         ("plot '~/out.zarr' -o '~/picture.svg'", "picture.svg"),
         ("info '~/out.zarr'", "out.zarr"),
         ("verify '~/out.zarr'", "out.zarr"),
-        ("demo -o '~/demo' --frames 2", "demo/demo.png"),
+        pytest.param("demo -o '~/demo' --frames 2", "demo/demo.png", marks=pytest.mark.slow),
     ],
 )
 def test_home_on_the_command_line(folder, line, made):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from smlmlp_dask import (
@@ -130,7 +130,7 @@ def copied(value):
     return repr(value)
 
 
-@settings(max_examples=150)
+@strategies.examples(150)
 @given(data=st.data())
 def test_arrays_in_result_or_refusal_out(data):
     pairs = data.draw(st.lists(mostly(channel(), [None]), min_size=1, max_size=2))
@@ -240,7 +240,7 @@ def tree(folder):
 
 
 @pytest.mark.filterwarnings("ignore:.* has 9 frames, fewer than frames=")  # verify says it again
-@settings(max_examples=150)
+@strategies.examples(150)
 @given(data=st.data())
 def test_paths_in_store_or_refusal_out(tmp_path_factory, data):
     folder = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))

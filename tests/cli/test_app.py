@@ -408,6 +408,7 @@ def in_a_terminal(*arguments, columns=80, **environment):
 COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 120])
 def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
     code, shown = in_a_terminal("run", "movie.tif", "-o", "out.zarr", columns=columns)
@@ -420,6 +421,7 @@ def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
     assert max(map(len, bars)) <= columns - 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_a_terminal_without_colour(folder, environment):
     code, shown = in_a_terminal("run", "movie.tif", "-o", "out.zarr", **environment)
@@ -434,6 +436,7 @@ def test_a_terminal_without_colour(folder, environment):
     assert "Error: " in re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
+@pytest.mark.slow
 def test_what_is_piped_has_no_control_characters(folder):
     done = start("run", "movie.tif", "-o", "out.zarr", "--progress", PYTHONUTF8="1")
     assert done.returncode == 0
@@ -444,6 +447,7 @@ def test_what_is_piped_has_no_control_characters(folder):
     )
 
 
+@pytest.mark.slow
 def test_no_locale_makes_it_fail(folder):
     done = start("run", "movie.tif", "-o", "out.zarr", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
@@ -464,6 +468,7 @@ def test_a_reader_that_leaves_is_no_error(folder):
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 def test_closed_streams_do_not_stop_a_job(folder):
     """The number of a closed stderr is that of the next file: no library may write there."""
     program = f"{shlex.quote(sys.executable)} -m smlmlp_dask"
@@ -476,6 +481,7 @@ def test_closed_streams_do_not_stop_a_job(folder):
     assert subprocess.run(failing, shell=True, check=False).returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code"),
     [

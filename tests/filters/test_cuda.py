@@ -484,6 +484,7 @@ def test_a_clients_workers_are_asked(device, tmp_path, monkeypatch):
     assert not (tmp_path / "c.zarr").exists()
 
 
+@pytest.mark.slow
 def test_only_the_workers_need_a_device(tmp_path):
     """Processes of their own, with the stand-in; this one has no CuPy that works."""
     with suppress(RuntimeError):

@@ -35,7 +35,7 @@ def test_same_bits_for_every_chunking(call, xp, monkeypatch):  # noqa: F811
     assert bits(call, xp.asarray(MOVIE)) == expected
     join_nothing(monkeypatch)
     keep_tiles(monkeypatch)
-    for how in CHUNKINGS.values():
+    for how in ("irregular", (2, 11, 7)):
         assert bits(call, chunk(MOVIE, how), "sync") == expected
 
 

@@ -3,13 +3,14 @@
 These are taken if they, or what there is, are asked for; whatever is missing behind them.
 """
 
-import subprocess
-import sys
+import warnings
 
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 
+from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.movies.formats import tiff_folder
 
@@ -212,35 +213,35 @@ def test_a_long_folder_whose_last_page_is_cut(tmp_path, monkeypatch):
     np.testing.assert_array_equal(taken.compute(), planes(range(4)))
 
 
-def test_a_salvaged_job(tmp_path):
+def test_a_salvaged_job(tmp_path, monkeypatch):
     """It is said on one line, and the store is resumed, verified, mended and plotted."""
     source = plain(tmp_path)
+    monkeypatch.chdir(tmp_path)
 
     def command(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "smlmlp_dask", *arguments],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # as in a process of its own
+            return CliRunner().invoke(smlmlp, arguments)
 
     refused = command("run", source.name, "-o", "o.zarr")
-    assert refused.returncode == 2
+    assert refused.exit_code == 2
     assert refused.stderr.startswith("Error: ")
     assert not (tmp_path / "o.zarr").exists()
     done = command("run", source.name, "-o", "o.zarr", "--salvage")
     warning = f"Warning: {source} is cut short: its page"
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert done.stderr.startswith(warning)
     assert done.stderr.count("\n") == 1
     assert done.stderr.endswith("7 of 9 frames are taken, at least 2 missing\n")
     (chunk,) = (tmp_path / "o.zarr" / "channel_0" / "0" / "c").rglob("0/0/0")
     content = chunk.read_bytes()
     chunk.unlink()
-    assert command("verify", "o.zarr").returncode != 0
-    assert command("verify", "o.zarr", "--repair").returncode == 0
+    assert command("verify", "o.zarr").exit_code != 0
+    assert command("verify", "o.zarr", "--repair").exit_code == 0
     assert chunk.read_bytes() == content
     chunk.unlink()
-    assert command("run", source.name, "-o", "o.zarr", "--salvage", "--resume").returncode == 0
+    assert command("run", source.name, "-o", "o.zarr", "--salvage", "--resume").exit_code == 0
     assert chunk.read_bytes() == content
     plotted = command("plot", "o.zarr", "-o", "p.png")
-    assert plotted.returncode == 0
+    assert plotted.exit_code == 0
     assert plotted.stderr.startswith(warning)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from smlmlp_dask.blocks import BLOCK_BYTES
@@ -22,6 +22,7 @@ from smlmlp_dask.movies.formats import zarr_movie
 from smlmlp_dask.movies.opening import open_stacks, source_roots
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError
+from tests import strategies
 
 MOVIE = (np.arange(11 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(11, 9, 7)
 RAW = {"raw_shape": MOVIE.shape, "raw_dtype": ">u2"}
@@ -321,7 +322,7 @@ def test_real_movies():
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@strategies.examples(60, suppress_health_check=[HealthCheck.too_slow])
 def test_frames_boxes_and_flips_are_numpy_slicing(tmp_path_factory, data):
     shape = data.draw(st.tuples(*[st.integers(1, 9)] * 3))
     movie = np.arange(np.prod(shape), dtype="u2").reshape(shape)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numcodecs import BitRound
 
@@ -34,6 +34,7 @@ from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.pipeline import channels, run
 from smlmlp_dask.store.codecs import Storage
+from tests import strategies
 
 MIB = 2**20
 
@@ -83,7 +84,7 @@ def parts_of_movies(draw):
     st.sampled_from([1, 3000, 2**26]),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@strategies.examples(200)
 def test_no_block_holds_more_than_was_planned(
     stack, halo, memory_bytes, block_bytes, decoding, kept
 ):
@@ -149,7 +150,7 @@ def test_what_is_decoded_counts(movie, box, decoding, reason):
     st.integers(1, 4),
     st.sampled_from([1.0, 0.75]),
 )
-@settings(max_examples=60, deadline=None)
+@strategies.examples(60)
 def test_the_least_limit_that_is_named_works(shape, unit, threads, processes, usable):
     described = Recording.of(DescribedMovie(shape, "f4", unit), "none")
     (stacks,) = Selection().stacks([described])

@@ -27,12 +27,17 @@ from tests.stored import contents
 UNIT, N_BLOCKS = 17, 4  # a prime, and more frames of 512 x 512 than a block has
 
 
+@pytest.fixture(scope="module")
+def pixels():
+    """Four blocks."""
+    frame = np.random.default_rng(1).poisson(100, (512, 512)).astype("u2")
+    return np.stack([np.roll(frame, shift) for shift in range(N_BLOCKS * UNIT)])
+
+
 @pytest.fixture
-def movie(tmp_path):
-    """A movie of four blocks."""
+def movie(pixels, tmp_path):
     path = tmp_path / "movie.zarr"
-    pixels = np.random.default_rng(1).poisson(100, (N_BLOCKS * UNIT, 512, 512)).astype("u2")
-    zarr.create_array(path, data=pixels, chunks=(UNIT, 512, 512))
+    zarr.create_array(path, data=pixels, chunks=(UNIT, 512, 512), compressors=None)
     return path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -98,7 +98,7 @@ def test_long_kernels_stay_accurate(shape, radii):
 # The same bits
 
 
-@settings(max_examples=12, deadline=None)
+@strategies.examples(12)
 @given(
     frames=strategies.stacks(dtypes=["u1", "u2", "f4"], max_frames=2, max_side=70),
     radii=strategies.radius_pairs,
@@ -112,7 +112,7 @@ def test_compiled_code_has_the_bits_of_its_definition(frames, radii):
 SHORT_RADII = st.integers(0, loops.SHORT).map(lambda reach: 2 * (reach + 0.5) / 2.5758)
 
 
-@settings(max_examples=30, deadline=None)
+@strategies.examples(30)
 @given(
     frames=strategies.stacks(dtypes=["u1", "u2", "f4"], max_frames=2, max_side=150),
     radii=st.tuples(SHORT_RADII, SHORT_RADII),
@@ -143,7 +143,7 @@ def test_a_target_may_begin_anywhere(radius, width, offset):
     assert (around[offset + frames.size :] == 77).all()
 
 
-@settings(max_examples=60, deadline=None)
+@strategies.examples(60)
 @given(data=st.data(), radii=st.tuples(st.floats(0.3, 45), st.floats(0.3, 45)))
 def test_a_tile_with_its_halo_has_the_bits_of_the_whole(data, radii):
     kernel_y, kernel_x = kernels(*radii)
@@ -353,6 +353,7 @@ def test_any_cpu_gives_the_same_bits(first_process, tmp_path):
     assert generic["digest"] == first["digest"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_rows", [False, True])
 def test_no_multiplication_is_fused_with_an_addition(monkeypatch, tmp_path, in_rows):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))

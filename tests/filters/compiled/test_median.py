@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smlmlp_dask.filters.compiled import median, median_loops, opening, opening_loops
@@ -15,7 +15,7 @@ from tests import reference, strategies
 REACH = np.array([3, 2, 2, 0], np.int64)
 
 
-@settings(max_examples=15)
+@strategies.examples(15)
 @given(
     frames=strategies.stacks(dtypes=["u1", "i1", "i2", "u2", "f4"], max_frames=6, max_side=9),
     window=st.integers(0, 4),
@@ -34,7 +34,7 @@ def test_the_compiled_median_has_the_bits_of_its_definition(frames, window, data
         np.testing.assert_array_equal(defined, reference.median(frames, window))
 
 
-@settings(max_examples=10)
+@strategies.examples(10)
 @given(data=st.data(), dtype=st.sampled_from(["u2", "f4"]))
 def test_the_compiled_opening_has_the_bits_of_its_definition(data, dtype):
     size = 2 * 5 * 7 * np.dtype(dtype).itemsize
@@ -46,7 +46,7 @@ def test_the_compiled_opening_has_the_bits_of_its_definition(data, dtype):
     assert grey_opening(frames, REACH).tobytes() == defined.tobytes()
 
 
-@settings(max_examples=40)
+@strategies.examples(40)
 @given(data=st.data(), frames=strategies.stacks(max_frames=12, max_side=9))
 def test_parts_threads_and_the_frames_asked_for_change_nothing(data, frames):
     window, threads = data.draw(st.integers(0, 8)), data.draw(st.integers(1, 4))
