@@ -168,7 +168,7 @@ def test_backgrounds_alone_are_the_same_store(tif, tmp_path, small):
     assert contents(by_default) == contents(named)
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_on_workers(tif, tmp_path, small, processes):
     job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
     whole = contents(job(tif, tmp_path / "threads.zarr").path)
@@ -178,19 +178,19 @@ def test_on_workers(tif, tmp_path, small, processes):
         assert contents(job(tif, tmp_path / "workers.zarr").path) == whole
 
 
-LAYOUTS = [
-    {"chunks": (1, 16, 22)},
-    {"chunks": (8, 16, 22)},
-    {"chunks": (31, 16, 22)},
-    {"chunks": (5, 8, 8)},
-    {"chunks": (31, 4, 5)},
-    {"chunks": (3, 7, 9), "zarr_format": 2},
-    {"chunks": (2, 8, 11), "shards": (6, 16, 22)},
+LAYOUTS = [  # how a movie is stored, and the memory for its blocks
+    ({"chunks": (1, 16, 22)}, "plenty"),
+    ({"chunks": (1, 16, 22)}, "scarce"),
+    ({"chunks": (8, 16, 22)}, "scarce"),
+    ({"chunks": (31, 16, 22)}, "scarce"),
+    ({"chunks": (5, 8, 8)}, "plenty"),
+    ({"chunks": (31, 4, 5)}, "scarce"),
+    ({"chunks": (3, 7, 9), "zarr_format": 2}, "scarce"),
+    ({"chunks": (2, 8, 11), "shards": (6, 16, 22)}, "scarce"),
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize("memory", ["plenty", "scarce"])
+@pytest.mark.parametrize(("layout", "memory"), LAYOUTS, ids=str)
 def test_same_bits_however_the_movie_is_stored(tif, tmp_path, monkeypatch, layout, memory):
     job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
     expected = job(tif, tmp_path / "expected.zarr")

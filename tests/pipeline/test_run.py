@@ -294,7 +294,7 @@ def test_engines_and_threads(tif, tmp_path, engine, parallel):
     assert_is_background(result.bkgds[0], MOVIE, engine=engine)
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_under_a_client(tif, tmp_path, processes):
     with Client(
         n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"

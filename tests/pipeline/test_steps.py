@@ -147,7 +147,7 @@ def test_the_local_mean_alone_is_the_same_job(tif, tmp_path, small):
     assert b'"steps"' not in (by_radii.path / "zarr.json").read_bytes()
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_on_workers(tif, tmp_path, small, processes):
     whole = contents(run_background(tif, tmp_path / "threads.zarr", CHAIN).path)
     with Client(
