@@ -120,8 +120,10 @@ def test_import_loads_nothing_heavy():
     assert shown.stderr == ""
 
 
-def test_imports_point_downwards():
+def test_imports_point_downwards(monkeypatch):
     """The contracts of `tool.importlinter`: floors, and no circle; `lint-imports` says more."""
+    # It would turn off our loggers, which later tests listen to.
+    monkeypatch.setattr("importlinter.cli.logging_config.dictConfig", lambda _: None)
     assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
