@@ -69,7 +69,7 @@ def _numbered(paths: Sequence[Path]) -> str:
     """Say that TIFFs whose numbers follow on become channels: shells expand bare patterns."""
     names, suffixes = [path.name for path in paths], {path.suffix for path in paths}
     together = len({path.parent for path in paths}) == len(suffixes) == 1
-    if len(paths) < NUMBERED or not together or not TIFF_SUFFIXES.issuperset(suffixes):
+    if len(paths) < NUMBERED or not together or not {*TIFF_SUFFIXES}.issuperset(suffixes):
         return ""
     try:
         order = arranged(names)
