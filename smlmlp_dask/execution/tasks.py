@@ -159,8 +159,11 @@ def _run_region(
         if key in arguments:
             on_done(arguments[key], result)
 
-    with Callback(posttask=after), _threads(side_by_side) as pool:
-        compute(*tasks, optimize_graph=False, **pool)
+    # Given to this call: the active ones are those of the process, and while another thread
+    # computes anything, Dask takes them from us.
+    callbacks = [*Callback.active, (None, None, None, after, None)]  # the fourth is posttask
+    with _threads(side_by_side) as pool:
+        compute(*tasks, optimize_graph=False, callbacks=callbacks, **pool)
 
 
 @contextmanager

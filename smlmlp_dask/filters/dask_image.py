@@ -110,7 +110,7 @@ def correlate_part(frames: Any, kernels: tuple[Kernel, Kernel]) -> Any:
     names, tasks, keys = _device_graph(tuple(array.shape for array in arrays))
     given = {(name, 0, 0, 0): array for name, array in zip(names, arrays, strict=True)}
     # The stream belongs to this thread, so all tasks must run in it.
-    [[[correlated]]] = get_sync({**tasks, **given}, keys)
+    [[[correlated]]] = get_sync({**tasks, **given}, keys, callbacks=())
     return correlated
 
 
@@ -185,7 +185,8 @@ def open_stack(frames: Any, footprint: Any) -> Any:
 
     def filtered(function: Any, array: Any) -> Any:
         lazy = da.from_array(array, chunks=array.shape, name=False, asarray=False)
-        return function(lazy, footprint=under, mode="nearest").compute(scheduler="synchronous")
+        result = function(lazy, footprint=under, mode="nearest")
+        return result.compute(scheduler="synchronous", callbacks=())
 
     # Comparisons leave NaN out or not, by its place: it takes part as infinity, and comes back.
     numbers = xp.where(missing, np.float32("inf"), frames)

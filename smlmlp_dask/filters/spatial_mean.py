@@ -160,7 +160,9 @@ def filter_chunk(
     if options.cuda:
         return correlate_on_device(frames, kernels, to_host=True)  # type: ignore[no-any-return]
     background = correlate_stack(view_stack(frames), kernels, options.threads)
-    return background.compute(scheduler="synchronous")  # type: ignore[no-any-return]
+    return background.compute(  # type: ignore[no-any-return]
+        scheduler="synchronous", callbacks=()
+    )
 
 
 def correlate_chunk(

@@ -178,8 +178,9 @@ class DaskMovie:
             for edges, part in zip(self.borders, box, strict=True)
         ]
         keys = self._keys(places)
-        # In this thread: tasks of the job run side by side already.
-        chunks = dict(zip(product(*places), get_sync(self._tasks(keys), keys), strict=True))
+        # In this thread: tasks of the job run side by side already. They have the callbacks.
+        computed = get_sync(self._tasks(keys), keys, callbacks=())
+        chunks = dict(zip(product(*places), computed, strict=True))
         out = np.empty([len(part) for part in box], self.dtype)
         for place, chunk in chunks.items():
             spans = [edges[n : n + 2] for edges, n in zip(self.borders, place, strict=True)]
