@@ -43,15 +43,27 @@ USABLE = 0.75
 
 
 def active_client() -> Any:
-    """Return the `distributed.Client` that Dask would use, or None."""
+    """Return the `distributed.Client` that Dask would use, or None.
+
+    Raises
+    ------
+    RuntimeError
+        If we are in the event loop of that client.
+    """
     if "distributed.client" not in sys.modules or not scheduler_left_to_dask():
         return None
     from distributed import default_client
 
     try:
-        return default_client()
+        client = default_client()
     except ValueError:
         return None
+    if client.asynchronous:  # its event loop would wait for us, and we for it
+        raise RuntimeError(
+            "the active Dask client is asynchronous, and this call would stop its event loop: make "
+            "the call in a thread, as in await asyncio.to_thread(run_spatial_mean, ...)"
+        )
+    return client
 
 
 def scheduler_left_to_dask() -> bool:

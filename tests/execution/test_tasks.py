@@ -1,5 +1,11 @@
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import dask
 import pytest
+from dask.base import compute
+from dask.callbacks import Callback
 from dask.distributed import Client
 
 from smlmlp_dask.execution import tasks
@@ -114,3 +120,52 @@ def test_results_of_a_group_before_an_error_are_reported():
     assert {0, 1, 2} <= set(dict(done))
     assert 3 not in dict(done)
     assert len(done) < 1000
+
+
+def test_what_another_thread_computes_takes_no_report_away(monkeypatch):
+    """Dask's active callbacks are those of the process, and each compute puts its own back."""
+    begun, ended = Event(), Event()
+
+    @dask.delayed
+    def other():
+        begun.set()
+        assert ended.wait(60)
+
+    def compute_once_it_ended(*collections, **options):
+        ended.set()
+        future.result()
+        return compute(*collections, **options)
+
+    monkeypatch.setattr(tasks, "compute", compute_once_it_ended)
+    done = []
+    with ThreadPoolExecutor(1) as pool, dask.config.set(scheduler="threads"):
+        future = pool.submit(other().compute)
+        assert begun.wait(60)
+        tasks.run_tasks(double, iter(range(3)), lambda *pair: done.append(pair))
+    assert sorted(done) == [(0, 0), (1, 2), (2, 4)]
+
+
+def test_an_event_loop_is_not_stopped():
+    async def call(in_thread):
+        address = "127.0.0.1:0"
+        async with Client(
+            asynchronous=True, processes=False, dashboard_address=address, n_workers=1
+        ):
+            done = []
+            arguments = (double, iter(range(3)), lambda *pair: done.append(pair))
+            if in_thread:
+                await asyncio.to_thread(tasks.run_tasks, *arguments)
+                return done
+            with pytest.raises(RuntimeError, match=r"client is asynchronous.*asyncio\.to_thread"):
+                tasks.run_tasks(*arguments)
+            return done
+
+    assert asyncio.run(call(in_thread=False)) == []
+    assert sorted(asyncio.run(call(in_thread=True))) == [(0, 0), (1, 2), (2, 4)]
+
+
+def test_callbacks_of_the_caller_see_the_tasks():
+    seen, done = [], []
+    with Callback(posttask=lambda key, *_: seen.append(key)):
+        tasks.run_tasks(double, iter(range(3)), lambda *pair: done.append(pair))
+    assert len(seen) == len(done) == 3
