@@ -23,9 +23,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = ""
-        with suppress(OSError):  # the other run may not have written it yet, or be ending
-            who = f" ({owner.read_text()})"
+        name = writer_of(folder)
+        who = f" ({name})" if name else ""
         raise BlockingIOError(
             f"another run is writing {folder.parent}{who}: wait for it, or end it"
         ) from None
@@ -41,6 +40,13 @@ def sole_writer(folder: Path) -> Iterator[None]:
 def this_owner() -> str:
     """Return the name of this process in the lock of a store."""
     return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def writer_of(folder: Path) -> str:
+    """Return the name of the process that writes a store, or was killed while it did, or ""."""
+    with suppress(OSError):  # it may not have written its name yet, or be ending
+        return (folder / "owner").read_text()
+    return ""
 
 
 def check_owner(folder: Path, owner: str) -> None:

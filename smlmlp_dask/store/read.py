@@ -16,6 +16,7 @@ from smlmlp_dask.movies.stack import Stack
 
 from .codecs import holds_raw
 from .journal import Journal
+from .lock import writer_of
 from .metadata import ATTRIBUTE, COPY, RECORDS, ROOT, copied_attributes, read_copy
 from .outputs import Output
 
@@ -62,8 +63,10 @@ def refuse_unfinished(path: Path, attributes: Mapping[str, Any]) -> None:
     what, command = ("backgrounds", "run")
     if holds_raw(attributes):
         what, command = ("frames", "convert")
+    owner = writer_of(path / RECORDS)  # of a run that was killed, too
+    wait = f"wait for {owner}, or if that has ended, " if owner else ""
     raise ValueError(
-        f"{path} is not finished: its {what} are incomplete; resume it with resume=True "
+        f"{path} is not finished: its {what} are incomplete; {wait}resume it with resume=True "
         f"(smlmlp-dask {command} ... --resume), or delete it"
     )
 

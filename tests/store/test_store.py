@@ -17,6 +17,7 @@ from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.store import write as store_writing
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store.lock import sole_writer
 from smlmlp_dask.store.metadata import COPY
 from smlmlp_dask.store.read import ATTRIBUTE, Progress, progress
 from smlmlp_dask.store.write import check_destination, writing
@@ -186,6 +187,18 @@ def test_unfinished_until_the_end(tmp_path):
     fill(path, [0, 2], resume=True)
     assert progress(path) == Progress(3, 3)
     assert open_backgrounds(path).bkgds[0].compute().tobytes() == PIXELS.tobytes()
+
+
+def test_who_writes_an_unfinished_store_is_named(tmp_path):
+    path = tmp_path / "out.zarr"
+    fill_in_part(path, [1])
+    with (
+        sole_writer(path / "records"),
+        pytest.raises(ValueError, match=rf"incomplete; wait for process {os.getpid()} on .*resume"),
+    ):
+        open_backgrounds(path)
+    with pytest.raises(ValueError, match="incomplete; resume it"):
+        open_backgrounds(path)
 
 
 def test_resume_without_a_store_starts_one(tmp_path):
