@@ -15,6 +15,7 @@ from .messages import shown
 from .movies.acquisition import Acquisition
 from .movies.stack import Stack
 from .paths import absolute_path
+from .store.codecs import RAW
 from .store.frames import FrameReader
 from .store.means import mean_stacks
 from .store.metadata import recorded_acquisitions
@@ -189,8 +190,10 @@ class SpatialMeanResult:
 
         Parameters
         ----------
-        what : {"signal", "background", "snr", "mean_background"}, default "signal"
-            The output; a signal on a pedestal is `pedestal` counts higher.
+        what : {"signal", "background", "snr", "mean_background", "raw"}, default "signal"
+            The output; a signal on a pedestal is `pedestal` counts higher. "raw" is the same part
+            of the movie that the background was computed from, pixel for pixel and in counts, read
+            from the movie itself: fit these.
         channel : int, default 0
             Number of the channel.
 
@@ -204,6 +207,8 @@ class SpatialMeanResult:
         ------
         ValueError
             If the store holds no such output or channel.
+        OSError
+            If the movie of raw frames is gone or has changed, or was an array in memory.
 
         Examples
         --------
@@ -213,15 +218,20 @@ class SpatialMeanResult:
         >>> len(frames), frames[0].shape, frames[10:12].dtype.name
         (120, (64, 96), 'uint16')
         """
-        stacks = self._found.get(what)
+        stacks = self._stacks if what == RAW else self._found.get(what)
         if stacks is None:
-            stored = ", ".join(self._found)
-            raise ValueError(f"what is {shown(what)}, and {self._path} holds: {stored}")
+            given = ", ".join([*self._found, RAW])
+            raise ValueError(f"what is {shown(what)}, and {self._path} gives {given}")
         if channel not in range(len(stacks)):
             raise ValueError(
                 f"channel is {shown(channel)}: {self._path} has channels 0 to {len(stacks) - 1}"
             )
-        return FrameReader(stacks[channel])
+        if what != RAW:
+            return FrameReader(stacks[channel])
+        from .store.reopening import reopened_channel  # imports the readers of movies
+
+        with refusing_damage(self._path):
+            return FrameReader(reopened_channel(self._path, read_attributes(self._path), channel))
 
     # Notebooks call these on the object; the drawing modules are imported only then.
 

@@ -29,7 +29,7 @@ from smlmlp_dask.store.read import (
     refusing_damage,
     stored_stacks,
 )
-from smlmlp_dask.store.reopening import recorded_roots, reopened_channels
+from smlmlp_dask.store.reopening import recorded_roots, reopened_channel
 
 from .filling import fill, part_of, pixels_of
 from .layouts import layout_of
@@ -193,10 +193,7 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
         raise ValueError(f"channel is {shown(channel)}, and {path} has {numbers} (--channel)")
 
     def reopened() -> Stack:
-        stack = reopened_channels(attributes, as_counts=True)[number]
-        if isinstance(stack, str):
-            raise OSError(f"the raw frames of {path} cannot be read: {stack}")
-        return stack
+        return reopened_channel(path, attributes, number)
 
     from_movie = what not in outputs
     if from_movie:

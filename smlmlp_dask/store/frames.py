@@ -1,6 +1,7 @@
 """Read an output of a store frame by frame, each chunk once."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import Future
 from operator import index as as_int
 from threading import Lock
@@ -50,6 +51,9 @@ class FrameReader:
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a FrameReader is not read as a whole: take frames, such as frames[0:100]")
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         if isinstance(index, slice):

@@ -67,6 +67,20 @@ def reopened_channels(
     ]
 
 
+def reopened_channel(path: Path, attributes: Mapping[str, Any], number: int) -> Stack:
+    """Open again, in counts, the raw frames of a channel of the store `path`.
+
+    Raises
+    ------
+    OSError
+        If there are none; the message says why. For damaged attributes see `reopened_channels`.
+    """
+    stack = reopened_channels(attributes, as_counts=True)[number]
+    if isinstance(stack, str):
+        raise OSError(f"the raw frames of {path} cannot be read: {stack}")
+    return stack
+
+
 def recorded_cameras(
     attributes: Mapping[str, Any], stacks: Sequence[Stack | str]
 ) -> list[Camera | str | None]:

@@ -67,6 +67,40 @@ def test_frames_are_those_of_the_lazy_stack(result, what):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader))[9], whole[9])
 
 
+def test_raw_frames_are_those_of_the_movie(tmp_path):
+    movie = tmp_path / "movie.npy"
+    np.save(movie, MOVIE)
+    halves = [[(0, 0, 11, 16), (11, 0, 22, 16)]]
+    made = run_background(
+        movie,
+        tmp_path / "raw.zarr",
+        SpatialMean(3.0),
+        ["background", "signal"],
+        bboxes=halves,
+        flips=[None, (False, True)],
+        frames=slice(1, 30, 2),
+    )
+    whole = MOVIE[1:30:2, :, 11:][:, :, ::-1]
+    frames = made.frames("raw", 1)
+    assert (frames.shape, frames.dtype) == ((15, 16, 11), np.uint16)
+    assert np.stack(list(frames)).tobytes() == whole.tobytes()
+    np.testing.assert_array_equal(
+        frames[4] - made.bkgds[1][4].compute(), made.frames("signal", 1)[4]
+    )
+    assert pickle.loads(pickle.dumps(frames))[14].tobytes() == whole[14].tobytes()
+    np.save(movie, MOVIE + 1)
+    with pytest.raises(OSError, match=r"raw frames of .*raw\.zarr cannot be read: .*has changed"):
+        made.frames("raw", 1)
+
+
+def test_raw_frames_of_an_array_are_the_callers(tmp_path):
+    made = run_background(MOVIE, tmp_path / "raw.zarr", SpatialMean(3.0))
+    with pytest.raises(OSError, match=r"cannot be read: .*NumPy array"):
+        made.frames("raw")
+    with pytest.raises(ValueError, match="gives background, raw"):
+        made.frames()
+
+
 def test_each_chunk_is_read_once_in_the_frames_order(result, reads):
     reader = result.frames("signal")
     for i in range(31):
@@ -135,7 +169,7 @@ def test_what_is_returned_is_the_callers(result):
 @pytest.mark.parametrize(
     ("ask", "error", "says"),
     [
-        (lambda r: r.frames("snr"), ValueError, "what is 'snr', and .* holds: background, signal"),
+        (lambda r: r.frames("snr"), ValueError, "what is 'snr', and .* gives background, signal, raw"),
         (lambda r: r.frames("signal", 1), ValueError, "channel is 1: .* channels 0 to 0"),
         (lambda r: r.frames("signal", -1), ValueError, "channel is -1"),
         (lambda r: r.frames()[31], IndexError, r"frames\[31\]: there are 31 frames"),
