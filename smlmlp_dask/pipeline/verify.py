@@ -55,9 +55,10 @@ class VerifyReport:
         found = f"{len(self.problems):,} problem{'s' if len(self.problems) != 1 else ''}"
         said = f"{found}, such as {self.problems[0]!r}" if self.problems else "whole"
         mended = f", {len(self.repaired):,} repaired" if self.repaired else ""
+        left = f", {len(self.not_compared):,} not compared" if self.not_compared else ""
         return (
             f"{type(self).__name__}({said}{mended}; chunks={self.chunks}, "
-            f"recomputed={self.recomputed})"
+            f"recomputed={self.recomputed}{left})"
         )
 
 

@@ -407,8 +407,12 @@ def test_a_path_beside_an_array_is_still_compared(small):
     run_background([MOVIE, "movie.tif"], "out.zarr", SpatialMean(4.0))
     report = verify_backgrounds("out.zarr", sample=100, seed=1)
     assert report.recomputed == open_backgrounds("out.zarr").stacks[1].movie.array.nchunks
-    assert len(report.problems) == 1
-    assert report.problems[0].startswith(f"channel_0: not compared: {NUMPY} was an array")
+    assert (report.problems, len(report.not_compared)) == ([], 1)
+    assert report.not_compared[0].startswith(f"channel_0: not compared: {NUMPY} was an array")
+    assert repr(report) == (
+        f"VerifyReport(whole; chunks={report.chunks}, recomputed={report.recomputed}, "
+        "1 not compared)"
+    )
 
 
 def test_short_texts_of_results_plans_and_reports(small):
