@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
 from multiprocessing import get_context
+from pathlib import Path
 from threading import Barrier
 
 import dask
@@ -426,7 +427,14 @@ class NotAnArray:
         ([], ValueError, "channels is empty"),
         ((), ValueError, "channels is empty"),
         (None, TypeError, "channels is a NoneType"),
-        ("movie.tif", TypeError, "channels is a str"),
+        ("movie.tif", TypeError, r"channels is 'movie\.tif': a path is opened by open_channels"),
+        (Path("a.tif"), TypeError, r"channels is .*a\.tif.*: a path is opened by open_channels"),
+        (
+            ["movie.tif"],
+            TypeError,
+            r"channels\[0\] is 'movie\.tif': a path is opened by open_",
+        ),
+        (b"movie.tif", TypeError, "channels is a bytes"),
         (iter([counts()]), TypeError, "pass a sequence"),
         ([np.zeros((3, 4))], ValueError, r"channels\[0\] has shape \(3, 4\)"),
         ([counts(), np.zeros((1, 2, 3, 4))], ValueError, r"channels\[1\] has shape \(1, 2, 3, 4\)"),

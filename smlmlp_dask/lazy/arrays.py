@@ -1,6 +1,7 @@
 """Check the stacks and targets that callers pass to `bkgd_spatial_mean`; make Dask arrays."""
 
 import math
+import os
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +15,7 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 from smlmlp_dask.blocks import frames_per_block, split
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.dask_image import view_stack
+from smlmlp_dask.messages import shown
 from smlmlp_dask.movies.labelled import check_stack, is_labelled, unlabelled
 
 
@@ -40,6 +42,10 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
         If it is a Zarr array whose folder is gone.
     """
     array = unlabelled(channel, name)[0] if is_labelled(channel) else channel
+    if isinstance(array, str | os.PathLike):
+        raise TypeError(
+            f"{name} is {shown(array)}: a path is opened by open_channels, which returns stacks"
+        )
     if not _is_array(array):
         raise TypeError(
             f"{name} is a {type(array).__name__}: pass a dask, Zarr, NumPy, CuPy or xarray array "
@@ -70,7 +76,12 @@ def as_stacks(channels: Any) -> list[da.Array]:
             f"channels is a single array of shape {_shape(channels)}: "
             f"pass a sequence of stacks, one per channel: {remedy}"
         )
-    if not isinstance(channels, Sequence) or isinstance(channels, str | bytes):
+    if isinstance(channels, str | os.PathLike):
+        raise TypeError(
+            f"channels is {shown(channels)}: a path is opened by open_channels, which returns the "
+            "sequence of stacks"
+        )
+    if not isinstance(channels, Sequence) or isinstance(channels, bytes):
         raise TypeError(
             f"channels is a {type(channels).__name__}: "
             "pass a sequence of (frame, y, x) stacks, one per channel"
