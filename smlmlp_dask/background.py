@@ -44,7 +44,8 @@ def bkgd_spatial_mean(
     channels : sequence of dask.array.Array, zarr.Array, numpy.ndarray, cupy.ndarray or DataArray
         One stack per channel, shape (frame, y, x), any real integer or floating dtype; channels
         may differ in all three sizes. Arrays in memory are viewed, not copied: do not change them
-        until the backgrounds have been computed.
+        until the backgrounds have been computed. The names of a DataArray's axes tell which is
+        which; its background is a dask array with axes (frame, y, x) all the same.
     channels_mean_radii_pix : float, pair, or sequence of pairs, default 7.0
         Averaging radius in pixels: one for everything; (ry, rx) for all channels, even if there
         are exactly two; or one (ry, rx) per channel. Greater than 0, at most 10 000. None is the

@@ -63,7 +63,7 @@ class SpatialMeanResult:
     unit : str
         Of backgrounds and signals: "counts", or "photons" (photoelectrons).
     noise_corrections : list of numpy.float32
-        One factor per channel: the noise of (raw - background) over that of raw.
+        One factor per channel, as `noise_correction` defines it, times those given so far.
     info : dict
         Radii, sigmas (pixels) and residual kernels, as `bkgd_spatial_mean` returns them; of several
         steps, the entries that `bkgd_combination` returns.
@@ -159,7 +159,7 @@ class SpatialMeanResult:
 
     @property
     def noise_corrections(self) -> list[np.float32]:
-        """One factor per channel: the noise of (raw - background) over that of raw."""
+        """One factor per channel, as `noise_correction` defines it."""
         return list(self._noise_corrections)
 
     @property

@@ -169,7 +169,7 @@ def test_what_is_returned_is_the_callers(result):
 @pytest.mark.parametrize(
     ("ask", "error", "says"),
     [
-        (lambda r: r.frames("snr"), ValueError, "what is 'snr', and .* gives background, signal, raw"),
+        (lambda r: r.frames("snr"), ValueError, "'snr', and .* gives background, signal, raw"),
         (lambda r: r.frames("signal", 1), ValueError, "channel is 1: .* channels 0 to 0"),
         (lambda r: r.frames("signal", -1), ValueError, "channel is -1"),
         (lambda r: r.frames()[31], IndexError, r"frames\[31\]: there are 31 frames"),
