@@ -1,4 +1,12 @@
-"""Local Gaussian background for single-molecule localization movies, on Dask and Zarr."""
+"""Local Gaussian background for single-molecule localization movies, on Dask and Zarr.
+
+Begin with one of these; each has its own help:
+
+- `run_spatial_mean`: a movie, or an array, to a store on disk; `run_background` by several steps.
+- `open_backgrounds`: the store again, as a `SpatialMeanResult`.
+- `bkgd_spatial_mean`: arrays to lazy arrays, without a store; `open_channels` opens a movie so.
+- `suggest_radius`: a radius for a movie.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
