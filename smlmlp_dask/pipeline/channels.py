@@ -214,8 +214,6 @@ def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
     plan = max((channel.plan for channel in channels), key=lambda plan: plan.block_bytes)
     held = workers.held(plan.block_bytes)
     if held >= workers.threads:
-        every, memory = counted(workers.threads, "task"), as_size(workers.memory_bytes)
-        log.info("%s at a time, memory for them %s", every, memory)
         return workers.threads
     least = _fewest_tasks(workers)
     if held < least:
@@ -223,7 +221,6 @@ def side_by_side(channels: Sequence[Channel], workers: Workers) -> int:
             f"the store was begun in blocks of {' x '.join(map(str, plan.block))} pixels; "
             f"{_memory_needed(plan, workers, least)}, or use fewer workers"
         )
-    log.info("%d of %s at a time: the memory holds no more", held, counted(workers.threads, "task"))
     return held
 
 

@@ -14,7 +14,7 @@ from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
 from smlmlp_dask.filters.steps import Step
-from smlmlp_dask.messages import counted
+from smlmlp_dask.messages import as_size, counted
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.camera import OfCamera
@@ -360,6 +360,8 @@ def run_job(
         job = job.as_begun(destination)
     with refusing_damage(destination):  # a begun store brings its own plans
         at_a_time = side_by_side(job.channels, job.workers)
+    every, memory = counted(at_a_time, "task"), as_size(job.workers.memory_bytes)
+    log.info("%s at a time, memory for them %s", every, memory)
     channels, plans, attributes = job.channels, job.plans, job.attributes
     guard = Guard(destination / RECORDS, this_owner(), tuple(job.roots[:8]))
     work = partial(filter_and_store, options=job.options, outputs=job.outputs, guard=guard)
