@@ -1,8 +1,11 @@
 """Paths as callers write them: made absolute; URLs are refused."""
 
+import difflib
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ _SUFFIXES = """
 """
 FILE_SUFFIXES = frozenset(_SUFFIXES.split())
 """Endings, in lower case, of files: users would mistake a store of such a name for a file."""
+
+_NAMES_COMPARED = 10_000
+"""Most names that a missing one is compared with: some folders hold millions of frames."""
 
 # At least two letters, to let the drive C:/ pass; one slash, as pathlib turns :// into :/.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+:(?:/|$)")
@@ -77,6 +83,19 @@ def absolute_path(value: Any, name: str = "path") -> Path:
         else:
             plain = (plain.resolve() if plain.is_symlink() else plain).parent
     return plain
+
+
+def mistyped(path: Path) -> str:
+    """Ask whether a missing path stands for the one beside it that is named most alike.
+
+    Nothing is asked if none is: it must have the same name up to the ending, or few other letters.
+    """
+    names: list[str] = []
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in islice(entries, _NAMES_COMPARED)]
+    near = sorted(name for name in names if Path(name).stem == path.name)
+    near += difflib.get_close_matches(path.name, names, n=1, cutoff=0.85)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def store_path(value: Any) -> Path:

@@ -325,7 +325,7 @@ LINES = [
     (f"run movie.tif {OUT} --radius 1,2,3", "'1,2,3' is neither a radius like 7", None),
     (f"run movie.tif {OUT} --radius 6 --radius 7", "2 pairs for 1 channel:", None),
     # headerless movies
-    (f"run movie.raw {OUT}", "raw_shape", None),
+    (f"run movie.raw {OUT}", "pass --raw-shape T,Y,X", None),
     (f"run movie.raw {OUT} --raw-shape 11,20,25 --raw-dtype >u2", "10560 bytes", None),
     (f"run movie.raw {OUT} --raw-shape {HUGE},20,24 --raw-dtype >u2", str(HUGE), None),
     (f"run movie.raw {OUT} --raw-shape 0,20,24 --raw-dtype >u2", "raw_shape=(0, 20, 24)", None),
@@ -361,7 +361,7 @@ LINES = [
     ("run movie.tif -o bad.zarr --resume", "bad.zarr is not a store of backgrounds",
      other_group("bad.zarr")),
     ("run movie.tif -o movie.zarr --resume", "movie.zarr is not a store of backgrounds", None),
-    ("run movie.tif -o store.zarr --resume --radius 3", "radii_pix (--radius) was [[2.0", store),
+    ("run movie.tif -o store.zarr --resume --radius 3", "--radius was [[2.0", store),
     ("run movie.tif -o store.zarr --resume --codec small", "codec was", store),
     ("run movie.tif -o store.zarr", "store.zarr exists", store),
     # how it is computed and kept
@@ -380,11 +380,11 @@ LINES = [
     (f"run movie.tif {OUT} --memory-limit -4GB", "--memory-limit is", None),
     (f"run movie.tif {OUT} --memory-limit 4XB", "--memory-limit is '4XB'", None),
     (f"run movie.tif {OUT} --memory-limit ''", "--memory-limit is", None),
-    (f"run bad.zarr {OUT} --memory-limit 400MB", "raise memory_limit",
+    (f"run bad.zarr {OUT} --memory-limit 400MB", "raise --memory-limit",
      array_of((64, 4000, 4000), chunks=(64, 4000, 4000))),
     # the other commands
     ("info gone.zarr", "gone.zarr does not exist", None),
-    ("info movie.raw", "for a headerless movie pass raw_shape", None),
+    ("info movie.raw", "for a headerless movie pass --raw-shape", None),
     ("info movie.tif --raw-shape 1,2,3 --raw-dtype u2", "no headerless movie but TIFF", None),
     ("info movie.tif/none", "movie.tif/none", None),
     ("info 'gone*.tif'", "gone*.tif matches 0 files", None),

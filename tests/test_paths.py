@@ -23,7 +23,7 @@ from smlmlp_dask import (
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.cli.demo import run_demo
 from smlmlp_dask.movies.identity import source_identity
-from smlmlp_dask.paths import absolute_path, local_path
+from smlmlp_dask.paths import absolute_path, local_path, mistyped
 
 MOVIE = np.random.default_rng(5).poisson(200, (5, 20, 24)).astype(np.uint16)
 URLS = [
@@ -354,3 +354,27 @@ def test_arrays_of_no_axis(folder, options, message):
         with pytest.raises((ValueError, TypeError), match=message):
             use("movie.zarr", **options)
     assert not Path("out.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("moive.tif", "did you mean movie.tif?"),
+        ("movie.tiff", "did you mean movie.tif?"),
+        ("movie", "did you mean movie.tif?"),  # people leave endings out
+        ("Cells.zarr", "did you mean cells.zarr?"),
+        ("film.tif", ""),
+        ("gone/movie.tif", ""),
+    ],
+)
+def test_a_missing_path_is_compared_with_names_beside_it(tmp_path, typed, asked):
+    for name in ("movie.tif", "other.tif", "cells.zarr"):
+        (tmp_path / name).touch()
+    assert mistyped(tmp_path / typed) == asked
+
+
+@pytest.mark.parametrize("open_path", [open_channels, open_backgrounds])
+def test_an_error_of_a_mistyped_path_asks_for_the_one_meant(tmp_path, open_path):
+    (tmp_path / "cells.zarr").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"does not exist: did you mean cells\.zarr\?$"):
+        open_path(tmp_path / "cels.zarr")

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from smlmlp_dask.messages import counted, one_line, printable
 
+from .lines import between_words, in_options
 from .sections import write_options
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
@@ -38,8 +39,15 @@ class OneLineError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the message on one line."""
-        line = Text.assemble(("Error:", "bold red"), " ", printable(" ".join(self.message.split())))
-        Console(file=file, stderr=True).print(line, soft_wrap=True)
+        _print(Console(file=file, stderr=True), "Error:", "bold red", self.message)
+
+
+def _print(console: Console, kind: str, style: str, message: str) -> None:
+    """Print a message on one line, in the words of the command line."""
+    line = f"{kind} {in_options(printable(' '.join(message.split())))}"
+    if console.is_terminal:
+        line = between_words(line, console.width)
+    console.print(Text.assemble((kind, style), line.removeprefix(kind)), soft_wrap=True)
 
 
 @contextmanager
@@ -131,9 +139,7 @@ def warnings_on_one_line() -> Iterator[None]:
         if category is not UserWarning:
             previous(message, category, filename, lineno, file, line)
             return
-        text = printable(" ".join(str(message).split()))
-        shown = Text.assemble(("Warning:", "bold yellow"), " ", text)
-        Console(stderr=True).print(shown, soft_wrap=True)
+        _print(Console(stderr=True), "Warning:", "bold yellow", str(message))
 
     warnings.showwarning = show
     try:

@@ -88,7 +88,9 @@ def _show_store(path: Path, *, as_json: bool) -> None:
         lines = facts(path, attributes, whole=state is None and not problems)
     with printing():
         out = console()
-        out.print(shown, *([channels] if channels else []), *lines, sep="\n")
+        out.print(shown, *([channels] if channels else []), sep="\n")
+        for line in lines:
+            out.print(line, soft_wrap=not out.is_terminal)
         if state is None:
             print_glance(out, path, problems)
 

@@ -38,9 +38,8 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(
-            f"{speed / 1e6:,.0f} Mpx/s" if speed else "? Mpx/s", style="progress.data.speed"
-        )
+        unknown = "" if task.finished else "? Mpx/s"  # done at once, or resumed
+        return Text(f"{speed / 1e6:,.0f} Mpx/s" if speed else unknown, style="progress.data.speed")
 
 
 class _WorkersColumn(ProgressColumn):

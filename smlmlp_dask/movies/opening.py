@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from smlmlp_dask.messages import printable_errors, shown
-from smlmlp_dask.paths import absolute_path
+from smlmlp_dask.paths import absolute_path, mistyped
 
 from .arguments import RawLayout, check_dtype
 from .arrays import Array, ArraySource
@@ -212,7 +212,7 @@ def _glob(path: Path) -> tuple[Path, list[str]]:
     pattern = str(path.relative_to(fixed))
     if not glob.has_magic(pattern):
         store = store_of(path)
-        hint = arrays_hint(store) if store else "check the path"
+        hint = arrays_hint(store) if store else mistyped(path) or "check the path"
         raise FileNotFoundError(f"{path} does not exist: {hint}")
     try:
         matches = list(fixed.glob(pattern))

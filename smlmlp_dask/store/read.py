@@ -13,6 +13,7 @@ from zarr.errors import NodeNotFoundError
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.formats.zarr_movie import open_stored, repair_command
 from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.paths import mistyped
 
 from .codecs import holds_raw
 from .journal import Journal
@@ -109,7 +110,8 @@ def read_attributes(path: Path, copy: Mapping[str, str] | None = None) -> dict[s
         as by one digit of a noise factor.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+        near = mistyped(path)
+        raise FileNotFoundError(f"{path} does not exist{near and ': '}{near}")
     try:
         attributes = zarr.open_group(path, mode="r").attrs.get(ATTRIBUTE)
     except Exception as error:  # damaged metadata make zarr raise many kinds of errors

@@ -405,6 +405,39 @@ def in_a_terminal(*arguments, columns=80, **environment):
     return process.returncode, written.decode()
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_in_a_terminal_an_error_breaks_between_words_and_stays_one_line(folder, columns):
+    code, shown = in_a_terminal("info", "moive.tif", columns=columns, NO_COLOR="1")
+    assert code == 2
+    *lines, end = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).split("\r\n")
+    assert (len(lines), end) == (1, "")
+    rows = [lines[0][i : i + columns] for i in range(0, len(lines[0]), columns)]
+    assert len(rows) > 1
+    words = {word for row in rows for word in row.split()}
+    assert {"exist:", "did", "you", "mean", "movie.tif?"} <= words
+    logged = start("info", "moive.tif").stderr.decode()
+    assert " ".join(lines[0].split()) == logged.rstrip("\n"), "a log has no more spaces"
+
+
+def test_in_a_terminal_facts_of_a_store_break_between_words(folder):
+    assert start("run", "movie.tif", "-o", "out.zarr").returncode == 0
+    code, shown = in_a_terminal("info", "out.zarr", NO_COLOR="1")
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
+    versions = next(i for i, line in enumerate(lines) if line.startswith("versions: "))
+    assert code == 0
+    assert max(map(len, lines[versions:-1])) <= 80
+    piped = start("info", "out.zarr").stdout.decode()
+    assert {*piped.split()} == {*" ".join(lines).split()}
+
+
+def test_a_bar_of_a_finished_job_has_no_unknown_speed(folder):
+    assert start("run", "movie.tif", "-o", "out.zarr").returncode == 0
+    code, shown = in_a_terminal("run", "movie.tif", "-o", "out.zarr", "--resume")
+    assert code == 0, shown
+    assert "100%" in shown
+    assert "? Mpx/s" not in re.split("[\r\n]+", shown[shown.index("100%") :])[0]
+
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 
 
@@ -415,8 +448,8 @@ def test_in_a_terminal_a_bar_fits_its_line(folder, columns):
     assert code == 0, shown
     assert COLOUR.search(shown)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    bars = [line for line in re.split("[\r\n]+", plain) if "Mpx/s" in line]
-    assert re.search(r"100% 1/1 block [\d?]+ Mpx/s in [\d.]+ s$", bars[-1].rstrip())
+    bars = [line for line in re.split("[\r\n]+", plain) if "/1 block" in line]
+    assert re.search(r"100% 1/1 block (?:\d+ Mpx/s)? *in [\d.]+ s$", bars[-1].rstrip())
     # beside it there is room for the ^C that a terminal shows, which would wrap the line
     assert max(map(len, bars)) <= columns - 2
 

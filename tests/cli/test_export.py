@@ -74,7 +74,7 @@ def test_it_writes_and_says_so(folder):
         ),
         ("export s.zarr -o out.csv", r"ends in \.csv: name it NAME\.raw"),
         ("export s.zarr -o out.raw --channel 3", "channel is 3, and .* has 0 "),
-        ("export two.zarr -o out.raw", "has 2 channels: choose one by channel .--channel.: 0, 1"),
+        ("export two.zarr -o out.raw", "has 2 channels: choose one by --channel: 0, 1"),
         ("export s.zarr -o out.raw --what noise", "'noise' is not one of"),
         ("export s.zarr", "Missing option '-o'"),
         ("export gone.zarr -o out.raw", "does not exist"),

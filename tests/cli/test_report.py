@@ -293,7 +293,7 @@ def test_wide_kernels_are_cut_short(folder):
         (["gone.zarr"], "gone.zarr does not exist"),
         (
             ["out.zarr", "-o", "movie.tif"],
-            "movie.tif exists: replace it by overwrite=True (--overwrite), or choose",
+            "movie.tif exists: replace it by --overwrite, or choose",
         ),
         (["out.zarr", "-o", "gone/a.html"], "gone is not a folder: choose one with --output"),
         (

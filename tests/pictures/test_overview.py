@@ -307,10 +307,7 @@ def test_the_picture_goes_next_to_the_store(single, tmp_path):
     assert drawn.startswith(b"\x89PNG")
     refused = call(single.path)
     assert refused.exit_code == 2
-    assert (
-        "exists: replace it by overwrite=True (--overwrite), or choose another name"
-        in refused.output
-    )
+    assert "exists: replace it by --overwrite, or choose another name" in refused.output
     picture.write_bytes(b"mine")
     assert call(single.path, "--overwrite").exit_code == 0
     assert picture.read_bytes() == drawn  # the same bytes, whenever it is drawn
