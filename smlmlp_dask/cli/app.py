@@ -49,7 +49,7 @@ def smlmlp() -> None:
     \b
     smlmlp-dask demo                                try it on a simulated movie
     smlmlp-dask run movie.tif -o background.zarr    your own movie
-    smlmlp-dask info movie.tif                      what is in a movie, or in a result
+    smlmlp-dask info movie.tif                      what is in a movie or a store
     smlmlp-dask formats                             which movies can be read
     smlmlp-dask radius movie.tif                    which radius suits it
     smlmlp-dask convert movie.tif -o movie.zarr     a movie as OME-Zarr, as it is
@@ -110,9 +110,9 @@ def run(
     smlmlp-dask run movie.tif -o b.zarr --step median:25 --step mean:7
     smlmlp-dask run movie.tif -o b.zarr --write signal --pedestal 100
     smlmlp-dask run movie.raw -o b.zarr --raw-shape 100,30,30 --raw-dtype '>u2'
-    smlmlp-dask run job.toml                        sources and options from a file
-    smlmlp-dask run --dry-run --shape 10000000,512,512 --chunks 32,512,512 --for-workers 64
-    smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4 --job-memory 8GB
+    smlmlp-dask run job.toml                       sources and options from a file
+    smlmlp-dask run --dry-run --shape 10000000,512,512 --for-workers 64
+    smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4
     """
     from smlmlp_dask.execution.connect import connected
     from smlmlp_dask.pipeline.plan import plan_background, plan_spatial_mean

@@ -56,7 +56,7 @@ def convert(
 
     \b
     smlmlp-dask convert movie.tif -o movie.zarr
-    smlmlp-dask convert movie.tif -o part.zarr --frames 0:1000 --bbox 0:0,0,256,512
+    smlmlp-dask convert movie.tif -o part.zarr --frames 0:1000 --bbox 0:0,0,64,64
     """
     from smlmlp_dask.execution.connect import connected
     from smlmlp_dask.pipeline.convert import convert_movies, plan_conversion

@@ -35,8 +35,14 @@ def test_help_fits_the_terminal(shown, command, columns):
     lines = shown(command, columns)
     options = lines[next(i for i, line in enumerate(lines) if line.endswith(":")) :]
     assert max(map(len, options)) <= columns
+    assert max(map(len, lines)) <= columns, "nor is an example broken within a word"
     if columns == 120 and command == "run":
         assert max(map(len, options)) > 80  # it uses the room
+
+
+def test_the_list_of_all_commands_fits_80_columns():
+    lines = CliRunner().invoke(smlmlp, ["--help"]).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
 
 
 def test_what_belongs_together_stands_together(shown):
