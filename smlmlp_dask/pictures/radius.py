@@ -156,7 +156,7 @@ def _draw_curves(place: SubFigure, suggested: Suggested) -> None:
     errors.set_title("predicted error of the background")
     errors.set_ylabel("counts, root mean square")
     _mark(errors, suggested, radii)
-    errors.legend(loc="lower left", fontsize="small", frameon=False)
+    errors.legend(loc="best", fontsize="small", edgecolor="none")  # the curves may lie anywhere
     shares.set_title("share of a spot's peak that it takes")
     if spots:
         shares.plot(radii, [100 * (row.share_of_peak or 0) for row in rows], color=_TAKEN)

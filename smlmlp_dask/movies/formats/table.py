@@ -151,7 +151,7 @@ FORMATS = (
     Format(
         name="DCIMG", suffixes=(".dcimg",), module="dcimg", library="openreadout", extra="dcimg"
     ),
-    Format(name="NumPy", suffixes=(".npy", ".npz"), module="npy"),
+    Format(name="NumPy", suffixes=(".npy", ".npz"), module="npy", usual=(".npy",)),
     Format(name="Picasso", suffixes=(".raw",), module="picasso"),
     Format(name="DAX", suffixes=(".dax",), module="dax"),
     Format(
