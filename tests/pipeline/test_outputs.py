@@ -385,7 +385,7 @@ def test_on_the_command_line(tif, tmp_path):
 
 def test_pictures_need_backgrounds(tif, tmp_path):
     result = run_background(tif, tmp_path / "out.zarr", CHAIN, "signal", pedestal=100)
-    assert "<b>Signals</b>" in result._repr_html_()
+    assert "<b>Signals (stored 100 counts higher)</b>" in result._repr_html_()
     with pytest.raises(ValueError, match="holds signals, no backgrounds, which pictures show"):
         result.plot()
     with pytest.raises(ValueError, match="holds signals, no backgrounds, which pictures show"):

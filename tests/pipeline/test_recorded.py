@@ -60,7 +60,7 @@ def test_where_nothing_is_known_nothing_is_said(movie):
     [
         ({"pixel_size_um": 0.0}, "pixel_size_um"),
         ({"frame_interval_s": -1.0}, "frame_interval_s"),
-        ({"channel_names": ["left"]}, "1 names for 2 channels"),
+        ({"channel_names": ["left"]}, "1 name for 2 channels"),
     ],
 )
 def test_wrong_values_are_refused_before_anything_is_written(movie, options, message):

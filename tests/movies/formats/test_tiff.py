@@ -184,7 +184,7 @@ REFUSED = {
         ),
         "colour samples",
     ),
-    "2-D": (lambda p: tifffile.imwrite(p, MOVIE[0]), "one 2-D page .*folder or a glob"),
+    "2-D": (lambda p: tifffile.imwrite(p, MOVIE[0]), "one 2-D page .*its folder, or a pattern"),
     "4-D": (
         lambda p: tifffile.imwrite(p, np.zeros((5, 2, 9, 7), "u2")),
         r"\(5, 2, 9, 7\) \(axes QQYX\), not frame, channel, z, y and x",
