@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import counted
 
 from .local import SCHEDULER_LOG, replace_lost_workers
-from .workers import FOREVER_SECONDS, USABLE, Workers, memory_limit_bytes
+from .workers import FOREVER_SECONDS, USABLE, Workers, memory_limit_bytes, wait_for_workers
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,26 @@ def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack)
         f"{counted(most, 'SLURM job') if least == most else f'{least} to {most} SLURM jobs'} "
         f"submitted; squeue --me shows whether {'it waits' if most == 1 else 'they wait'}"
     )
-    return stack.enter_context(Client(jobs))
+    client = stack.enter_context(Client(jobs))
+    wait_for_workers(client, tell, why=partial(_why_they_wait, jobs))
+    return client
 
 
-def _sizes(slurm: SlurmJobs) -> tuple[Any, Any]:
-    """Return the cores and the memory of a SLURM job; an error if they are not set."""
+def _why_they_wait(jobs: Any) -> str:
+    """Return the reasons that SLURM gives for jobs that wait; nothing if it gives none."""
+    numbers = [str(job.job_id) for job in list(jobs.workers.values()) if job.job_id]
+    listed = subprocess.run(
+        ["squeue", "--noheader", "--states=PENDING", "--format=%r", f"--jobs={','.join(numbers)}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    reasons = sorted(set(listed.stdout.split("\n")) - {"", "None"})
+    return f"; SLURM says: {', '.join(reasons)}" if numbers and reasons else ""
+
+
+def _sizes(slurm: SlurmJobs) -> tuple[int, int]:
+    """Return the cores and the bytes of memory of a SLURM job; an error if they are not set."""
     given = {"cores": slurm.cores, "memory": slurm.memory}
     sizes = [
         dask.config.get(f"jobqueue.slurm.{name}", None) if size is None else size
@@ -128,17 +144,16 @@ def _sizes(slurm: SlurmJobs) -> tuple[Any, Any]:
             "the size of a SLURM job is not set: pass --cores and --job-memory, such as "
             "--cores 4 --job-memory 8GB, or set them in ~/.config/dask/jobqueue.yaml"
         )
-    return sizes[0], sizes[1]
+    return int(sizes[0]), memory_limit_bytes(sizes[1], name="--job-memory")
 
 
 def planned_jobs(slurm: SlurmJobs) -> Workers:
     """Return the workers of all SLURM jobs, if as many run as may."""
-    cores, memory = _sizes(slurm)
-    each = memory_limit_bytes(memory, name="--job-memory")
+    cores, each = _sizes(slurm)
     # dask-jobqueue starts so many processes in a job, unless its configuration says otherwise.
-    processes = dask.config.get("jobqueue.slurm.processes", None) or max(1, isqrt(int(cores)))
+    processes = dask.config.get("jobqueue.slurm.processes", None) or max(1, isqrt(cores))
     jobs = slurm.jobs[1]
-    threads = max(1, int(cores) // processes)
+    threads = max(1, cores // processes)
     return Workers(jobs * processes * threads, jobs * each, jobs * processes, USABLE)
 
 

@@ -233,8 +233,10 @@ def no_workers_seconds() -> float:
     return WAIT_SECONDS if configured is None else float(parse_timedelta(configured))
 
 
-def wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -> None:
-    """Wait until a scheduler has `count` workers."""
+def wait_for_workers(
+    client: Any, tell: Callable[[str], None], count: int = 1, why: Callable[[], str] = str
+) -> None:
+    """Wait until a scheduler has `count` workers; `why` ends the message that we wait."""
     limit = no_workers_seconds()
     began, announced = monotonic(), False
     while len(client.scheduler_info(n_workers=count)["workers"]) < count:
@@ -250,6 +252,6 @@ def wait_for_workers(client: Any, tell: Callable[[str], None], count: int = 1) -
             )
         if waited > PATIENCE_SECONDS and not announced:
             bound = f"for {limit:g} s at most" if limit < FOREVER_SECONDS else "Ctrl-C gives up"
-            tell(f"waiting for a worker of {where}, {bound}")
+            tell(f"waiting for a worker of {where}, {bound}{why()}")
             announced = True
         sleep(0.1)

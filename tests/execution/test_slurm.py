@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -87,3 +88,26 @@ def test_the_size_of_a_slurm_job_is_required():
     asked = pytest.raises(ValueError, match=r"pass --cores and --job-memory")
     with asked, connected(Place(slurm=SlurmJobs(cores=1))):
         pass
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [("2", "--job-memory is 2: pass more than 315 MB"), ("much", "--job-memory is 'much'")],
+)
+def test_the_memory_of_a_slurm_job_is_checked(memory, said):
+    asked = pytest.raises(ValueError, match=said)
+    with asked, connected(Place(slurm=SlurmJobs(cores=1, memory=memory))):
+        pass
+    assert queue() == []
+
+
+def test_a_job_that_waits_says_why(movie, tmp_path):
+    too_long = ("--queue", "short", "--walltime", "1:00:00", "--job-memory", "1GB", "--progress")
+    process = start(
+        "run", movie, "-o", tmp_path / "out.zarr", *JOBS, *too_long, config=SLURM_CONFIG
+    )
+    wait_for(lambda: queue() != [], process)
+    time.sleep(4)  # the message comes after 2 s without a worker
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = finish(process)
+    assert "Ctrl-C gives up; SLURM says: PartitionTimeLimit\n" in said

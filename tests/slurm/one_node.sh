@@ -72,6 +72,7 @@ SlurmctldLogFile=$work/ctld.log
 SlurmdLogFile=$work/d.log
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
 PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes=$host MaxTime=2 State=UP
 CONF
 sleep 1
 slurmctld -D >/dev/null 2>&1 &
