@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from smlmlp_dask.messages import counted
 from smlmlp_dask.movies.arrays import in_memory
 
 from .codecs import holds_raw
@@ -66,23 +68,39 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         stored, wanted = _with_steps(stored), _with_steps(wanted)
     names = [name for name, value in wanted.items() if _differs(name, value, stored)]
     chosen = [name for name in names if name not in CONSEQUENCES]
-    if chosen == ["inputs"] and (said := _other_arrays(stored["inputs"], wanted["inputs"])):
-        return said
+    changed = _changed_inputs(stored.get("inputs"), wanted.get("inputs"))
+    if changed and "inputs" in chosen:
+        chosen.remove("inputs")
+        names = chosen
+    else:
+        changed = []
     return [
         f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
         for name in chosen or names
-    ]
+    ] + changed
 
 
-def _other_arrays(stored: Any, wanted: Any) -> list[str]:
-    """Say which arrays in memory differ; nothing if a file does, too."""
-    pairs = [(was, now) for was, now in zip(stored, wanted, strict=False) if was != now]
-    if len(stored) != len(wanted) or not all(in_memory(now["path"]) for _, now in pairs):
+def _changed_inputs(stored: Any, wanted: Any) -> list[str]:
+    """Say which of the same movies and arrays have changed; nothing if others are read."""
+    if [each["path"] for each in stored or []] != [each["path"] for each in wanted or []]:
         return []
     return [
         f"{now['path']} is not the array that it was ({now['digest']}, not {was['digest']})"
-        for was, now in pairs
+        if in_memory(now["path"])
+        else f"the movie {now['path']} has changed since (it had {_content(was)}, now it has "
+        f"{_content(now)})"
+        for was, now in zip(stored, wanted, strict=True)
+        if was != now
     ]
+
+
+def _content(movie: Mapping[str, Any]) -> str:
+    """Return the size and the newest change of a movie's files, of which a digest was stored."""
+    newest = datetime.fromtimestamp(movie["newest"] / 1e9).astimezone()
+    return (
+        f"{movie['bytes']:,} bytes in {counted(movie['files'], 'file')}, newest of "
+        f"{newest:%Y-%m-%d %H:%M:%S}"
+    )
 
 
 def _with_steps(attributes: Mapping[str, Any]) -> dict[str, Any]:

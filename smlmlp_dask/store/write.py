@@ -318,8 +318,8 @@ def _check_same_job(path: Path, attributes: Mapping[str, Any]) -> None:
     differing = differences(read_metadata(path).attributes, attributes)
     if differing:
         raise ValueError(
-            f"{path} was begun differently: {'; '.join(differing)}: run it as it was begun, or "
-            "choose another destination"
+            f"{path} was begun differently: {'; '.join(differing)}: run it as it was begun, "
+            "replace it with overwrite=True (--overwrite), or choose another destination"
         )
 
 
