@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from smlmlp_dask.execution.connect import connected
@@ -12,6 +13,7 @@ from smlmlp_dask.execution.workers import Workers, active_client
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
 from smlmlp_dask.filters.steps import Step
+from smlmlp_dask.messages import as_size
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.camera import CameraSettings, OfCamera
@@ -294,7 +296,19 @@ def plan_job(
     from .glance import radius_warnings
     from .measure import measure  # imports dask.array
 
-    return replace(plan, rates=measure(job, above), warnings=radius_warnings(job.channels))
+    plan = replace(plan, rates=measure(job, above), warnings=radius_warnings(job.channels))
+    return replace(plan, warnings=(*plan.warnings, *_lack_of_room(plan, above)))
+
+
+def _lack_of_room(plan: JobPlan, above: Path | None) -> list[str]:
+    """Say where a store is larger than what is free in its folder; quotas are not seen."""
+    stored = plan.stored_bytes or 0
+    if above is None or (free := disk_usage(above).free) >= stored:
+        return []
+    return [
+        f"the store takes about {as_size(stored)}, but only {as_size(free)} is free in {above}: "
+        "make room, or choose another destination"
+    ]
 
 
 def _existing(folder: Path) -> Path:

@@ -1,5 +1,8 @@
 """The screen of a dry run: ten lines, and the rest with -v; for any workers."""
 
+import re
+import shutil
+
 import dask.config
 import numpy as np
 import pytest
@@ -58,6 +61,15 @@ def test_local_processes_are_planned_as_they_will_be(monkeypatch):
     assert any(line.endswith(" of 8 GB") for line in shown if line.startswith("memory:"))
     workers = planned_processes(2)
     assert (workers.threads, workers.processes) == (8, 2)
+
+
+def test_a_store_larger_than_the_disk_is_announced(monkeypatch):
+    sized = ("movie.zarr", "-o", "out.zarr")
+    assert not any("make room" in line for line in dry_run(*sized))
+    full = shutil.disk_usage(".")._replace(free=1000)
+    monkeypatch.setattr("smlmlp_dask.pipeline.plan.disk_usage", lambda _: full)
+    said = " ".join(dry_run(*sized))
+    assert re.search(r"takes about [\d.]+ kB, but only 1 kB is free in \S+: make room", said)
 
 
 def test_slurm_jobs_are_planned_as_they_may_be():
