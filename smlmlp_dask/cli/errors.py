@@ -1,5 +1,6 @@
 """Click commands whose errors are one line on stderr, with exit code 2."""
 
+import errno
 import logging
 import os
 import shlex
@@ -109,7 +110,7 @@ class Command(click.Command):
         except USER_ERRORS as error:
             if verbose:
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-            _fail(self._in_options(str(error)) or type(error).__name__, error)
+            _fail(self._in_options(_told(error)) or type(error).__name__, error)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options into the help, many of them in sections."""
@@ -184,9 +185,16 @@ def explaining_resume(store: Path, how: Callable[[Path], str] | None = None) -> 
     except (OSError, RuntimeError, MemoryError) as error:
         if _is_finished(store) is not False or isinstance(error, BlockingIOError | FileExistsError):
             raise
-        raise RuntimeError(f"{one_line(error)}; {_how_to_resume(store)}") from error
+        raise RuntimeError(f"{_told(error)}; {_how_to_resume(store)}") from error
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _told(error: Exception) -> str:
+    """Return the text of an error; where the storage is full, it begins with that."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full or your quota used up: make room ({one_line(error)})"
+    return one_line(error) if str(error) else ""
 
 
 def _is_finished(store: Path) -> bool | None:

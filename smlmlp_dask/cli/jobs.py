@@ -111,6 +111,8 @@ class JobCommand(Command):
         typed = [name for name in sources if name.endswith(SUFFIX)]
         files = [path for name in typed if (path := local_path(name)).is_file()]
         if not files:
+            if typed == sources and len(typed) == 1:
+                raise ValueError(f"the job file {typed[0]} does not exist: check the path")
             return args
         if len(sources) > 1:
             raise ValueError(f"{files[0]} is a job file: give it as the only source")

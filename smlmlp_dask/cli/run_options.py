@@ -279,7 +279,8 @@ class Where:
     slurm: bool = option(
         "--slurm",
         is_flag=True,
-        help="Run in SLURM jobs; docs/clusters.md tells how to configure them.",
+        help="Run in SLURM jobs, submitted here; accounts and the like go into "
+        "~/.config/dask/jobqueue.yaml, or SBATCH_ACCOUNT.",
     )
     jobs: tuple[int, int] | None = option(
         "--jobs",
@@ -290,7 +291,9 @@ class Where:
         "--queue", metavar="NAME", help="With --slurm: partition of the SLURM jobs."
     )
     walltime: str | None = option(
-        "--walltime", metavar="H:MM:SS", help="With --slurm: time limit of a SLURM job."
+        "--walltime",
+        metavar="H:MM:SS",
+        help="With --slurm: time limit of a SLURM job (default: 0:30:00).",
     )
     cores: int | None = option(
         "--cores", type=click.IntRange(1), metavar="N", help="With --slurm: cores of a SLURM job."

@@ -135,6 +135,15 @@ def test_saved_and_run_again_it_gives_the_same_store(tmp_path, monkeypatch):
     assert call("run", "job.toml", "--dry-run").exit_code == 0
 
 
+def test_a_job_file_that_does_not_exist_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = call("run", "nojob.toml", "--resume")
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "Error: the job file nojob.toml does not exist: check the path\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "near"),
     [("radios", "radius"), ("memory_limit", "memory-limit"), ("ouput", "output"), ("x", "[[sour")],
