@@ -294,7 +294,7 @@ def test_a_chunk_that_cannot_be_read(movie, whole, tmp_path, monkeypatch):
     finally:
         put(pixels)
     assert 1 <= progress(out).done < N_BLOCKS
-    with pytest.raises(ValueError, match=r"inputs was .* and is "):  # it was begun on the cut one
+    with pytest.raises(ValueError, match="has changed since"):  # it was begun on the cut one
         run_spatial_mean(movie, out, resume=True)
 
 
