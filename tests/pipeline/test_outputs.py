@@ -383,14 +383,12 @@ def test_on_the_command_line(tif, tmp_path):
     assert "no signal is stored" in failed.stderr
 
 
-def test_pictures_need_backgrounds(tif, tmp_path):
+def test_a_signal_alone_is_shown_as_one(tif, tmp_path):
     result = run_background(tif, tmp_path / "out.zarr", CHAIN, "signal", pedestal=100)
     assert "<b>Signals (stored 100 counts higher)</b>" in result._repr_html_()
-    with pytest.raises(ValueError, match="holds signals, no backgrounds, which pictures show"):
-        result.plot()
-    with pytest.raises(ValueError, match="holds signals, no backgrounds, which pictures show"):
-        viewed_layers(result)  # which would take the signal for the background
-    failed = call("plot", result.path)
-    assert (failed.exit_code, len(failed.stderr.splitlines())) == (2, 1)
+    assert result.plot().axes
+    layers, _ = viewed_layers(result)
+    assert [layer.name for layer in layers] == ["channel_0 raw", "channel_0 signal + 100"]
+    assert call("plot", result.path).exit_code == 0
     assert call("report", result.path, "-o", tmp_path / "page.html").exit_code == 0
     assert open_backgrounds(result.path).steps == result.steps
