@@ -24,7 +24,7 @@ from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.lock import check_owner
 from smlmlp_dask.store.outputs import MEAN
 
-from .outputs import Outputs, Pixels
+from .outputs import Outputs
 
 log = logging.getLogger(__name__)
 
@@ -139,18 +139,17 @@ def filter_and_store(
     outputs = outputs or Outputs()
     raw = _read(task.source) if guard is None else guard.reading(lambda: _read(task.source))
     checksums: list[list[int]] = [[] for _ in task.targets]
-    counts: list[list[int]] = []
-    for box, pixels, count in computed(
+    clipped = 0
+    for output, box, pixels, count in computed(
         task, raw, options=options, outputs=outputs, storage=task.targets[0].storage
     ):
-        counts += count
+        clipped += count
         if guard is not None:
             guard.check()
-        for target, of_output, written in zip(task.targets, pixels, checksums, strict=True):
-            if of_output is not None:
-                written.append(target.write(box, of_output))
-        del pixels, of_output  # before the next ones are made
-    return [*chain.from_iterable(checksums), *map(sum, zip(*counts, strict=True))]
+        checksums[output].append(task.targets[output].write(box, pixels))
+        del pixels  # before the next ones are made
+    counts = [] if outputs.pedestal is None else [clipped]
+    return [*chain.from_iterable(checksums), *counts]
 
 
 def computed(
@@ -160,17 +159,19 @@ def computed(
     options: FilterOptions | None,
     outputs: Outputs,
     storage: Storage,
-) -> Iterator[tuple[blocks.Box, Pixels, list[list[int]]]]:
-    """Yield what is stored of a block: one box of the output, chunk after chunk; then its mean.
+) -> Iterator[tuple[int, blocks.Box, np.ndarray[Any, Any], int]]:
+    """Yield what is stored of a block, chunk after chunk of each output; then its mean.
 
     Yields
     ------
+    int
+        Number of the output.
     tuple of slice
-        Where the pixels belong; for the mean, its frame among those of all blocks.
-    list of numpy.ndarray or None
-        The pixels of each output.
-    list of list of int
-        With a pedestal, one count of clipped pixels.
+        Where the pixels belong in it; for the mean, its frame among those of all blocks.
+    numpy.ndarray
+        The pixels.
+    int
+        How many of them were clipped.
     """
     block, steps, (frames, rows, columns) = task.block, task.steps, task.block.inner
     together, noise = None, None
@@ -188,22 +189,20 @@ def computed(
         own = (slice(0, stop - start), *block.own[1:])
         box = (slice(first, frames.start + stop), rows, columns)
         if options is None:
-            yield box, [part[own]], []
+            yield 0, box, part[own], 0
             continue
         found = background(part, own, steps, options) if together is None else together[start:stop]
-        pixels, counts = outputs.pixels(part[own], found, storage, noise)
-        if MEAN in outputs.names:
-            some: Any = pixels.pop()
+        for name, pixels, clipped in outputs.pixels(part[own], found, storage, noise):
+            if name != MEAN:
+                yield outputs.names.index(name), box, pixels, clipped
+                continue
             with np.errstate(invalid="ignore"):  # infinite pixels
-                total = some if total is None else np.add(total, some, out=total)
-            pixels.append(None)
-        yield box, pixels, [counts] if counts else []
+                total = pixels if total is None else np.add(total, pixels, out=total)
         del found, pixels  # before the next ones are made
     if total is not None:
         means = (total / (frames.stop - frames.start)).astype(np.float32)
         plane = (slice(block.run, block.run + 1), rows, columns)
-        others: Pixels = [None] * (len(outputs.names) - 1)
-        yield plane, [*others, means[np.newaxis]], []
+        yield outputs.names.index(MEAN), plane, means[np.newaxis], 0
 
 
 def background(

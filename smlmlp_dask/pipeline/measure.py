@@ -148,7 +148,7 @@ def _tasks(
     names = [RAW] if plan.kept else job.outputs.names
     cut = [plan.planes.chunks if name == MEAN else plan.chunks for name in names]
     targets = tuple(
-        ChunkFiles(path / name, chunks, storage_of(name, dtype, job.storage), dtype=dtype)
+        ChunkFiles(path / name, chunks, storage_of(name, job.storage), dtype=dtype)
         for name, dtype, chunks in zip(names, dtypes, cut, strict=True)
     )
     for i in count():

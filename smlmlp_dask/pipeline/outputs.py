@@ -1,10 +1,10 @@
 """What a job stores of each block: its background, its signal, their ratio to the noise, a mean."""
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from smlmlp_dask.movies.camera import Camera, CameraSettings
 from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.outputs import BACKGROUND, DEFAULT, MEAN, NAMES, SIGNAL, SNR, dtype_of
 from smlmlp_dask.units import Stored
-
-Pixels: TypeAlias = list[np.ndarray[Any, Any] | None]
-"""Of each output, or None where an output has nothing to store."""
 
 _FORMS = f"pass {', '.join(NAMES)}, or several of them"
 
@@ -107,42 +104,48 @@ class Outputs:
         background: np.ndarray[Any, Any],
         storage: Storage,
         noise: Noise | None = None,
-    ) -> tuple[Pixels, list[int]]:
-        """Return the pixels to store of some frames, and a count for the records.
+    ) -> Iterator[tuple[str, np.ndarray[Any, Any], int]]:
+        """Yield the pixels to store of some frames, one output after the other.
+
+        Each is made only when it is asked for, so that they need not be in memory together.
 
         Parameters
         ----------
         raw, background : numpy.ndarray
-            Frames and their float32 background, which may be rounded in place.
+            Frames and their float32 background, which may be rounded in place, at the end.
         storage : Storage
             How many mantissa bits floats keep.
         noise : Noise, optional
             What the SNR depends on.
 
-        Returns
-        -------
-        list of numpy.ndarray
-            One for each output; of the mean background the sum of these frames, float64.
-        list of int
-            With a pedestal, how many pixels were clipped; else nothing.
+        Yields
+        ------
+        str
+            The output.
+        numpy.ndarray
+            Its pixels; of the mean background the sum of these frames, float64.
+        int
+            Of a signal on a pedestal, how many pixels were clipped; else 0.
         """
-        made: dict[str, np.ndarray[Any, Any]] = {}
-        clipped: list[int] = []
-        if SIGNAL in self.names and self.pedestal is None:
+        if self.pedestal is not None:
+            yield SIGNAL, *on_pedestal(raw, background, self.pedestal)
+        elif SIGNAL in self.names:
             with np.errstate(over="ignore", invalid="ignore"):  # infinite pixels
                 signal = np.subtract(raw, background, dtype=np.float32, casting="same_kind")
-            made[SIGNAL] = storage.rounded(signal)
-        elif self.pedestal is not None:
-            made[SIGNAL], count = on_pedestal(raw, background, self.pedestal)
-            clipped = [count]
+            yield SIGNAL, storage.rounded(signal), 0
+            del signal  # before the next one is made
         if SNR in self.names and noise is not None:
-            made[SNR] = storage.rounded(signal_to_noise(raw, background, noise))
+            yield SNR, storage.rounded(signal_to_noise(raw, background, noise)), 0
         if MEAN in self.names:
             with np.errstate(invalid="ignore"):
-                made[MEAN] = background.sum(axis=0, dtype=np.float64)
+                total = background.sum(axis=0, dtype=np.float64)
+            yield MEAN, total, 0
         if BACKGROUND in self.names:
-            made[BACKGROUND] = storage.rounded(background)  # only now: the others are of the exact
-        return [made[name] for name in self.names], clipped
+            yield (
+                BACKGROUND,
+                storage.rounded(background),
+                0,
+            )  # only now: the others are of the exact
 
 
 def clipping(pixels: int, pedestal: int | None) -> str:

@@ -207,9 +207,8 @@ def _compared(
         task = Task(i, part, (), block, channel.steps, channel.plan.chunks[0], measured)
         again = computed(task, frames, options=options, outputs=outputs, storage=storage)
         if any(
-            pixels is not None and stacks[i].part(box).read().tobytes() != pixels.tobytes()
-            for box, of_outputs, _ in again
-            for stacks, pixels in zip(stored, of_outputs, strict=True)
+            stored[output][i].part(box).read().tobytes() != pixels.tobytes()
+            for output, box, pixels, _ in again
         ):
             problems.append(f"{what}: not what the source gives{other}; {remedy}")
     return VerifyReport(0, compared, problems, not_compared=left_out)

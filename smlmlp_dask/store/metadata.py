@@ -92,7 +92,7 @@ def write_metadata(
             shape=layout.shape,
             chunks=layout.chunks,
             dtype=dtype,
-            compressors=output.storage(storage, i).compressors(dtype.itemsize),
+            compressors=output.storage(storage).compressors(dtype.itemsize),
             fill_value=fill_value(dtype),
             dimension_names=("t", "y", "x"),
             attributes={"units": unit_of(attributes)} if in_photons else {},

@@ -1,11 +1,9 @@
 """What a store holds of each channel: its outputs, and where their arrays lie."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from smlmlp_dask.blocks import BlockPlan
 
@@ -44,9 +42,9 @@ class Output:
         """Return the folder of the array that holds the pixels of a channel."""
         return path / f"{self.folder}channel_{channel}" / "0"
 
-    def storage(self, storage: Storage, channel: int) -> Storage:
-        """Return how the pixels of a channel are encoded."""
-        return storage_of(self.name, self.dtypes[channel], storage)
+    def storage(self, storage: Storage) -> Storage:
+        """Return how its pixels are encoded."""
+        return storage_of(self.name, storage)
 
     def layout(self, plan: BlockPlan) -> BlockPlan:
         """Return how its array is cut, by the plan of its channel; blocks keep their numbers."""
@@ -82,9 +80,9 @@ def counts_clipped(attributes: Mapping[str, Any]) -> bool:
     return attributes.get("pedestal") is not None
 
 
-def storage_of(name: str, dtype: str, storage: Storage) -> Storage:
+def storage_of(name: str, storage: Storage) -> Storage:
     """Return how an output is encoded: SNRs, as noisy as raw frames, as these are."""
-    return storage.of(np.dtype("uint16" if name == SNR else dtype))
+    return replace(storage, raw=storage.raw or name == SNR)
 
 
 def unit_of(attributes: Mapping[str, Any]) -> str:

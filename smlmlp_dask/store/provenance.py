@@ -82,7 +82,8 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 def _changed_inputs(stored: Any, wanted: Any) -> list[str]:
     """Say which of the same movies and arrays have changed; nothing if others are read."""
-    if [each["path"] for each in stored or []] != [each["path"] for each in wanted or []]:
+    stored, wanted = stored or [], wanted or []
+    if [each["path"] for each in stored] != [each["path"] for each in wanted]:
         return []
     return [
         f"{now['path']} is not the array that it was ({now['digest']}, not {was['digest']})"

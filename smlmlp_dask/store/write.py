@@ -267,7 +267,7 @@ def _filling(
             ChunkFiles(
                 of_output.array,
                 of_output.plan.chunks,
-                output.storage(storage, i),
+                output.storage(storage),
                 synced=elsewhere,
                 dtype=output.dtypes[i],
             )
