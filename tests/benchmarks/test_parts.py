@@ -1,4 +1,4 @@
-"""What the parts of a job cost; `pytest tests/benchmarks --benchmark-enable` prints the table.
+"""What the parts of a job cost; `pytest tests/benchmarks --benchmark-enable -n 0` prints all.
 
 Run as plain tests they check that every part does its work.
 """
