@@ -20,7 +20,7 @@ from .channels import KEEP, source_list
 from .job import prepare
 from .job_plan import JobPlan
 from .plan import plan_job
-from .run import run_job
+from .running import run_job
 
 
 @connected()

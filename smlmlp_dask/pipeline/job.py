@@ -66,7 +66,7 @@ class Job:
     storage : Storage
         How pixels are encoded.
     workers : Workers
-        The workers whose memory the blocks fit.
+        The workers whose memory the blocks fit; their threads are how many run at a time.
     outputs : Outputs
         What is stored of filtered frames.
     inputs : dict
@@ -209,8 +209,9 @@ class Job:
                 replace(plan, chunks=tuple(cut["chunks"]), block=tuple(cut["block"]))
                 for plan, cut in zip(self.plans, begun, strict=True)
             ]
-        channels = [replace(c, plan=plan) for c, plan in zip(self.channels, plans, strict=True)]
-        return replace(self, channels=channels)
+            channels = [replace(c, plan=plan) for c, plan in zip(self.channels, plans, strict=True)]
+            workers = replace(self.workers, threads=side_by_side(channels, self.workers))
+        return replace(self, channels=channels, workers=workers)
 
     def recorded_as(self, acquisitions: Sequence[Acquisition]) -> "Job":
         """Say of each channel how it was recorded."""

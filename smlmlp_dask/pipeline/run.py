@@ -1,20 +1,11 @@
 """`run_background` and `run_spatial_mean`: the whole job, path to path."""
 
-import logging
 from collections.abc import Sequence
-from functools import partial
-from math import prod
-from pathlib import Path
 from typing import Any
 
 from smlmlp_dask.execution.connect import connected
-from smlmlp_dask.execution.preflight import checking_workers
-from smlmlp_dask.execution.progress import Amount, progress_bar
-from smlmlp_dask.execution.tasks import run_tasks
-from smlmlp_dask.execution.workers import active_client, count_workers
 from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
 from smlmlp_dask.filters.steps import Step
-from smlmlp_dask.messages import as_size, counted
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.camera import OfCamera
@@ -22,21 +13,13 @@ from smlmlp_dask.movies.opening import AnySource, Source
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.paths import store_path
 from smlmlp_dask.result import SpatialMeanResult, open_backgrounds
-from smlmlp_dask.store.checking import Findings, clipped_pixels
 from smlmlp_dask.store.codecs import Codec, Storage
-from smlmlp_dask.store.lock import this_owner
-from smlmlp_dask.store.metadata import RECORDS, package_versions
 from smlmlp_dask.store.outputs import DEFAULT
-from smlmlp_dask.store.read import refusing_damage
-from smlmlp_dask.store.write import check_destination, writing
 
-from .block import Guard, Task, filter_and_store
-from .channels import interleave, side_by_side, source_list
-from .display import display_ranges
-from .job import Job, prepare
-from .outputs import Outputs, clipping
-
-log = logging.getLogger(__name__)
+from .channels import source_list
+from .job import prepare
+from .outputs import Outputs
+from .running import run_job
 
 MEAN_ALONE = (SpatialMean(7.0),)
 """The steps by default."""
@@ -343,60 +326,3 @@ def run_background(
     )
     run_job(job.with_inputs(), destination, resume=resume, overwrite=overwrite, progress=progress)
     return open_backgrounds(destination)
-
-
-def run_job(
-    job: Job,
-    destination: Path,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: bool = False,
-    found: Findings | None = None,
-) -> None:
-    """Run a job, or what is missing or damaged of it; see `run_spatial_mean` and `writing`."""
-    check_destination(destination, job.roots, resume=resume, overwrite=overwrite)
-    if resume:
-        job = job.as_begun(destination)
-    with refusing_damage(destination):  # a begun store brings its own plans
-        at_a_time = side_by_side(job.channels, job.workers)
-    every, memory = counted(at_a_time, "task"), as_size(job.workers.memory_bytes)
-    log.info("%s at a time, memory for them %s", every, memory)
-    channels, plans, attributes = job.channels, job.plans, job.attributes
-    guard = Guard(destination / RECORDS, this_owner(), tuple(job.roots[:8]))
-    work = partial(filter_and_store, options=job.options, outputs=job.outputs, guard=guard)
-    engine = "engine {engine} {engine_version}" if job.options else "frames as they are"
-    log.info("%s, codec %s", engine.format(**attributes), job.storage.codec)
-    with (
-        checking_workers(job.roots, destination, package_versions()),
-        writing(
-            destination,
-            plans,
-            attributes,
-            job.storage,
-            resume=resume,
-            overwrite=overwrite,
-            elsewhere=active_client() is not None,
-            found=found,
-            check_inputs=job.check_inputs,
-            ranges=lambda: display_ranges(channels, job.outputs),
-        ) as store,
-    ):
-        done = store.done
-        total = Amount(attributes["blocks"], sum(prod(plan.shape) for plan in plans))
-        log.info("%s: %d of %s done", destination, len(done), counted(total.blocks, "block"))
-        pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
-        kept = Amount(len(done), sum(pixels) if done else 0)
-        due = ((i, one) for i, one in interleave(plans) if (i, one.number) not in done)
-        tasks = (job.task(i, block, store.targets[i]) for i, block in due)
-        with progress_bar(total, kept, count_workers, shown=progress) as advance:
-
-            def record(task: Task, numbers: list[int]) -> None:
-                store.add(task.channel, task.block.number, numbers)
-                advance(task.block.pixels)
-
-            left = total.blocks - kept.blocks
-            run_tasks(work, tasks, record, count=left, side_by_side=at_a_time)
-    if clipped := sum(clipped_pixels(destination, attributes) or ()):
-        log.warning("%s: %s", destination, clipping(clipped, job.outputs.pedestal))
-    log.info("%s: finished", destination)

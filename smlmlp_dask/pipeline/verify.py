@@ -22,7 +22,7 @@ from smlmlp_dask.store.read import (
 from .block import Measured, Task, computed
 from .job import recorded_channels, recorded_job, recorded_options
 from .outputs import Outputs
-from .run import run_job
+from .running import run_job
 
 
 @dataclass(frozen=True, repr=False)

@@ -32,7 +32,7 @@ from smlmlp_dask.execution import preflight, window
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.execution.slurm import SlurmJobs
 from smlmlp_dask.execution.workers import active_client, active_workers
-from smlmlp_dask.pipeline import run as pipeline
+from smlmlp_dask.pipeline import running as pipeline
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store.read import progress
 from tests.processes import SLOW_SECONDS, finish, go_on, journal, start, wait_for

@@ -196,8 +196,8 @@ def test_device_memory_does_not_grow_with_the_movie(xp):
             return duck.DEVICE.peak_bytes
         return xp.get_default_memory_pool().total_bytes()
 
-    # Building the graph that all blocks share, Dask catches errors that lie in a circle and hold the
-    # first block's arrays until Python's collector runs: whenever that is.
+    # Building the graph that all blocks share, Dask catches errors that lie in a circle and hold
+    # the first block's arrays until Python's collector runs: whenever that is.
     peak(1)
     gc.collect()
     few, many = peak(4), peak(40)

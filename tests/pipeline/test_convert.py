@@ -21,7 +21,7 @@ from smlmlp_dask import (
     verify_backgrounds,
 )
 from smlmlp_dask.movies.stack import SourceReadError
-from smlmlp_dask.pipeline import run
+from smlmlp_dask.pipeline import running
 from smlmlp_dask.pipeline.convert import plan_conversion
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.read import read_attributes
@@ -183,7 +183,7 @@ def test_it_is_no_store_of_backgrounds(tif, tmp_path):
 
 def interrupted(tif, path, blocks_done, monkeypatch):
     """Convert until some blocks are done; the next one fails."""
-    work, count = run.filter_and_store, iter(range(10**6))
+    work, count = running.filter_and_store, iter(range(10**6))
 
     def failing(task, **options):
         if next(count) == blocks_done:
@@ -191,7 +191,7 @@ def interrupted(tif, path, blocks_done, monkeypatch):
         return work(task, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "filter_and_store", failing)
+        patch.setattr(running, "filter_and_store", failing)
         with pytest.raises(OSError, match="the disk is full"):
             convert_movies(tif, path)
 
@@ -245,14 +245,14 @@ def test_a_deep_check_compares_with_the_movie(tif, tmp_path):
 
 
 def test_a_movie_that_changes_meanwhile_leaves_it_unfinished(tif, tmp_path, monkeypatch):
-    work = run.filter_and_store
+    work = running.filter_and_store
 
     def changing(task, **options):
         done = work(task, **options)
         tifffile.imwrite(tif, MOVIE + 1, photometric="minisblack")
         return done
 
-    monkeypatch.setattr(run, "filter_and_store", changing)
+    monkeypatch.setattr(running, "filter_and_store", changing)
     with pytest.raises(OSError, match=r"has changed while it was copied: the store stays"):
         convert_movies(tif, tmp_path / "out.zarr")
 

@@ -150,7 +150,7 @@ def test_it_is_measured_when_a_store_is_begun_and_never_again(tmp_path, monkeypa
     before = contents(path)
     (path / "channel_0/0/c/0/0/0").unlink()
     monkeypatch.setattr(
-        "smlmlp_dask.pipeline.run.display_ranges", lambda channels, outputs: {RANGES: [None]}
+        "smlmlp_dask.pipeline.running.display_ranges", lambda channels, outputs: {RANGES: [None]}
     )
     run_spatial_mean(source, path, resume=True)
     assert contents(path) == before

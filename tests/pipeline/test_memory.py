@@ -32,7 +32,7 @@ from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.pipeline import channels, run
+from smlmlp_dask.pipeline import channels, running
 from smlmlp_dask.store.codecs import Storage
 from tests import strategies
 
@@ -263,7 +263,7 @@ def begun(tmp_path, monkeypatch):
         tmp_path / "m.zarr", shape=movie.shape, chunks=(8, 5, 36), dtype="u2"
     )
     stored[:] = movie
-    work, taking = run.filter_and_store, Lock()
+    work, taking = running.filter_and_store, Lock()
 
     def once(task, **options):
         with taking:
@@ -272,7 +272,7 @@ def begun(tmp_path, monkeypatch):
             return work(task, **options)
 
     with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
-        patch.setattr(run, "filter_and_store", once)
+        patch.setattr(running, "filter_and_store", once)
         with pytest.raises(OSError, match="the power is gone"):
             run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
     (plan,) = plan_spatial_mean(tmp_path / "m.zarr").channels
@@ -282,18 +282,18 @@ def begun(tmp_path, monkeypatch):
 
 def test_fewer_blocks_run_at_a_time_under_a_smaller_limit(begun, monkeypatch):
     folder, block_bytes = begun
-    running, most = [], []
-    work = run.filter_and_store
+    under_way, most = [], []
+    work = running.filter_and_store
 
     def counted(task, **options):
-        running.append(task)
-        most.append(len(running))
+        under_way.append(task)
+        most.append(len(under_way))
         try:
             return work(task, **options)
         finally:
-            running.remove(task)
+            under_way.remove(task)
 
-    monkeypatch.setattr(run, "filter_and_store", counted)
+    monkeypatch.setattr(running, "filter_and_store", counted)
     pools = []
     monkeypatch.setattr(
         "smlmlp_dask.execution.tasks.ThreadPoolExecutor",

@@ -260,15 +260,15 @@ def test_another_map_is_noticed(tif, tmp_path, small, maps, in_photons):
 
 
 def test_a_map_that_changes_during_the_job(tif, tmp_path, small, monkeypatch, maps):
-    from smlmlp_dask.pipeline import run
+    from smlmlp_dask.pipeline import running
 
-    work = run.filter_and_store
+    work = running.filter_and_store
 
     def meddling(task, **options):
         os.utime(maps["gain"], ns=(1, 1))
         return work(task, **options)
 
-    monkeypatch.setattr(run, "filter_and_store", meddling)
+    monkeypatch.setattr(running, "filter_and_store", meddling)
     with pytest.raises(OSError, match="gain.tif has changed while its background was computed"):
         run_background(tif, tmp_path / "out.zarr", CHAIN, ALL, **maps)
 

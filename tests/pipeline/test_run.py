@@ -26,7 +26,7 @@ from smlmlp_dask import (
     run_spatial_mean,
 )
 from smlmlp_dask.execution import workers
-from smlmlp_dask.pipeline import run
+from smlmlp_dask.pipeline import running
 from smlmlp_dask.pipeline.display import display_ranges
 from smlmlp_dask.store.codecs import Codec, Storage
 from tests.memory import needs_proc
@@ -178,7 +178,7 @@ def test_every_storage_chunk_is_decoded_once(layout, tmp_path, monkeypatch):
         CountingCodec.decoded = 0
         return ranges
 
-    monkeypatch.setattr(run, "display_ranges", count_from_here)
+    monkeypatch.setattr(running, "display_ranges", count_from_here)
     run_spatial_mean(tmp_path / "m.zarr", tmp_path / "out.zarr")
     n_chunks = prod(-(-n // c) for n, c in zip(MOVIE.shape, layout["chunks"], strict=True))
     assert CountingCodec.decoded == n_chunks
@@ -314,7 +314,7 @@ def test_the_bar_counts_every_pixel(tif, tmp_path, monkeypatch, capsys):
         yield counted.append
         assert (len(counted), sum(counted)) == (total.blocks, total.pixels)
 
-    monkeypatch.setattr(run, "progress_bar", bar)
+    monkeypatch.setattr(running, "progress_bar", bar)
     run_spatial_mean(tif, tmp_path / "o.zarr", progress=True)
     assert sum(counted) == MOVIE.size
 

@@ -25,7 +25,7 @@ from smlmlp_dask import (
     verify_backgrounds,
 )
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.pipeline import run
+from smlmlp_dask.pipeline import running
 from smlmlp_dask.store.metadata import ATTRIBUTE
 from tests import duck
 from tests.processes import journal
@@ -171,7 +171,7 @@ def test_rounded(tif, tmp_path, small):
 
 def interrupted(tif, path, blocks_done, monkeypatch, job):
     """Run until some blocks are done; the next one fails."""
-    work, count = run.filter_and_store, iter(range(10**6))
+    work, count = running.filter_and_store, iter(range(10**6))
 
     def failing(task, **options):
         if next(count) == blocks_done:
@@ -179,7 +179,7 @@ def interrupted(tif, path, blocks_done, monkeypatch, job):
         return work(task, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "filter_and_store", failing)
+        patch.setattr(running, "filter_and_store", failing)
         with pytest.raises(OSError, match="the disk is full"):
             job(tif, path)
 

@@ -14,7 +14,7 @@ import zarr
 
 from smlmlp_dask import open_backgrounds, run_spatial_mean
 from smlmlp_dask.movies.stack import SourceReadError
-from smlmlp_dask.pipeline import run as pipeline
+from smlmlp_dask.pipeline import running as pipeline
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store import durable
 from smlmlp_dask.store import journal as records
