@@ -8,7 +8,6 @@ registers while the taps go by: from 17 taps to 10 000, a tap costs about the sa
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,13 @@ from smlmlp_dask.filters.kernels import fold, without_zero_ends
 
 from .compiling import COMPILING, compiled
 from .loops import RUN, SHORT, Floats, filter_in_rows, filter_in_tiles
+from .parts import CACHED_PIXELS, plain, readable, share_out
 
 FILTER_VERSION = 1
 """Increase it with every change that changes any bit of any background."""
 
-# Pixels filtered at a time if frames must be copied or read again: so many stay in a cache.
-_PIXELS_AT_A_TIME = 2**18
 # Bytes: rows that begin at multiples of this are written past the caches.
 _STREAMED_BYTES = 16
-# Native dtypes read in place; NumPy casts the others, such as float16 and float64, first.
-_IN_PLACE = frozenset("bBhHiIlLqQf")
 
 # The sum of two such values is still finite.
 _HALF_RANGE = float(np.finfo(np.float32).max) / 2
@@ -98,34 +94,25 @@ def correlate_frames(
     count, height, width = frames.shape
     taps_y, taps_x = _taps(kernel_y, height), _taps(kernel_x, width)
     native = frames.dtype.newbyteorder("=")
-    readable = native if native.char in _IN_PLACE else np.dtype(np.float32)
-    in_place = frames.dtype == readable and frames.flags.c_contiguous and frames.flags.aligned
+    dtype = readable(native)
+    in_place = frames.dtype == dtype and frames.flags.c_contiguous and frames.flags.aligned
     short = max(taps_y.size, taps_x.size) - 1 <= SHORT
     streamed = out.ctypes.data % _STREAMED_BYTES == width * out.itemsize % _STREAMED_BYTES == 0
     may_overflow = native.kind == "f" and native.itemsize > 2  # other dtypes' values are too small
     whole = in_place and not may_overflow
-    run = count if whole else max(1, _PIXELS_AT_A_TIME // (height * width))
+    run = count if whole else max(1, CACHED_PIXELS // (height * width))
     with COMPILING:
-        kernel = _compiled(readable.name, in_rows=short and width >= RUN)
+        kernel = _compiled(dtype.name, in_rows=short and width >= RUN)
 
     def fill(start: int, stop: int) -> None:
         for first in range(start, stop, run):
             last = min(first + run, stop)
-            part = frames[first:last]
-            if not in_place:
-                with np.errstate(over="ignore"):  # values beyond float32 become infinite
-                    part = part.astype(readable, order="C")
+            part = plain(frames[first:last], dtype)
             kernel(part, taps_y, taps_x, out[first:last].reshape(-1), streamed)
             if may_overflow and _any_large(part):
                 _mend_overflows(kernel, part, taps_y, taps_x, out[first:last])
 
-    shares = min(threads, count)
-    bounds = [count * share // shares for share in range(shares + 1)]
-    if shares == 1:
-        fill(*bounds)
-    else:
-        with ThreadPoolExecutor(shares) as pool:
-            list(pool.map(fill, bounds[:-1], bounds[1:]))
+    share_out(fill, count, threads)
     return out
 
 

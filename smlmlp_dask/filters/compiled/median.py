@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from .compiling import COMPILING, compiled
 from .loops import Floats
 from .median_loops import LANE_BYTES, slide_median
+from .parts import share_out
 
 MEDIAN_VERSION = 1
 """Increase it with every change that changes any bit of any median."""
@@ -88,14 +88,7 @@ def median_frames(
             groups, nothing, bits, bits.view(np.float32),
         )  # fmt: skip
 
-    spans = -(-pixels // (groups * lanes))
-    shares = min(threads, spans)
-    bounds = [min(spans * share // shares * groups * lanes, pixels) for share in range(shares + 1)]
-    if shares == 1:
-        fill(*bounds)
-    else:
-        with ThreadPoolExecutor(shares) as pool:
-            list(pool.map(fill, bounds[:-1], bounds[1:]))
+    share_out(fill, pixels, threads, unit=groups * lanes)
     return out
 
 

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ import numpy.typing as npt
 from .compiling import COMPILING, compiled
 from .loops import Floats
 from .opening_loops import open_frames
+from .parts import plain, readable, share_out
 
 OPENING_VERSION = 1
 """Increase it with every change that changes any bit of any opening."""
-
-# Native dtypes read in place; NumPy casts the others, such as float16 and float64, first.
-_IN_PLACE = frozenset("bBhHiIlLqQf")
 
 
 def grey_opening(
@@ -43,30 +40,21 @@ def grey_opening(
     out = np.empty(frames.shape, np.float32)
     if out.size == 0:
         return out
-    native = frames.dtype.newbyteorder("=")
-    readable = native if native.char in _IN_PLACE else np.dtype(np.float32)
+    dtype = readable(frames.dtype)
     count, height, width = frames.shape
     # Rows and columns that lie outside from everywhere.
     reach = np.minimum(reach[:height], width - 1)
     with COMPILING:
-        loop = _compiled(readable.name)
+        loop = _compiled(dtype.name)
 
     def fill(start: int, stop: int) -> None:
         bits = np.empty(width, np.int32)
         values = bits.view(np.float32)
         for index in range(start, stop):
-            part = frames[index : index + 1]
-            with np.errstate(over="ignore"):  # values beyond float32 become infinite
-                part = np.require(part.astype(readable, copy=False), requirements=["C", "A"])
+            part = plain(frames[index : index + 1], dtype)
             loop(part, reach, values, bits, out[index : index + 1].view(np.int32))
 
-    shares = min(threads, count)
-    bounds = [count * share // shares for share in range(shares + 1)]
-    if shares == 1:
-        fill(*bounds)
-    else:
-        with ThreadPoolExecutor(shares) as pool:
-            list(pool.map(fill, bounds[:-1], bounds[1:]))
+    share_out(fill, count, threads)
     return out
 
 

@@ -10,15 +10,13 @@ import numpy.typing as npt
 
 from .compiling import COMPILING, compiled
 from .loops import Floats
+from .parts import in_parts, plain, readable
 
 MOST = 65535
 """The largest count of uint16."""
 
 ROUNDING = np.float32(1.5 * 2**23)
 """Added to a float32 below 2**22 and taken off again, it rounds to nearest, ties to even."""
-
-_IN_PLACE = frozenset("bBhHiIlLqQf")  # native dtypes; NumPy casts the others first
-_PIXELS = 2**18  # cast at a time
 
 
 def on_pedestal(
@@ -46,16 +44,12 @@ def on_pedestal(
     signal = np.empty(raw.shape, np.uint16)
     if signal.size == 0:
         return signal, 0
-    native = raw.dtype.newbyteorder("=")
-    readable = native if native.char in _IN_PLACE else np.dtype(np.float32)
+    dtype = readable(raw.dtype)
     with COMPILING:
-        loop = _compiled(readable.name)
+        loop = _compiled(dtype.name)
     counts = np.zeros(1, np.int64)
-    step = max(1, _PIXELS // max(1, raw[0].size))
-    for first in range(0, len(raw), step):
-        part = slice(first, first + step)
-        with np.errstate(over="ignore"):  # values beyond float32 become infinite
-            frames = np.require(raw[part].astype(readable, copy=False), requirements=["C", "A"])
+    for part in in_parts(raw):
+        frames = plain(raw[part], dtype)
         under = np.require(background[part], requirements=["C", "A"])
         loop(frames.ravel(), under.ravel(), np.float32(pedestal), signal[part].ravel(), counts)
     return signal, int(counts[0])

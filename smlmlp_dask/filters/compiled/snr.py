@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from .compiling import COMPILING, compiled
 from .loops import Floats
-
-_PIXELS = 2**18  # subtracted while they are in a cache
+from .parts import in_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +65,12 @@ def signal_to_noise(
         values = [np.float32(value) for value in values]
     with COMPILING:
         loop = _compiled(mapped)
-    step = max(1, _PIXELS // raw[0].size)
     with np.errstate(all="ignore"):  # infinite pixels; and where nothing is compiled
-        for first in range(0, len(raw), step):
-            part = ratio[first : first + step]
-            under = np.require(background[first : first + step], requirements=["C", "A"])
-            few = raw[first : first + step]
-            np.subtract(few, under, out=part, dtype=np.float32, casting="same_kind")
-            shape = (len(part), -1) if mapped else (-1,)
-            loop(part.reshape(shape), under.reshape(shape), np.float32(noise.factor), *values)
+        for part in in_parts(raw):
+            signal, under = ratio[part], np.require(background[part], requirements=["C", "A"])
+            np.subtract(raw[part], under, out=signal, dtype=np.float32, casting="same_kind")
+            shape = (len(signal), -1) if mapped else (-1,)
+            loop(signal.reshape(shape), under.reshape(shape), np.float32(noise.factor), *values)
     return ratio
 
 

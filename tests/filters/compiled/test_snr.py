@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from smlmlp_dask.filters.compiled import snr
+from smlmlp_dask.filters.compiled import parts, snr
 from smlmlp_dask.filters.compiled.snr import Noise, signal_to_noise
 from tests import snr_cases
 
@@ -88,7 +88,7 @@ def test_without_noise_there_is_no_ratio():
 
 def test_frames_do_not_depend_on_how_many_are_taken(monkeypatch):
     whole = signal_to_noise(RAW, BACKGROUND, noise())
-    monkeypatch.setattr(snr, "_PIXELS", 1)
+    monkeypatch.setattr(parts, "CACHED_PIXELS", 1)
     assert signal_to_noise(RAW, BACKGROUND, noise()).tobytes() == whole.tobytes()
     strided = np.repeat(BACKGROUND, 2, axis=2)[:, :, ::2]
     for part in (slice(2, 3), slice(1, 4), slice(0, 0)):
