@@ -22,7 +22,7 @@ from smlmlp_dask.store.codecs import Storage
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest.importorskip("pytest_benchmark")
+pytest.importorskip("pytest_benchmark", reason="its fixture times the parts")
 
 SHAPE = (32, 64, 64)
 BLOCK = (slice(8, 24), slice(None), slice(None))

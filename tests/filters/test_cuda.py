@@ -46,7 +46,7 @@ def device():
 
 @contextmanager
 def real_device():
-    cupy = pytest.importorskip("cupy")
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     try:
         backend.require_device()
     except RuntimeError as error:
