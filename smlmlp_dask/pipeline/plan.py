@@ -113,33 +113,9 @@ def plan_spatial_mean(
     >>> plan.n_blocks, plan.tasks_under_way
     (312500, 256)
     """
-    return plan_background(
-        sources,
-        SpatialMean(channels_mean_radii_pix),
-        bboxes=bboxes,
-        flips=flips,
-        frames=frames,
-        channels=channels,
-        position=position,
-        z=z,
-        salvage=salvage,
-        raw_shape=raw_shape,
-        raw_dtype=raw_dtype,
-        raw_header=raw_header,
-        raw_footer=raw_footer,
-        pixel_size_um=pixel_size_um,
-        frame_interval_s=frame_interval_s,
-        channel_names=channel_names,
-        memory_limit=memory_limit,
-        workers=workers,
-        measured=measured,
-        destination=destination,
-        cuda=cuda,
-        parallel=parallel,
-        engine=engine,
-        codec=codec,
-        keep_bits=keep_bits,
-    )
+    given = {**locals(), "steps": SpatialMean(channels_mean_radii_pix)}
+    del given["channels_mean_radii_pix"]  # all others go on under their own names
+    return plan_background(**given)
 
 
 @connected()

@@ -165,35 +165,9 @@ def run_spatial_mean(
     [np.float32(0.8526806)]
     >>> again = run_spatial_mean("movie.tif", "background.zarr", 7.0, resume=True)  # as it is
     """
-    return run_background(
-        sources,
-        destination,
-        SpatialMean(channels_mean_radii_pix),
-        noise_corrections=noise_corrections,
-        bboxes=bboxes,
-        flips=flips,
-        frames=frames,
-        channels=channels,
-        position=position,
-        z=z,
-        salvage=salvage,
-        raw_shape=raw_shape,
-        raw_dtype=raw_dtype,
-        raw_header=raw_header,
-        raw_footer=raw_footer,
-        pixel_size_um=pixel_size_um,
-        frame_interval_s=frame_interval_s,
-        channel_names=channel_names,
-        cuda=cuda,
-        parallel=parallel,
-        engine=engine,
-        codec=codec,
-        keep_bits=keep_bits,
-        memory_limit=memory_limit,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    given = {**locals(), "steps": SpatialMean(channels_mean_radii_pix)}
+    del given["channels_mean_radii_pix"]  # all others go on under their own names
+    return run_background(**given)
 
 
 @connected()
