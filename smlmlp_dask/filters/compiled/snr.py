@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .compiling import COMPILING, compiled
 from .loops import Floats
-from .parts import in_parts
+from .parts import in_parts, plain, readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,36 +63,40 @@ def signal_to_noise(
         values = [np.broadcast_to(value, raw.shape[1:]).ravel() for value in values]
     else:
         values = [np.float32(value) for value in values]
+    dtype = readable(raw.dtype)
     with COMPILING:
-        loop = _compiled(mapped)
+        loop = _compiled(dtype.name, mapped)
     with np.errstate(all="ignore"):  # infinite pixels; and where nothing is compiled
         for part in in_parts(raw):
-            signal, under = ratio[part], np.require(background[part], requirements=["C", "A"])
-            np.subtract(raw[part], under, out=signal, dtype=np.float32, casting="same_kind")
-            shape = (len(signal), -1) if mapped else (-1,)
-            loop(signal.reshape(shape), under.reshape(shape), np.float32(noise.factor), *values)
+            frames = plain(raw[part], dtype)
+            under = np.require(background[part], requirements=["C", "A"])
+            shape = (len(frames), -1) if mapped else (-1,)
+            arrays = (array.reshape(shape) for array in (frames, under, ratio[part]))
+            loop(*arrays, np.float32(noise.factor), *values)
     return ratio
 
 
 def divide(
-    signal: Floats,
+    frames: npt.NDArray[Any],
     background: Floats,
+    ratio: Floats,
     factor: np.float32,
     gain: np.float32,
     baseline: np.float32,
     variance: np.float32,
 ) -> None:
-    """Turn a signal, of one axis, into its ratio to the noise."""
+    """Fill `ratio`; all arrays have one axis."""
     none = np.float32(np.nan)
-    for i in range(len(signal)):
+    for i in range(len(ratio)):
         square = (background[i] - baseline) / gain + variance
         square = square if square > np.float32(0) else none
-        signal[i] = signal[i] / factor / np.sqrt(square)
+        ratio[i] = (np.float32(frames[i]) - background[i]) / factor / np.sqrt(square)
 
 
 def divide_by_maps(
-    signal: Floats,
+    frames: npt.NDArray[Any],
     background: Floats,
+    ratio: Floats,
     factor: np.float32,
     gain: Floats,
     baseline: Floats,
@@ -100,22 +104,25 @@ def divide_by_maps(
 ) -> None:
     """Do as `divide` for frames (frame, pixel) and maps (pixel): the same operations."""
     none = np.float32(np.nan)
-    for frame in range(len(signal)):
+    for frame in range(len(ratio)):
         for i in range(len(gain)):
-            square = (background[frame, i] - baseline[i]) / gain[i] + variance[i]
+            under = background[frame, i]
+            square = (under - baseline[i]) / gain[i] + variance[i]
             square = square if square > np.float32(0) else none
-            signal[frame, i] = signal[frame, i] / factor / np.sqrt(square)
+            ratio[frame, i] = (np.float32(frames[frame, i]) - under) / factor / np.sqrt(square)
 
 
 @functools.cache
-def _compiled(mapped: bool) -> Callable[..., None]:
-    """Return the compiled loop for numbers or for maps."""
+def _compiled(dtype: str, mapped: bool) -> Callable[..., None]:
+    """Return the compiled loop for frames of `dtype` and for numbers or maps."""
+    import numba
     from numba import types
 
     axes = 2 if mapped else 1
-    signal = types.Array(types.float32, axes, "C")
+    frames = types.Array(numba.from_dtype(np.dtype(dtype)), axes, "C", readonly=True)
     background = types.Array(types.float32, axes, "C", readonly=True)
+    ratio = types.Array(types.float32, axes, "C")
     value = types.Array(types.float32, 1, "C", readonly=True) if mapped else types.float32
-    signature = types.void(signal, background, types.float32, value, value, value)
+    signature = types.void(frames, background, ratio, types.float32, value, value, value)
     loop = divide_by_maps if mapped else divide
-    return compiled(loop, signature, "float32", sys.modules[__name__])
+    return compiled(loop, signature, dtype, sys.modules[__name__])

@@ -98,13 +98,13 @@ def test_frames_do_not_depend_on_how_many_are_taken(monkeypatch):
 
 @pytest.mark.parametrize("loop", [snr.divide, snr.divide_by_maps])
 def test_compiled_and_plain_loops_give_the_same_bits(loop):
-    signal = (RAW.astype(np.float32) - BACKGROUND).reshape(len(RAW), -1)
-    background = BACKGROUND.reshape(len(RAW), -1)
+    frames, background = (array.reshape(len(RAW), -1) for array in (RAW, BACKGROUND))
     values = [np.full(background.shape[1], value, np.float32) for value in (0.25, 95, 1.5)]
     if loop is snr.divide:
-        signal, background = signal.ravel(), background.ravel()
+        frames, background = frames.ravel(), background.ravel()
         values = [value[0] for value in values]
-    compiled = signal.copy()
-    snr._compiled(loop is snr.divide_by_maps)(compiled, background, np.float32(0.9), *values)
-    loop(signal, background, np.float32(0.9), *values)
-    assert compiled.tobytes() == signal.tobytes()
+    compiled, plain = np.empty_like(background), np.empty_like(background)
+    fill = snr._compiled(RAW.dtype.name, loop is snr.divide_by_maps)
+    fill(frames, background, compiled, np.float32(0.9), *values)
+    loop(frames, background, plain, np.float32(0.9), *values)
+    assert compiled.tobytes() == plain.tobytes()
