@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 
 from smlmlp_dask import __version__, noise_correction, open_backgrounds
 from smlmlp_dask.cli import documents, smlmlp
@@ -27,6 +26,7 @@ from smlmlp_dask.execution import progress
 from smlmlp_dask.filters.spatial_mean import Engine
 from smlmlp_dask.pipeline import run
 from smlmlp_dask.store.codecs import Codec
+from tests.commands import call
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 
@@ -40,10 +40,6 @@ def folder(tmp_path, monkeypatch):
     stored = zarr.create_array("movie.zarr", shape=MOVIE.shape, chunks=(4, 20, 24), dtype="u2")
     stored[:] = MOVIE
     return tmp_path
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 # ---- what is passed on -------------------------------------------------------------------------

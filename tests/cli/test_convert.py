@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner
 
 from smlmlp_dask import open_channels
-from smlmlp_dask.cli import documents, smlmlp
+from smlmlp_dask.cli import documents
 from smlmlp_dask.pipeline import convert
 from tests.cli.test_app import DEFAULTS, Called
+from tests.commands import call
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 FILTERING = ("cuda", "parallel", "engine", "keep_bits")
@@ -23,10 +23,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     return tmp_path
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner
 
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.pipeline import convert, run
 from tests.cli.test_app import DEFAULTS, Called
+from tests.commands import call
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 
 from smlmlp_dask import run_spatial_mean
-from smlmlp_dask.cli import smlmlp, sources
+from smlmlp_dask.cli import sources
 from smlmlp_dask.cli.sources import Seen, print_source, source_document
 from smlmlp_dask.cli.tables import console
 from smlmlp_dask.installing import install_command
@@ -20,13 +19,10 @@ from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.formats.table import FORMATS
 from smlmlp_dask.movies.recording import Position, Recording
+from tests.commands import call
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 TWO = np.stack([MOVIE, MOVIE + 1], axis=1)
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 def lines(*arguments):

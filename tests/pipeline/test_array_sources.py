@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 from dask.callbacks import Callback
 from dask.distributed import Client
 
@@ -21,7 +20,6 @@ from smlmlp_dask import (
     SourceReadError,
     SpatialMean,
     TemporalMedian,
-    blocks,
     convert_movies,
     export_movie,
     open_backgrounds,
@@ -31,9 +29,9 @@ from smlmlp_dask import (
     run_spatial_mean,
     verify_backgrounds,
 )
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.pictures.layers import viewed_layers
-from tests.pipeline.test_steps import interrupted
+from tests.commands import call
+from tests.interrupting import interrupted
 from tests.processes import journal, wait_for
 from tests.stored import contents
 
@@ -48,13 +46,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     return tmp_path
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Cut movies into blocks of two frames."""
-    plan = partial(blocks.plan_blocks, block_bytes=2 * 4 * 16 * 22)
-    monkeypatch.setattr(blocks, "plan_blocks", plan)
 
 
 def lazily(movie=MOVIE):
@@ -335,10 +326,6 @@ def test_killed_again_and_again(folder, kind):
 
 
 # ---- what tells of the source later --------------------------------------------------------------
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, list(map(str, arguments)))
 
 
 @pytest.fixture(params=["numpy", "dask"])

@@ -51,12 +51,6 @@ def small(monkeypatch):
 
 
 @pytest.fixture
-def tif(tmp_path):
-    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path / "movie.tif"
-
-
-@pytest.fixture
 def result(tif, tmp_path):
     outputs = ["background", "signal"]
     step = SpatialMean(3.0)

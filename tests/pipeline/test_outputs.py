@@ -2,14 +2,10 @@
 
 import json
 from functools import partial
-from signal import SIGKILL
 
 import numpy as np
 import pytest
-import tifffile
 import zarr
-from click.testing import CliRunner
-from dask.distributed import Client
 
 from smlmlp_dask import (
     SpatialMean,
@@ -22,30 +18,15 @@ from smlmlp_dask import (
     run_spatial_mean,
     verify_backgrounds,
 )
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.filters.compiled.pedestal import on_pedestal
 from smlmlp_dask.pictures.layers import viewed_layers
-from tests.pipeline.test_steps import interrupted
-from tests.processes import finish, journal, start, wait_for
+from tests.commands import call
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
 MOVIE[3, 5, 6] = 65535  # far above any pedestal
 CHAIN = (TemporalMedian(2), SpatialMean(3.0))
 BOTH = ("background", "signal")
-
-
-@pytest.fixture
-def tif(tmp_path):
-    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path / "movie.tif"
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Cut movies into blocks of a few frames."""
-    plan = partial(blocks.plan_blocks, block_bytes=2 * 4 * 16 * 22)
-    monkeypatch.setattr(blocks, "plan_blocks", plan)
 
 
 def expected_signal(background, pedestal=None, movie=MOVIE):
@@ -168,16 +149,6 @@ def test_backgrounds_alone_are_the_same_store(tif, tmp_path, small):
     assert contents(by_default) == contents(named)
 
 
-@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_on_workers(tif, tmp_path, small, processes):
-    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
-    whole = contents(job(tif, tmp_path / "threads.zarr").path)
-    with Client(
-        n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
-    ):
-        assert contents(job(tif, tmp_path / "workers.zarr").path) == whole
-
-
 LAYOUTS = [  # how a movie is stored, and the memory for its blocks
     ({"chunks": (1, 16, 22)}, "plenty"),
     ({"chunks": (1, 16, 22)}, "scarce"),
@@ -211,92 +182,6 @@ def test_same_bits_however_the_movie_is_stored(tif, tmp_path, monkeypatch, layou
 
 
 # ---- interrupted, damaged ------------------------------------------------------------------------
-
-
-def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, monkeypatch):
-    """And the count of clipped pixels."""
-    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
-    whole = job(tif, tmp_path / "whole.zarr").path
-    path = tmp_path / "out.zarr"
-    interrupted(tif, path, 2, monkeypatch, job)
-    assert 0 < len(journal(path)) < 4
-    job(tif, path, resume=True)
-    assert contents(path) == contents(whole)
-    assert told(path) == told(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("place", "limit"),
-    [
-        pytest.param((), "390MB", id="threads"),
-        # each takes 315 MB for itself, and a quarter of what Dask allows them stays free
-        pytest.param(("--workers", "2"), "930MB", id="processes"),
-    ],
-)
-def test_killed_again_and_again(tmp_path, place, limit):
-    """A chain with both outputs, in processes of its own, two blocks at a time."""
-    movie = np.random.default_rng(3).poisson(90, (400, 256, 256)).astype(np.uint16)
-    zarr.create_array(tmp_path / "movie.zarr", data=movie, chunks=(8, 256, 256))
-    steps = ["--step", "median:2", "--step", "mean:4"]
-    outputs = ["--write", "background", "--write", "signal", "--pedestal", "25"]
-    options = [*steps, *outputs, "--memory-limit", limit, "--resume"]
-    command = ["run", tmp_path / "movie.zarr", *options, *place, "-o"]
-    whole, out = tmp_path / "whole.zarr", tmp_path / "out.zarr"
-    assert finish(start(*command, whole))[0] == 0
-    n_blocks = json.loads(call("info", whole, "--json").stdout)["blocks"]
-    assert n_blocks >= 6
-    kills = 0
-    for least in (1, n_blocks // 2, n_blocks - 1):
-        process = start(*command, out)
-        wait_for(lambda least=least: len(journal(out)) >= least, process, may_end=True)
-        process.kill()  # its workers live on for a while
-        kills += finish(process)[0] == -SIGKILL
-    assert kills >= 2
-    assert finish(start(*command, out))[0] == 0
-    assert contents(out) == contents(whole)
-    assert told(out) == told(whole)
-
-
-def test_a_block_is_done_again_if_one_of_its_outputs_is_lost(tif, tmp_path, small, monkeypatch):
-    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
-    whole = job(tif, tmp_path / "whole.zarr").path
-    path = tmp_path / "out.zarr"
-    interrupted(tif, path, 2, monkeypatch, job)
-    chunks(path, "signal")[0].unlink()
-    job(tif, path, resume=True)
-    assert contents(path) == contents(whole)
-
-
-def test_what_fails_before_the_first_block_leaves_nothing(tif, tmp_path, monkeypatch):
-    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
-    before = contents(tmp_path)
-    interrupted(tif, tmp_path / "out.zarr", 0, monkeypatch, job)
-    assert contents(tmp_path) == before
-    assert not (tmp_path / "out.zarr").exists()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "channel_0/0/c/0/0/0",
-        "signal/channel_0/0/c/0/0/0",
-        "signal/channel_0/0/zarr.json",
-        "signal/zarr.json",
-        "records/c/0",
-        "records/metadata.json",
-        "zarr.json",
-    ],
-)
-def test_damage_is_found_and_repaired(tif, tmp_path, small, damage):
-    path = run_background(tif, tmp_path / "out.zarr", CHAIN, BOTH, pedestal=20).path
-    before = contents(path)
-    (path / damage).write_bytes(b"not what it was")
-    assert any(line.startswith(damage.removesuffix("/c/0")) for line in
-               verify_backgrounds(path).problems)  # fmt: skip
-    report = verify_backgrounds(path, repair=True)
-    assert report.problems == []
-    assert contents(path) == before
 
 
 def test_a_signal_that_is_not_what_the_movie_gives(tif, tmp_path):
@@ -355,10 +240,6 @@ def test_wrong_outputs_are_refused_before_anything_is_written(
 
 
 # ---- shown ---------------------------------------------------------------------------------------
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 def test_on_the_command_line(tif, tmp_path):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 from matplotlib.text import Text
 
 from smlmlp_dask import (
@@ -18,18 +17,16 @@ from smlmlp_dask import (
     SpatialOpening,
     TemporalMedian,
     bkgd_combination,
-    blocks,
     export_movie,
     plan_background,
     run_background,
     verify_backgrounds,
 )
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.napari_reader import read_store
 from smlmlp_dask.pictures.layers import viewed_layers
 from smlmlp_dask.pictures.samples import sample_channels
 from tests import duck
-from tests.pipeline.test_steps import interrupted
+from tests.commands import call
 from tests.stored import contents
 
 RNG = np.random.default_rng(6)
@@ -45,12 +42,6 @@ ALL = ("background", "signal", "snr", "mean_background")
 
 
 @pytest.fixture
-def tif(tmp_path):
-    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path / "movie.tif"
-
-
-@pytest.fixture
 def maps(tmp_path):
     """Files of the maps, of three kinds."""
     tifffile.imwrite(tmp_path / "gain.tif", MAPS["gain"])
@@ -58,14 +49,6 @@ def maps(tmp_path):
     tifffile.imwrite(tmp_path / "variance.tif", MAPS["variance"][np.newaxis].astype(np.float64))
     return {"gain": tmp_path / "gain.tif", "baseline": str(tmp_path / "baseline.npy"),
             "variance": tmp_path / "variance.tif"}  # fmt: skip
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Cut movies into blocks of a few frames."""
-    few = partial(blocks.plan_blocks, block_bytes=2 * 4 * 352)
-    monkeypatch.setattr(blocks, "plan_blocks", few)
-    monkeypatch.setattr(blocks, "MEAN_FRAMES", 6)
 
 
 def photons(movie, gain, baseline):
@@ -79,10 +62,6 @@ def filtered(frames):
         [frames], median_window_fr=2, channels_mean_radii_pix=3.0
     )
     return bkgd.compute(), factor
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 # ---- the numbers ---------------------------------------------------------------------------------
@@ -210,23 +189,6 @@ def test_arrays_as_sources(tif, tmp_path, small, maps, wrapped):
 
 
 # ---- interrupted, changed ------------------------------------------------------------------------
-
-
-def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, monkeypatch, maps):
-    job = partial(run_background, steps=CHAIN, outputs=ALL, photons=True, **maps)
-    whole = contents(job(tif, tmp_path / "whole.zarr").path)
-    interrupted(tif, tmp_path / "out.zarr", 2, monkeypatch, job)
-    job(tif, tmp_path / "out.zarr", resume=True)
-    assert contents(tmp_path / "out.zarr") == whole
-
-
-def test_repaired_it_has_them_too(tif, tmp_path, small, maps):
-    path = run_background(tif, tmp_path / "out.zarr", CHAIN, ALL, photons=True, **maps).path
-    before = contents(path)
-    (path / "snr/channel_0/0/c/0/0/0").unlink()
-    (path / "mean_background/channel_0/0/c/0/0/0").unlink()
-    assert verify_backgrounds(path, repair=True).problems == []
-    assert contents(path) == before
 
 
 @pytest.mark.parametrize("in_photons", [False, True])

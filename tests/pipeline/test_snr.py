@@ -2,14 +2,10 @@
 
 import json
 from functools import partial
-from signal import SIGKILL
 
 import numpy as np
 import pytest
-import tifffile
 import zarr
-from click.testing import CliRunner
-from dask.distributed import Client
 
 from smlmlp_dask import (
     DescribedMovie,
@@ -17,16 +13,13 @@ from smlmlp_dask import (
     TemporalMedian,
     blocks,
     export_movie,
-    open_backgrounds,
     open_channels,
     plan_background,
     run_background,
     verify_backgrounds,
 )
-from smlmlp_dask.cli import smlmlp
 from tests import duck
-from tests.pipeline.test_steps import interrupted
-from tests.processes import finish, journal, start, wait_for
+from tests.commands import call
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
@@ -35,28 +28,11 @@ ALL = ("background", "signal", "snr", "mean_background")
 GIVEN = {"gain": 0.25, "baseline": 20.0, "variance": 1.5}
 
 
-@pytest.fixture
-def tif(tmp_path):
-    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path / "movie.tif"
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Cut movies into blocks of a few frames."""
-    monkeypatch.setattr(blocks, "plan_blocks", partial(blocks.plan_blocks, block_bytes=2 * 4 * 352))
-    monkeypatch.setattr(blocks, "MEAN_FRAMES", 6)
-
-
 def expected_snr(background, factor, gain=0.25, baseline=0.0, variance=0.0, movie=MOVIE):
     """The definition, in float32."""
     f4 = np.float32
     square = (background - f4(baseline)) / f4(gain) + f4(variance)
     return (movie.astype(f4) - background) / f4(factor) / np.sqrt(square)
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 # ---- what comes out ------------------------------------------------------------------------------
@@ -178,59 +154,7 @@ def test_on_a_device(tif, tmp_path):
     np.testing.assert_allclose(result.mean_bkgds[0].compute(), exact, rtol=2.0**-23)
 
 
-@pytest.mark.parametrize("processes", [False, True])
-def test_on_workers(tif, tmp_path, small, processes):
-    np.save(tmp_path / "gain.npy", np.linspace(0.1, 0.9, 16 * 22).reshape(16, 22))
-    job = partial(run_background, steps=CHAIN, outputs=ALL, gain=tmp_path / "gain.npy")
-    whole = contents(job(tif, tmp_path / "threads.zarr").path)
-    with Client(
-        n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
-    ):
-        assert contents(job(tif, tmp_path / "workers.zarr").path) == whole
-
-
 # ---- interrupted, damaged ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("outputs", ["mean_background", ALL])
-def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, monkeypatch, outputs):
-    given = {} if outputs == "mean_background" else GIVEN
-    job = partial(run_background, steps=CHAIN, outputs=outputs, **given)
-    whole = job(tif, tmp_path / "whole.zarr").path
-    path = tmp_path / "out.zarr"
-    interrupted(tif, path, 2, monkeypatch, job)
-    assert 0 < len(journal(path)) < 4
-    with pytest.raises(ValueError, match="is not finished"):
-        open_backgrounds(path)
-    planes = path / "mean_background/channel_0/0/c"
-    next(file for file in planes.rglob("*") if file.is_file()).unlink()  # its block is lost
-    job(tif, path, resume=True)
-    assert contents(path) == contents(whole)
-
-
-def test_what_fails_before_the_first_block_leaves_nothing(tif, tmp_path, monkeypatch):
-    job = partial(run_background, steps=CHAIN, outputs=ALL, **GIVEN)
-    before = contents(tmp_path)
-    interrupted(tif, tmp_path / "out.zarr", 0, monkeypatch, job)
-    assert contents(tmp_path) == before
-    assert not (tmp_path / "out.zarr").exists()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    ["snr/channel_0/0/c/0/0/0", "mean_background/channel_0/0/c/1/0/0", "snr/channel_0/0/zarr.json",
-     "mean_background/zarr.json", "records/c/0", "zarr.json"],
-)  # fmt: skip
-def test_damage_is_found_and_repaired(tif, tmp_path, small, damage):
-    path = run_background(tif, tmp_path / "out.zarr", CHAIN, ALL, pedestal=20, **GIVEN).path
-    before = contents(path)
-    (path / damage).write_bytes(b"not what it was")
-    named = damage.removesuffix("/c/0")
-    assert any(line.startswith(named) for line in verify_backgrounds(path).problems)
-    if "/c/" in damage:
-        assert "damaged" in call("info", path).stdout
-    assert verify_backgrounds(path, repair=True).problems == []
-    assert contents(path) == before
 
 
 @pytest.mark.parametrize("output", ["snr", "mean_background"])
@@ -255,31 +179,6 @@ def test_a_comparison_tells_of_another_version(tif, tmp_path, monkeypatch):
     monkeypatch.setitem(chains._LOOPS, TemporalMedian, 999)
     [problem] = verify_backgrounds(result.path, sample=1).problems
     assert "by engine version median 999, mean 1 in place of median 1, mean 1; install" in problem
-
-
-@pytest.mark.slow
-def test_killed_again_and_again(tmp_path):
-    """A chain with all outputs, in processes of its own, two blocks at a time."""
-    movie = np.random.default_rng(3).poisson(90, (400, 256, 256)).astype(np.uint16)
-    zarr.create_array(tmp_path / "movie.zarr", data=movie, chunks=(8, 256, 256))
-    np.save(tmp_path / "gain.npy", np.linspace(0.1, 0.9, 65536).reshape(256, 256))
-    outputs = [word for name in ALL for word in ("--write", name)]
-    camera = ["--gain", tmp_path / "gain.npy", "--baseline", "10", "--photons"]
-    steps = ["--step", "median:2", "--step", "mean:4", "--memory-limit", "400MB"]
-    command = ["run", tmp_path / "movie.zarr", *steps, *outputs, *camera, "--resume", "-o"]
-    whole, out = tmp_path / "whole.zarr", tmp_path / "out.zarr"
-    assert finish(start(*command, whole))[0] == 0
-    n_blocks = json.loads(call("info", whole, "--json").stdout)["blocks"]
-    assert n_blocks >= 4
-    kills = 0
-    for least in (1, n_blocks // 2, n_blocks - 1):
-        process = start(*command, out)
-        wait_for(lambda least=least: len(journal(out)) >= least, process, may_end=True)
-        process.kill()
-        kills += finish(process)[0] == -SIGKILL
-    assert kills >= 2
-    assert finish(start(*command, out))[0] == 0
-    assert contents(out) == contents(whole)
 
 
 @pytest.mark.parametrize(

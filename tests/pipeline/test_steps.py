@@ -5,10 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-import tifffile
 import zarr
-from click.testing import CliRunner
-from dask.distributed import Client
 
 from smlmlp_dask import (
     DescribedMovie,
@@ -24,11 +21,10 @@ from smlmlp_dask import (
     run_spatial_mean,
     verify_backgrounds,
 )
-from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.pipeline import running
 from smlmlp_dask.store.metadata import ATTRIBUTE
 from tests import duck
-from tests.processes import journal
+from tests.commands import call
+from tests.interrupting import interrupted
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(5).poisson(200, (37, 20, 26)).astype(np.uint16)
@@ -53,19 +49,6 @@ CHAINS = {  # steps, and what bkgd_combination takes in their place
     "opening": (SpatialOpening(2.0), {**NO_STEPS, "do_spatial_opening": True,
                                       "channels_opening_radii_pix": 2.0}),
 }  # fmt: skip
-
-
-@pytest.fixture
-def tif(tmp_path):
-    tifffile.imwrite(tmp_path / "movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path / "movie.tif"
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Cut movies into blocks of a few frames."""
-    plan = partial(blocks.plan_blocks, block_bytes=2 * 4 * 20 * 26)
-    monkeypatch.setattr(blocks, "plan_blocks", plan)
 
 
 # ---- what comes out ------------------------------------------------------------------------------
@@ -148,16 +131,6 @@ def test_the_local_mean_alone_is_the_same_job(tif, tmp_path, small):
     assert b'"steps"' not in (by_radii.path / "zarr.json").read_bytes()
 
 
-@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_on_workers(tif, tmp_path, small, processes):
-    whole = contents(run_background(tif, tmp_path / "threads.zarr", CHAIN).path)
-    with Client(
-        n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
-    ):
-        path = run_background(tif, tmp_path / "workers.zarr", CHAIN).path
-    assert contents(path) == whole
-
-
 def test_rounded(tif, tmp_path, small):
     exact = run_background(tif, tmp_path / "exact.zarr", CHAIN).bkgds[0].compute()
     result = run_background(tif, tmp_path / "rounded.zarr", CHAIN, keep_bits=8)
@@ -167,31 +140,6 @@ def test_rounded(tif, tmp_path, small):
 
 
 # ---- interrupted, damaged ------------------------------------------------------------------------
-
-
-def interrupted(tif, path, blocks_done, monkeypatch, job):
-    """Run until some blocks are done; the next one fails."""
-    work, count = running.filter_and_store, iter(range(10**6))
-
-    def failing(task, **options):
-        if next(count) == blocks_done:
-            raise OSError("the disk is full")
-        return work(task, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(running, "filter_and_store", failing)
-        with pytest.raises(OSError, match="the disk is full"):
-            job(tif, path)
-
-
-def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, monkeypatch):
-    job = partial(run_background, steps=CHAIN)
-    whole = contents(job(tif, tmp_path / "whole.zarr").path)
-    path = tmp_path / "out.zarr"
-    interrupted(tif, path, 2, monkeypatch, job)
-    assert 0 < len(journal(path)) < 5
-    job(tif, path, resume=True)
-    assert contents(path) == whole
 
 
 def test_cut_for_less_memory_it_goes_on(tif, tmp_path, small, monkeypatch):
@@ -290,10 +238,6 @@ def test_blocks_fit_the_memory_and_read_as_little_as_they_can(window):
 
 
 # ---- shown ---------------------------------------------------------------------------------------
-
-
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
 
 
 def test_on_the_command_line(tif, tmp_path, monkeypatch):

@@ -1,0 +1,10 @@
+"""The command line in this process."""
+
+from click.testing import CliRunner
+
+from smlmlp_dask.cli import smlmlp
+
+
+def call(*arguments):
+    """Run a command; each argument may be of any type that is typed as its text."""
+    return CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
