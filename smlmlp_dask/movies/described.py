@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,9 +12,10 @@ from smlmlp_dask.messages import shown
 from smlmlp_dask.units import Decoding
 
 from .arguments import check_dtype
+from .stack import Small
 
 
-class DescribedMovie:
+class DescribedMovie(Small):
     """A movie without pixels, which `plan_spatial_mean` takes in place of a path.
 
     Parameters
@@ -65,10 +66,6 @@ class DescribedMovie:
     def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is decoded whole
         """Return what it takes to decode a chunk as Zarr does."""
         return Decoding.stored(self.chunks, self.dtype.itemsize * prod(self.chunks))
-
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
-        """Return itself."""
-        return self
 
     def read(self, frames: range, rows: slice, columns: slice) -> NoReturn:  # noqa: ARG002
         """Raise: there are no pixels."""

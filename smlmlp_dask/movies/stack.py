@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.messages import printable
+from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.units import Decoding
 
 from .acquisition import UNKNOWN, Acquisition
@@ -29,6 +29,22 @@ class SourceReadError(OSError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+def unreadable(what: str, frames: range, error: Exception) -> SourceReadError:
+    """Return the error that these frames cannot be read."""
+    return SourceReadError(
+        f"{what}: {named(frames)} cannot be read: {one_line(error)}; check that the file is whole "
+        "and has not changed since it was opened"
+    )
+
+
+def check_due(found: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise `ValueError` if an array is not of this shape and, in native byte order, dtype."""
+    if (found.shape, found.dtype.newbyteorder("=")) != (shape, dtype):
+        raise ValueError(
+            f"it has shape {found.shape} and dtype {found.dtype} where {shape} and {dtype} are due"
+        )
 
 
 def as_slice(frames: range) -> slice:
@@ -79,6 +95,14 @@ class Movie(Protocol):
 
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers, in their order."""
+
+
+class Small:
+    """A movie that pickles small as it is."""
+
+    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - none can be left out
+        """Return itself."""
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.movies.stack import Stack, as_slice
+from smlmlp_dask.movies.stack import Small, Stack, as_slice
 from smlmlp_dask.store.outputs import BACKGROUND as BACKGROUND
 from smlmlp_dask.store.outputs import MEAN
 from smlmlp_dask.store.outputs import SIGNAL as SIGNAL
@@ -74,7 +74,7 @@ class Result(Protocol):
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Small):
     """A `Movie` of one stack minus another, float32.
 
     Attributes
@@ -109,10 +109,6 @@ class Difference:
     def decoding(self, *, whole: bool) -> Decoding:
         """Return how the store's array is decoded."""
         return self.less.movie.decoding(whole=whole)
-
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002
-        """Return the same: viewers read in this process, so nothing is pickled."""
-        return self
 
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of these frames."""

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.movies.stack import Stack
+from smlmlp_dask.movies.stack import Small, Stack
 from smlmlp_dask.units import Decoding
 
 
 @dataclass(frozen=True, eq=False)
-class MeanMovie:
+class MeanMovie(Small):
     """A `Movie` of one frame: the mean of some frames, weighted.
 
     Attributes
@@ -52,10 +52,6 @@ class MeanMovie:
     def decoding(self, *, whole: bool) -> Decoding:
         """Return how planes are decoded."""
         return self.planes.movie.decoding(whole=whole)
-
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is one frame
-        """Return itself."""
-        return self
 
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frame; NaN for a movie without frames."""

@@ -123,9 +123,7 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
             dtype=dtype,
             coded=codes != {0},
         )
-        return FileMovie(
-            path=str(path), frame_shape=frame, dtype=dtype, pieces=(blocks,), counts=(whole,)
-        )
+        return FileMovie.of(blocks, whole, frame, dtype)
 
     told = known.channels if len(known.channels) == channels else [UNKNOWN] * channels
     interval = _interval(known.times, count)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.stack import SourceReadError, as_slice, named, within
+from smlmlp_dask.movies.stack import as_slice, unreadable, within
 from smlmlp_dask.units import Decoding
 
 if TYPE_CHECKING:  # plain frames, of many formats, need no tifffile
@@ -166,6 +166,14 @@ class FileMovie:
     counts: tuple[int, ...]  # frames of each piece
     first: int = 0  # number of the first frame
 
+    @classmethod
+    def of(cls, frames: Frames, count: int, frame: Frame, dtype: np.dtype[Any]) -> Self:
+        """Return the movie of so many frames that are read together."""
+        native = dtype.newbyteorder("=")
+        return cls(
+            path=frames.path, frame_shape=frame, dtype=native, pieces=(frames,), counts=(count,)
+        )
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Frames, rows and columns."""
@@ -210,10 +218,7 @@ class FileMovie:
             try:
                 part.read_into(box[start:stop], lines, places, self.frame_shape)
             except Exception as error:
-                raise SourceReadError(
-                    f"{part.path}: {named(numbers)} cannot be read: {one_line(error)}; check "
-                    "that the file is whole and has not changed since it was opened"
-                ) from error
+                raise unreadable(part.path, numbers, error) from error
             start = stop
         return box
 

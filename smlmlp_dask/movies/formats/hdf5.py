@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from smlmlp_dask.messages import one_line, printable
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.arguments import check_dtype
 from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import Small, check_due, unreadable
 from smlmlp_dask.units import Decoding
 
 from .frames import FileMovie, Offsets, PlainFrames
@@ -26,7 +27,6 @@ from .hdf5_chunks import (
     is_as_in_memory,
     open_file,
     read_into,
-    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _NAMES |= {"x": "x", "column": "x", "width": "x"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DatasetMovie:
+class DatasetMovie(Small):
     """A movie in chunks of an HDF5 dataset. The file is opened anew for each block."""
 
     path: str
@@ -64,10 +64,6 @@ class DatasetMovie:
         """Return how chunks are decoded, and the memory for it."""
         return chunk_decoding(self.unit, self.chunk, self.dtype.itemsize)
 
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
-        """Return itself."""
-        return self
-
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers, in their order.
 
@@ -85,11 +81,7 @@ class DatasetMovie:
         try:
             with open_file(self.path) as file:
                 dataset = file[self.dataset]
-                if (dataset.shape, dataset.dtype.newbyteorder("=")) != (self.sizes, self.dtype):
-                    raise ValueError(
-                        f"it has shape {dataset.shape} and dtype {dataset.dtype} where "
-                        f"{self.sizes} and {self.dtype} are due"
-                    )
+                check_due(dataset, self.sizes, self.dtype)
                 read_into(dataset, box, pixels)
         except Exception as error:
             raise unreadable(f"{self.path}::{self.dataset}", frames, error) from error
@@ -302,13 +294,8 @@ def _movie(
         offsets = _contiguous(dataset, frame_axis, frames, place)
     dtype = dataset.dtype.newbyteorder("=")
     if offsets is not None:
-        return FileMovie(
-            path=str(path),
-            frame_shape=(int(dataset.shape[-2]), int(dataset.shape[-1])),
-            dtype=dtype,
-            pieces=(PlainFrames(path=str(path), offsets=offsets, dtype=dataset.dtype),),
-            counts=(frames,),
-        )
+        plain = PlainFrames(path=str(path), offsets=offsets, dtype=dataset.dtype)
+        return FileMovie.of(plain, frames, (int(dataset.shape[-2]), int(dataset.shape[-1])), dtype)
     return DatasetMovie(
         path=str(path),
         dataset=dataset.name,

@@ -16,8 +16,7 @@ import numcodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.stack import SourceReadError, as_rising, named, within
+from smlmlp_dask.movies.stack import as_rising, within
 from smlmlp_dask.units import Decoding, touched
 
 if TYPE_CHECKING:
@@ -95,14 +94,6 @@ def check_filters(what: str, dataset: "h5py.Dataset") -> None:
                 f"{what} is stored through HDF5's filter {code} ({name or 'unnamed'}), which is "
                 "not installed: pip install hdf5plugin"
             )
-
-
-def unreadable(what: str, frames: range, error: Exception) -> SourceReadError:
-    """Return the error that these frames cannot be read."""
-    return SourceReadError(
-        f"{what}: {named(frames)} cannot be read: {one_line(error)}; check that the file is whole "
-        "and has not changed since it was opened"
-    )
 
 
 def read_into(dataset: "h5py.Dataset", box: Sequence[range], out: NDArray[Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,10 @@ from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.arguments import check_dtype
 from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import Small, check_due, unreadable
 from smlmlp_dask.units import Decoding
 
-from .hdf5_chunks import (
-    check_filters,
-    chunk_decoding,
-    chunk_shape,
-    open_file,
-    read_into,
-    unreadable,
-)
+from .hdf5_chunks import check_filters, chunk_decoding, chunk_shape, open_file, read_into
 
 if TYPE_CHECKING:
     import h5py
@@ -35,7 +29,7 @@ _UNNAMED = "(name not specified)"  # what Imaris writes for no name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImsMovie:
+class ImsMovie(Small):
     """One channel in one slice. The file is opened anew for each block.
 
     Attributes
@@ -63,10 +57,6 @@ class ImsMovie:
         """Return how chunks, which hold several slices, are decoded, and the memory for it."""
         return chunk_decoding(self.unit, self.chunk, self.dtype.itemsize)
 
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
-        """Return itself."""
-        return self
-
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers, in their order.
 
@@ -84,14 +74,7 @@ class ImsMovie:
                 level = file[_LEVEL]
                 for index, frame in enumerate(frames):
                     dataset = level[_data(frame, self.channel)]
-                    if (dataset.shape, dataset.dtype.newbyteorder("=")) != (
-                        self.stored,
-                        self.dtype,
-                    ):
-                        raise ValueError(
-                            f"it has shape {dataset.shape} and dtype {dataset.dtype} where "
-                            f"{self.stored} and {self.dtype} are due"
-                        )
+                    check_due(dataset, self.stored, self.dtype)
                     read_into(dataset, box, pixels[index : index + 1])
         except Exception as error:
             raise unreadable(self.path, range(frame, frame + 1), error) from error

@@ -103,13 +103,8 @@ def _position(path: Path, image: Any, file_bytes: int) -> Position:
     def movie(channel: int, z: int) -> FileMovie:
         first = start + starts[channel] + z * axes["Z"].step
         places = first + axes["T"].step * np.arange(whole)
-        return FileMovie(
-            path=str(path),
-            frame_shape=shape[1:],
-            dtype=dtype.newbyteorder("="),
-            pieces=(PlainFrames(path=str(path), offsets=places, dtype=dtype),),
-            counts=(whole,),
-        )
+        plain = PlainFrames(path=str(path), offsets=places, dtype=dtype)
+        return FileMovie.of(plain, whole, shape[1:], dtype)
 
     interval = _interval(image, count) or axes["T"].spacing
     return Position(

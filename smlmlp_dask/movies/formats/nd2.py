@@ -125,13 +125,7 @@ def _position(
     interval = _interval(times, images.numbers[:whole, 0])
 
     def movie(channel: int, z: int) -> FileMovie:
-        return FileMovie(
-            path=images.path,
-            frame_shape=frame,
-            dtype=images.dtype.newbyteorder("="),
-            pieces=(images.of((slice(whole), z), channel),),
-            counts=(whole,),
-        )
+        return FileMovie.of(images.of((slice(whole), z), channel), whole, frame, images.dtype)
 
     return Position(
         name=name,

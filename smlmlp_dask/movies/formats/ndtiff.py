@@ -138,19 +138,15 @@ def _ndtiff_recording(
         if not order and (folder / name).is_file():
             with (folder / name).open("rb") as file:
                 order = {b"II": "<", b"MM": ">"}.get(file.read(2), "<")
+    stored = np.dtype((order or "<") + dtype)
     files = [
-        FileMovie(
-            path=str(folder / name),
-            frame_shape=(height, width),
-            dtype=np.dtype(dtype),
-            pieces=(
-                PlainFrames(
-                    path=str(folder / name),
-                    offsets=np.array(offsets[name], np.int64),
-                    dtype=np.dtype((order or "<") + dtype),
-                ),
+        FileMovie.of(
+            PlainFrames(
+                path=str(folder / name), offsets=np.array(offsets[name], np.int64), dtype=stored
             ),
-            counts=(len(offsets[name]),),
+            len(offsets[name]),
+            (height, width),
+            stored,
         )
         for name in names
     ]

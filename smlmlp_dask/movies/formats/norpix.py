@@ -8,7 +8,7 @@ import numpy as np
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Recording
 
-from .strided import mean_interval_s, strided_position
+from .strided import frames_of, mean_interval_s, strided_position
 
 _MAGIC = b"\xed\xfe\0\0N\0o\0r\0p\0i\0x\0"
 _GRAY = 100
@@ -50,12 +50,7 @@ def open(path: Path) -> Recording:
         )
     start = 8192 if version >= 5 else 1024
     room = max(0, path.stat().st_size - start) // stride
-    notes: tuple[str, ...] = ()
-    if not promised:  # the recording was aborted
-        promised = room
-        notes = (f"its header does not count its frames; {room} fit into the file",)
-    elif room > promised:
-        notes = (f"its header counts {promised} frames, which are taken, and {room} fit in",)
+    promised, notes = frames_of(promised, room)
     offsets = range(start, start + promised * stride, stride)
     whole = offsets[: min(room, promised)]
     interval_s = None

@@ -14,13 +14,8 @@ def plain_movie(path: Path, layout: RawLayout, count: int) -> FileMovie:
     """Return the first `count` frames of a file."""
     frame_bytes = prod(layout.shape[1:]) * layout.dtype.itemsize
     offsets = range(layout.header, layout.header + count * frame_bytes, frame_bytes)
-    return FileMovie(
-        path=str(path),
-        frame_shape=layout.shape[1:],
-        dtype=layout.dtype.newbyteorder("="),
-        pieces=(PlainFrames(path=str(path), offsets=offsets, dtype=layout.dtype),),
-        counts=(count,),
-    )
+    frames = PlainFrames(path=str(path), offsets=offsets, dtype=layout.dtype)
+    return FileMovie.of(frames, count, layout.shape[1:], layout.dtype)
 
 
 def plain_recording(

@@ -4,20 +4,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.stack import SourceReadError
+from smlmlp_dask.movies.stack import Small, check_due, unreadable
 from smlmlp_dask.units import Decoding
 
 ReadPlane: TypeAlias = Callable[..., NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PlaneMovie:
+class PlaneMovie(Small):
     """A movie that a library reads plane by plane; it opens the file anew for each block.
 
     So it pickles small, and threads share no handle: some libraries give wrong pixels if they do.
@@ -55,10 +54,6 @@ class PlaneMovie:
         """Return how frames are decoded, and the memory for it."""
         return Decoding(self.unit, self.copies * prod(self.unit) * self.dtype.itemsize, 1)
 
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
-        """Return itself."""
-        return self
-
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers, in their order.
 
@@ -75,18 +70,8 @@ class PlaneMovie:
             with self.open(self.path) as plane:
                 for index, frame in enumerate(frames):
                     pixels = plane(frame, *self.place)
-                    if (pixels.shape, pixels.dtype.newbyteorder("=")) != (
-                        (height, width),
-                        self.dtype,
-                    ):
-                        raise ValueError(
-                            f"it has shape {pixels.shape} and dtype {pixels.dtype} where "
-                            f"{(height, width)} and {self.dtype} are due"
-                        )
+                    check_due(pixels, (height, width), self.dtype)
                     out[index] = pixels[rows, columns]
         except Exception as error:
-            raise SourceReadError(
-                f"{self.path}: frame {frame} cannot be read: {one_line(error)}; check that the "
-                "file is whole and has not changed since it was opened"
-            ) from error
+            raise unreadable(self.path, range(frame, frame + 1), error) from error
         return out

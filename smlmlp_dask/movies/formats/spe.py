@@ -13,7 +13,7 @@ from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
 
-from .strided import strided_position
+from .strided import frames_of, strided_position
 
 HEADER_BYTES = 4100
 
@@ -61,12 +61,7 @@ def _winspec(path: Path, header: bytes) -> tuple[Position, tuple[str, ...]]:
     dtype = np.dtype(_DTYPES[kind])
     stride = width * height * dtype.itemsize
     room = (path.stat().st_size - HEADER_BYTES) // stride
-    notes: tuple[str, ...] = ()
-    if promised < 1:  # some programs leave it empty
-        promised = room
-        notes = (f"its header does not count its frames; {room} fit into the file",)
-    elif room > promised:
-        notes = (f"its header counts {promised} frames, which are taken, and {room} fit in",)
+    promised, notes = frames_of(promised, room)
     acquisition = Acquisition(exposure_s=float(exposure_s)) if 0 < exposure_s < 1e6 else UNKNOWN
     offsets = range(HEADER_BYTES, HEADER_BYTES + promised * stride, stride)
     return strided_position(path, offsets, (height, width), dtype, acquisition=acquisition), notes

@@ -110,13 +110,7 @@ def open(path: Path) -> Recording:
         in_file=layout.in_file,
         numbers=range(whole),
     )
-    movie = FileMovie(
-        path=str(folder),
-        frame_shape=(height, width),
-        dtype=dtype.newbyteorder("="),
-        pieces=(frames,),
-        counts=(whole,),
-    )
+    movie = FileMovie.of(frames, whole, (height, width), dtype)
     position = Position(
         movie=lambda *_: movie,
         channels=(acquisition_of(info, promised),),

@@ -81,13 +81,7 @@ def strided_position(
     frames: Frames = PlainFrames(path=str(path), offsets=offsets[:whole], dtype=dtype)
     if bottom_up and isinstance(frames, PlainFrames):
         frames = BottomUp(frames=frames)
-    movie = FileMovie(
-        path=str(path),
-        frame_shape=frame,
-        dtype=dtype.newbyteorder("="),
-        pieces=(frames,),
-        counts=(whole,),
-    )
+    movie = FileMovie.of(frames, whole, frame, dtype)
     return Position(
         name=name,
         movie=lambda *_: movie,
@@ -104,6 +98,15 @@ def _whole(offsets: Offsets, frame_bytes: int, end: int) -> int:
         return min(len(offsets), max(0, room))
     inside = (offsets > 0) & (offsets + frame_bytes <= end)
     return len(offsets) if inside.all() else int(np.argmin(inside))
+
+
+def frames_of(counted: int, room: int) -> tuple[int, tuple[str, ...]]:
+    """Return the frames that a header counts, or else as many as fit, and a note if they differ."""
+    if counted < 1:  # the recording was aborted, or the program leaves it empty
+        return room, (f"its header does not count its frames; {room} fit into the file",)
+    if room > counted:
+        return counted, (f"its header counts {counted} frames, which are taken, and {room} fit in",)
+    return counted, ()
 
 
 def mean_interval_s(first_s: float, last_s: float, frames: int) -> float | None:

@@ -180,13 +180,8 @@ def found_pages(
         cut_short = f"its {count} frames reach to byte {ends.max()}, the file ends at {size}"
     if not whole:
         raise ValueError(f"{path} is cut short: {cut_short}; copy the file again")
-    movie = FileMovie(
-        path=str(path),
-        frame_shape=frame_shape,
-        dtype=np.dtype(series.dtype).newbyteorder("="),
-        pieces=(frames.take(range(whole)),),
-        counts=(whole,),
-    )
+    dtype = np.dtype(series.dtype)
+    movie = FileMovie.of(frames.take(range(whole)), whole, frame_shape, dtype)
     return Pages(
         movie=movie,
         promised=promised,

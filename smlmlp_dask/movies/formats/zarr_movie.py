@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import zarr
@@ -20,7 +20,7 @@ from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.stack import SourceReadError, as_rising, named, within
+from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named, within
 from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 
 from .zarr_nodes import Node
@@ -31,7 +31,7 @@ FUSED_PIPELINE = "FusedCodecPipeline"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ZarrMovie:
+class ZarrMovie(Small):
     """A movie in a Zarr array."""
 
     path: str
@@ -72,10 +72,6 @@ class ZarrMovie:
     def _along(self, lengths: Sequence[int]) -> tuple[int, int, int]:
         frame, y, x = (int(lengths[axis]) for axis in self.axes)
         return (frame, y, x)
-
-    def narrow(self, start: int, stop: int) -> Self:  # noqa: ARG002 - it is as small already
-        """Return itself: it holds no list of places."""
-        return self
 
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers, in their order.
