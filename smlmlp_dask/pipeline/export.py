@@ -29,7 +29,7 @@ from smlmlp_dask.store.read import (
     refusing_damage,
     stored_stacks,
 )
-from smlmlp_dask.store.reopening import recorded_roots, reopened_channel
+from smlmlp_dask.store.reopening import check_channel, recorded_roots, reopened_channel
 
 from .filling import fill, part_of, pixels_of
 from .layouts import layout_of
@@ -191,13 +191,9 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
     number = 0 if channel is None else channel
     if isinstance(number, bool) or number not in range(count):
         raise ValueError(f"channel is {shown(channel)}, and {path} has {numbers} (--channel)")
-
-    def reopened() -> Stack:
-        return reopened_channel(path, attributes, number)
-
     from_movie = what not in outputs
     if from_movie:
-        stack = reopened()
+        stack = reopened_channel(path, attributes, number)
     else:
         stacks = stored_stacks(path, outputs[what])
         stack = (mean_stacks(stacks, attributes["plan"]) if what == MEAN else stacks)[number]
@@ -212,5 +208,10 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
         baseline = acquisition.baseline if what == SIGNAL else 0
         acquisition = replace(acquisition, baseline=baseline, gain=1)
     identity = {"store": str(path), "checksums": checksums, "what": what, "channel": int(number)}
-    check = reopened if from_movie else lambda: None
-    return _Chosen(stack, acquisition, identity, inputs, check)
+    return _Chosen(
+        stack,
+        acquisition,
+        identity,
+        inputs,
+        lambda: check_channel(path, attributes, number) if from_movie else None,
+    )

@@ -32,16 +32,13 @@ def reopened_channels(
         If the attributes are damaged.
     """
     sources, plans = attributes["sources"], attributes["plan"]
-    files = [source for source in sources if not in_memory(source)]
-    inputs = [identity for identity in attributes["inputs"] if not in_memory(identity["path"])]
-    of_files = iter(_changes(files, inputs))
-    changes = [not_kept(s) if in_memory(s) else next(of_files) for s in sources]
     selection = Selection.from_attributes(attributes)
-    parts = selection.by_source(len(sources))
-    counts = attributes.get("channels_of_sources") or [part.boxes_of_each for part in parts]
+    parts, counts = selection.by_source(len(sources)), _channels_of_sources(attributes)
     found = [
         [change] * count if change else _opened(source, part, count)
-        for source, part, count, change in zip(sources, parts, counts, changes, strict=True)
+        for source, part, count, change in zip(
+            sources, parts, counts, _changes_of(attributes), strict=True
+        )
     ]
     opened = [
         (source, stack)
@@ -79,6 +76,20 @@ def reopened_channel(path: Path, attributes: Mapping[str, Any], number: int) -> 
     if isinstance(stack, str):
         raise OSError(f"the raw frames of {path} cannot be read: {stack}")
     return stack
+
+
+def check_channel(path: Path, attributes: Mapping[str, Any], number: int) -> None:
+    """Refuse the movie of a channel as `reopened_channel` does, but do not open it again."""
+    counts = _channels_of_sources(attributes)
+    owners = [source for source, count in enumerate(counts) for _ in range(count)]
+    if change := _changes_of(attributes)[owners[number]]:
+        raise OSError(f"the raw frames of {path} cannot be read: {change}")
+
+
+def _channels_of_sources(attributes: Mapping[str, Any]) -> Sequence[int]:
+    """Return how many channels each source has; early stores do not say it."""
+    parts = Selection.from_attributes(attributes).by_source(len(attributes["sources"]))
+    return attributes.get("channels_of_sources") or [part.boxes_of_each for part in parts]
 
 
 def recorded_cameras(
@@ -122,6 +133,15 @@ def _opened(source: str, part: Selection, count: int) -> Sequence[Stack | str]:
     except (OSError, ValueError, TypeError) as error:
         return [one_line(error)] * count
     return stacks if len(stacks) == count else [_changed(source)] * count
+
+
+def _changes_of(attributes: Mapping[str, Any]) -> list[str]:
+    """Return for each source why it cannot be had as it was; an empty text if it can."""
+    sources = attributes["sources"]
+    files = [source for source in sources if not in_memory(source)]
+    inputs = [identity for identity in attributes["inputs"] if not in_memory(identity["path"])]
+    of_files = iter(_changes(files, inputs))
+    return [not_kept(source) if in_memory(source) else next(of_files) for source in sources]
 
 
 def _changes(sources: Sequence[str], inputs: Sequence[Mapping[str, Any]]) -> list[str]:
