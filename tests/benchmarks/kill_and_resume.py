@@ -1,14 +1,12 @@
-"""Kill jobs, damage stores, and see whether what is left is good or known to be missing.
+"""Kill jobs, and see whether what is left is good or known to be missing.
 
-    python tests/benchmarks/kill_and_resume.py [--kills 60] [--seed 0] [--frames 960] [--work DIR]
-    python tests/benchmarks/kill_and_resume.py --damage
+    python -m tests.benchmarks.kill_and_resume [--kills 60] [--seed 0] [--frames 960] [--work DIR]
 
-The first starts ``smlmlp-dask run --resume`` again and again and kills it with SIGKILL at random
-moments: most are spread evenly over the time that a whole run takes, from the start of Python to
-its end; some are when metadata are written, and when all blocks are done. A store that is finished
-meanwhile is compared with one that nothing disturbed, and another is begun, until so many kills
-have hit a living run. The second flips a bit in 200 chunk files, cuts 50 short and deletes 50, and
-compares what ``verify`` names.
+Runs from the checkout's folder. It starts ``smlmlp-dask run --resume`` again and again and kills it
+with SIGKILL at random moments: most are spread evenly over the time that a whole run takes, from
+the start of Python to its end; some are when metadata are written, and when all blocks are done. A
+store that is finished meanwhile is compared with one that nothing disturbed, and another is begun,
+until so many kills have hit a living run.
 
 Frames are real where `shared/data` stands beside the checkout, else simulated. Exits with 1 if
 anything is not as it should be.
@@ -17,7 +15,6 @@ anything is not as it should be.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import signal
@@ -28,63 +25,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-
-import numpy as np
-import tifffile
-import zarr
+from typing import TypeAlias
 
 from smlmlp_dask.execution.workers import local_threads
-from smlmlp_dask.pipeline.run import run_spatial_mean
-from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.journal import Journal
 from smlmlp_dask.store.read import read_attributes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-REAL = Path(__file__).parents[3] / "shared/data/stuck_particles.tif"
-CHUNK = 16  # frames of 512 x 512, which are a block and a file
-LONG_UNIT = 67  # a prime, and more frames of 256 x 256 than a block has: each is a chunk of its own
-FLIPS, CUTS, DELETIONS = 200, 50, 50
-
-
-def write_movie(path: Path, count: int, size: int, chunk_frames: int) -> Path:
-    """Write real frames, each shifted by a pixel so that no two are the same."""
-    if REAL.exists():
-        few = tifffile.imread(REAL).astype(np.uint16)
-    else:
-        few = np.random.default_rng(1).poisson(200, (5, 512, 512)).astype(np.uint16)
-    few = few[:, :size, :size]
-    array = zarr.create_array(
-        path,
-        shape=(count, size, size),
-        chunks=(chunk_frames, size, size),
-        dtype="uint16",
-        compressors=None,
-    )
-    for start in range(0, count, chunk_frames):
-        numbers = range(start, min(start + chunk_frames, count))
-        array[start : numbers.stop] = np.stack(
-            [np.roll(few[i % len(few)], i, axis=1) for i in numbers]
-        )
-    return path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of every file: chunks, records and attributes."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def stamps(folder: Path) -> Stamps:
-    """Return what changes when a chunk file is written again, be it with the same bytes."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
-
-
-# Kills
+from tests.pipeline.test_faults import CHUNK, drafts, frames_of_a_camera, state, write_movie
+from tests.stored import contents
 
 Stamps: TypeAlias = dict[Path, tuple[int, int]]
 
@@ -95,11 +43,6 @@ def start(movie: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def drafts(out: Path) -> set[Path]:
-    """Return the stores that are made under another name; a run that was killed may leave one."""
-    return set(out.parent.glob(f".{out.name}.*.new"))
-
-
 def wait_for_a_moment(
     process: subprocess.Popen[bytes], out: Path, n_blocks: int, rng: random.Random, duration: float
 ) -> str:
@@ -108,9 +51,9 @@ def wait_for_a_moment(
     Most moments are anywhere in its duration; but one in six is when metadata are written and one
     in six when all blocks are done, which take but milliseconds.
     """
-    old = drafts(out)
+    old = {*drafts(out)}
     conditions = {
-        "metadata": lambda: bool(drafts(out) - old),
+        "metadata": lambda: bool({*drafts(out)} - old),
         "finishing": lambda: len(journalled(out)) == n_blocks,
     }
     aim = rng.choice(["metadata", "finishing", "any", "any", "any", "any"])
@@ -172,7 +115,8 @@ def journalled(out: Path) -> set[Path]:
 def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
     """Kill as often as asked; return what was wrong."""
     rng = random.Random(options.seed)
-    movie = write_movie(folder / "movie.zarr", options.frames, 512, CHUNK)
+    pixels = frames_of_a_camera(options.frames, 512)
+    movie = write_movie(folder / "movie.zarr", pixels, CHUNK)
     n_blocks = -(-options.frames // CHUNK)
     undisturbed, out = folder / "undisturbed.zarr", folder / "out.zarr"
     began = time.perf_counter()
@@ -192,7 +136,7 @@ def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
             tally.failures.append(f"{len(lost)} blocks that were done were computed again")
 
     def check_whole() -> None:
-        check_kept(stamps(out))
+        check_kept(state(out))
         if contents(out) == wanted:
             tally.whole += 1
         else:
@@ -220,7 +164,7 @@ def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
             go_on_to_the_end()
             continue
         tally.kills[phase_of(out, n_blocks)] += 1
-        before, there = there, stamps(out / "channel_0/0/c")
+        before, there = there, state(out / "channel_0/0/c")
         check_kept(there)
         tally.drafts += aim == "metadata" and not out.exists()
         if out.exists() and read_attributes(out)["finished"]:
@@ -248,84 +192,16 @@ def kill_and_resume(options: argparse.Namespace, folder: Path) -> list[str]:
     return tally.failures
 
 
-# Damage
-
-
-def damage(options: argparse.Namespace, folder: Path) -> list[str]:
-    """Damage many chunk files; return what `verify` and readers got wrong."""
-    rng = random.Random(options.seed)
-    movie = write_movie(folder / "movie.zarr", 6 * LONG_UNIT, 256, LONG_UNIT)
-    out = run_spatial_mean(movie, folder / "out.zarr").path
-    files = sorted(out.glob("channel_0/0/c/*/0/0"))
-    n_files = len(files)
-    rng.shuffle(files)
-    flipped, cut = files[:FLIPS], files[FLIPS : FLIPS + CUTS]
-    gone = files[FLIPS + CUTS : FLIPS + CUTS + DELETIONS]
-    for path in flipped:
-        data = bytearray(path.read_bytes())
-        bit = rng.randrange(8 * len(data))
-        data[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(data)
-    for path in cut:
-        os.truncate(path, rng.randrange(path.stat().st_size))
-    for path in gone:
-        path.unlink()
-
-    ended = subprocess.run(
-        [sys.executable, "-m", "smlmlp_dask", "verify", out],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    *named, last = ended.stdout.splitlines()
-    wanted = {f"{path.relative_to(out)}: damaged" for path in flipped + cut}
-    wanted |= {f"{path.relative_to(out)}: missing" for path in gone}
-    failures = []
-    if set(named) != wanted or len(named) != len(wanted):
-        failures.append(
-            f"verify: {len(wanted - set(named))} not named, "
-            f"{len(set(named) - wanted)} named in vain"
-        )
-    if ended.returncode != 1:
-        failures.append(f"verify ended with exit code {ended.returncode}")
-
-    (bkgd,) = open_backgrounds(out).bkgds
-    plain = zarr.open_array(out / "channel_0/0", mode="r")
-    read, read_plainly = 0, 0
-    for path in flipped + cut + gone:
-        frame = int(path.parts[-3])
-        read += not refuses(lambda frame=frame: bkgd[frame].compute())
-        read_plainly += path not in gone and not refuses(lambda frame=frame: plain[frame])
-    if read or read_plainly:
-        failures.append(f"damaged chunks that were read: {read}; by plain zarr: {read_plainly}")
-    print(f"{n_files} chunk files: {FLIPS} bits flipped, {CUTS} cut short, {DELETIONS} deleted")
-    print(f"verify names {len(set(named) & wanted)} of {len(wanted)}, exit code {ended.returncode}")
-    print(f"its last line: {last}")
-    print(f"damaged chunks that could be read: {read}; by plain zarr: {read_plainly}")
-    return failures
-
-
-def refuses(read: Callable[[], object]) -> bool:
-    """Tell whether a chunk cannot be read."""
-    try:
-        read()
-    except (OSError, ValueError, RuntimeError):
-        return True
-    return False
-
-
 def main() -> None:
     """Parse the command line, and run what it asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--damage", action="store_true", help="damage a store instead")
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=960)
     parser.add_argument("--work", type=Path, help="where to put movies (default: temporary)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        run = damage if options.damage else kill_and_resume
-        failures = run(options, Path(folder))
+        failures = kill_and_resume(options, Path(folder))
     for failure in failures:
         print(f"FAILED: {failure}")
     sys.exit(bool(failures))

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import time
 from pathlib import Path
 
 import cloudpickle
@@ -456,7 +455,7 @@ def large(tmp_path):
     return [raw, stored, tiff]
 
 
-def test_large_movies_open_at_once(large, monkeypatch):
+def test_large_movies_open_without_reading_pixels(large, monkeypatch):
     def no_reads(*args):
         raise AssertionError("pixels were read")
 
@@ -464,13 +463,7 @@ def test_large_movies_open_at_once(large, monkeypatch):
     monkeypatch.setattr(zarr_movie.ZarrMovie, "read", no_reads)
     options = {"raw_shape": (100_000, 512, 512), "raw_dtype": "<u2"}
     bboxes = [[(0, 0, 9, 9), (9, 9, 99, 99)], None, None]
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        channels = open_channels(*large, bboxes=bboxes, **options)
-        seconds.append(time.perf_counter() - start)
-    # 0.17 s when this was written; the rest is room for a busy machine
-    assert min(seconds) < 1
+    channels = open_channels(*large, bboxes=bboxes, **options)
     assert all(len(cloudpickle.dumps(channel)) < 100_000 for channel in channels)
 
 

@@ -42,16 +42,20 @@ def rename(*names):
     return change
 
 
-def ome(name="m_{}.ome.tif", then=None, source="", **options):
-    """Return a builder of an OME-TIFF set, which is then changed, and the source in its folder."""
+def builder(write, *args, then=None, source="", **options):
+    """Return what writes a set, then changes it, and returns the source in its folder."""
 
     def build(folder):
-        write_ome(folder, name, **options)
+        write(folder, *args, **options)
         if then is not None:
             then(folder)
         return folder / source
 
     return build
+
+
+def ome(name="m_{}.ome.tif", **options):
+    return builder(write_ome, name, **options)
 
 
 def remove(*names):
@@ -62,52 +66,33 @@ def copy(name, other):
     return lambda folder: shutil.copyfile(folder / name, folder / other)
 
 
-def pages(*names, then=None, source="", numbers=None):
-    """Return a builder of a folder of single pages."""
-
-    def build(folder):
-        write_pages(folder, names, numbers)
-        if then is not None:
-            then(folder)
-        return folder / source
-
-    return build
+def pages(*names, **options):
+    """A folder of single pages."""
+    return builder(write_pages, names, **options)
 
 
 def stacks(source="", then=None, **numbers):
-    """Return a builder of stacks: ``a_1=(0, 1)`` is the file ``a_1.tif`` of planes 0 and 1."""
+    """Stacks: ``a_1=(0, 1)`` is the file ``a_1.tif`` of planes 0 and 1."""
 
-    def build(folder):
+    def each(folder):
         for name, part in numbers.items():
             write(folder / f"{name}.tif", part)
-        if then is not None:
-            then(folder)
-        return folder / source
 
-    return build
+    return builder(each, then=then, source=source)
 
 
-def mm(*files, source="", then=None):
-    """Return a builder of a Micro-Manager set: (name, places, summary) of each file."""
+def mm(*files, **options):
+    """A Micro-Manager set: (name, places, summary) of each file."""
 
-    def build(folder):
+    def each(folder):
         for name, places, summary, *other in files:
             write_mmstack(folder / name, places, summary=summary, **(other[0] if other else {}))
-        if then is not None:
-            then(folder)
-        return folder / source
 
-    return build
+    return builder(each, **options)
 
 
-def ndtiff(places, then=None, source="", **options):
-    def build(folder):
-        write_ndtiff(folder, places, **options)
-        if then is not None:
-            then(folder)
-        return folder / source
-
-    return build
+def ndtiff(places, **options):
+    return builder(write_ndtiff, places, **options)
 
 
 NUMBERED = [f"img_{n:05d}.tif" for n in range(6)]

@@ -3,9 +3,7 @@
 The files are made by hand (`cameras.py`), after files that the cameras' own programs wrote.
 """
 
-import pickle
 import re
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
@@ -26,6 +24,7 @@ from tests.movies.formats.cameras import (
     write_spe3,
     write_spool,
 )
+from tests.movies.formats.contract import assert_reads
 
 MOVIE = (np.arange(11 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(11, 9, 7)
 
@@ -58,30 +57,13 @@ CAMERAS = [
 
 
 @pytest.mark.parametrize(("name", "write", "movie", "options"), CAMERAS)
-def test_pixels_boxes_and_frames(tmp_path, name, write, movie, options):
+def test_every_part_is_read_right(tmp_path, name, write, movie, options):
     path = write(tmp_path / name, movie, **options)
-    [channel] = open_channels(path)
-    assert channel.dtype == movie.dtype
-    np.testing.assert_array_equal(channel.compute(), movie)
-    boxes, flips = [[(1, 2, 5, 9), (6, 0, 7, 1)]], [(True, False), None]
-    first, second = open_channels(path, bboxes=boxes, flips=flips, frames=slice(9, None, -3))
-    np.testing.assert_array_equal(first.compute(), movie[9::-3, 8:1:-1, 1:5])
-    np.testing.assert_array_equal(second.compute(), movie[9::-3, :1, 6:])
+    assert_reads(path, movie)
     lines = open_recording(path).positions[0].movie(0, 0)
     np.testing.assert_array_equal(
         lines.read(range(3, 6), slice(1, 8, 3), slice(0, 7, 2)), movie[3:6, 1:8:3, ::2]
     )
-
-
-@pytest.mark.parametrize(("name", "write", "movie", "options"), CAMERAS)
-def test_parts_pickle_small_and_eight_threads_read_right(tmp_path, name, write, movie, options):
-    movie = np.tile(movie, (50, 1, 1))
-    [stack] = open_stacks(write(tmp_path / name, movie, **options))
-    parts = [stack.part((slice(at, at + 5), slice(None), slice(None))) for at in range(0, 550, 5)]
-    assert all(len(pickle.dumps(part)) < 2500 for part in parts)
-    with ThreadPoolExecutor(8) as pool:
-        read = list(pool.map(lambda part: pickle.loads(pickle.dumps(part)).read(), parts))
-    np.testing.assert_array_equal(np.concatenate(read), movie)
 
 
 ABORTED = [

@@ -3,14 +3,12 @@
 The files are made by hand (`hamamatsu.py`), after what is known of the format.
 """
 
-import pickle
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
 from smlmlp_dask import open_channels
-from smlmlp_dask.movies.opening import open_recording, open_stacks
+from smlmlp_dask.movies.opening import open_recording
+from tests.movies.formats.contract import assert_reads
 from tests.movies.formats.hamamatsu import write_dcimg, write_dcimg7
 
 pytest.importorskip("openreadout", reason="openreadout, which reads DCIMG, is missing")
@@ -27,26 +25,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "write", "options"), CASES)
-def test_pixels_boxes_and_frames(tmp_path, name, write, options):
-    path = write(tmp_path / name, MOVIE, **options)
-    [channel] = open_channels(path)
-    assert channel.dtype == MOVIE.dtype
-    np.testing.assert_array_equal(channel.compute(), MOVIE)
-    boxes, flips = [[(1, 2, 5, 9), (6, 0, 7, 1)]], [(True, False), None]
-    first, second = open_channels(path, bboxes=boxes, flips=flips, frames=slice(9, None, -3))
-    np.testing.assert_array_equal(first.compute(), MOVIE[9::-3, 8:1:-1, 1:5])
-    np.testing.assert_array_equal(second.compute(), MOVIE[9::-3, :1, 6:7])
-
-
-@pytest.mark.parametrize(("name", "write", "options"), CASES)
-def test_parts_pickle_small_and_eight_threads_read_right(tmp_path, name, write, options):
-    movie = np.tile(MOVIE, (8, 1, 1)) + np.arange(88, dtype=np.uint16)[:, None, None]
-    [stack] = open_stacks(write(tmp_path / name, movie, **options))
-    parts = [stack.part((slice(at, at + 2), slice(None), slice(None))) for at in range(0, 88, 2)]
-    assert all(len(pickle.dumps(part)) < 2500 for part in parts)
-    with ThreadPoolExecutor(8) as pool:
-        read = list(pool.map(lambda part: pickle.loads(pickle.dumps(part)).read(), parts))
-    np.testing.assert_array_equal(np.concatenate(read), movie)
+def test_every_part_is_read_right(tmp_path, name, write, options):
+    assert_reads(write(tmp_path / name, MOVIE, **options), MOVIE)
 
 
 @pytest.mark.parametrize("write", [write_dcimg, write_dcimg7])
