@@ -2,7 +2,6 @@
 
 import gc
 import io
-import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from .convert import convert
-from .errors import Group, explaining_resume, log_to_stderr, open_standard_streams, printing
+from .errors import Group, log_to_stderr, open_standard_streams, printing
 from .estimate import Estimate
 from .export import export
 from .jobs import JobCommand
@@ -114,13 +113,12 @@ def run(
     smlmlp-dask run --dry-run --shape 10000000,512,512 --for-workers 64
     smlmlp-dask run movie.tif -o b.zarr --slurm --jobs 1:20 --cores 4
     """
-    from smlmlp_dask.execution.connect import connected
     from smlmlp_dask.pipeline.plan import plan_background, plan_spatial_mean
     from smlmlp_dask.pipeline.run import run_background, run_spatial_mean
     from smlmlp_dask.store.read import read_attributes
 
     from . import documents
-    from .planned import print_plan
+    from .begin import running, show_plan
     from .stored import outputs_text
     from .tables import console, print_json, summary
 
@@ -138,27 +136,11 @@ def run(
     job["memory_limit"] = where.memory_limit
     place = where.place()
     if plan.dry_run or output is None:
-        place, job["workers"] = plan.place(place)
-        with connected(place):
-            planned = (plan_background if steps else plan_spatial_mean)(
-                described or list(movies.sources),
-                steps or what.passed(),
-                **job,
-                measured=True,
-                destination=output,
-            )
-        with printing():
-            if as_json:
-                print_json(documents.plan_document(planned))
-            else:
-                print_plan(console(), planned, verbose=verbose)
+        plan_it = plan_background if steps else plan_spatial_mean
+        planned = partial(plan_it, described or list(movies.sources), steps or what.passed(), **job)
+        show_plan(planned, plan, place, output, as_json=as_json, verbose=verbose)
         return
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    tell = partial(click.echo, err=True) if shown else logging.getLogger(__name__).info
-    with (
-        explaining_resume(output),
-        connected(place, memory_limit=where.memory_limit, tell=tell),
-    ):
+    with running(output, place, where.memory_limit, show_progress=show_progress) as shown:
         result = (run_background if steps else run_spatial_mean)(
             list(movies.sources),
             output,

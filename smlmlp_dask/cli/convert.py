@@ -1,14 +1,12 @@
 """The command that copies movies into an OME-Zarr."""
 
-import logging
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .errors import explaining_resume, log_to_stderr, printing
+from .errors import log_to_stderr, printing
 from .jobs import JobCommand
 from .options import (
     LocalPath,
@@ -58,11 +56,10 @@ def convert(
     smlmlp-dask convert movie.tif -o movie.zarr
     smlmlp-dask convert movie.tif -o part.zarr --frames 0:1000 --bbox 0:0,0,64,64
     """
-    from smlmlp_dask.execution.connect import connected
     from smlmlp_dask.pipeline.convert import convert_movies, plan_conversion
 
     from . import documents
-    from .planned import print_plan
+    from .begin import running, show_plan
     from .sources import frames_table
     from .tables import console, print_json
 
@@ -74,26 +71,10 @@ def convert(
     job["memory_limit"] = where.memory_limit
     place = where.place()
     if plan.dry_run or output is None:
-        place, job["workers"] = plan.place(place)
-        with connected(place):
-            planned = plan_conversion(
-                described or list(movies.sources),
-                **job,
-                measured=True,
-                destination=output,
-            )
-        with printing():
-            if as_json:
-                print_json(documents.plan_document(planned))
-            else:
-                print_plan(console(), planned, verbose=verbose)
+        planned = partial(plan_conversion, described or list(movies.sources), **job)
+        show_plan(planned, plan, place, output, as_json=as_json, verbose=verbose)
         return
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    tell = partial(click.echo, err=True) if shown else logging.getLogger(__name__).info
-    with (
-        explaining_resume(output),
-        connected(place, memory_limit=where.memory_limit, tell=tell),
-    ):
+    with running(output, place, where.memory_limit, show_progress=show_progress) as shown:
         convert_movies(
             list(movies.sources),
             output,

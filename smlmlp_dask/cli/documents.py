@@ -98,25 +98,21 @@ def store_document(path: Path) -> Document:
 
 
 def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) -> Document:
-    if holds_raw(attributes):
-        return _frames_document(path, attributes, state)
-    as_they_are = ("engine", "engine_version", "cuda", "codec", "keep_bits")
-    clipped: list[int | None] = [None] * len(attributes["plan"])
-    if attributes["finished"] is True and (counts := clipped_pixels(path, attributes)) is not None:
-        clipped[:] = counts
-    channels = zip(
-        attributes["plan"],
-        recorded_chains(attributes),
-        attributes["noise_corrections"],
-        recorded_acquisitions(attributes, len(attributes["plan"])),
-        strict=True,
-    )
+    raw = holds_raw(attributes)
+    own = ("codec",) if raw else ("engine", "engine_version", "cuda", "codec", "keep_bits")
+    signals = {
+        "photons": bool(attributes.get("photons")),
+        "pedestal_counts": attributes.get("pedestal"),
+    }
+    plans = attributes["plan"]
+    known = recorded_acquisitions(attributes, len(plans))
+    stored = _frames(attributes) if raw else _filtered(path, attributes)
+    rounding = "relative_error_of_rounding"
     return {
         "path": str(path),
         "finished": attributes["finished"] is True,
         "outputs": attributes.get("outputs", [*DEFAULT]),
-        "photons": bool(attributes.get("photons")),
-        "pedestal_counts": attributes.get("pedestal"),
+        **({} if raw else signals),
         "blocks": state.total,
         "blocks_done": state.done,
         "channels": [
@@ -124,21 +120,42 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
                 "channel": i,
                 **sizes("", plan["shape"]),
                 **sizes("chunk_", plan["chunks"]),
-                "steps": [step.to_attributes() for step in chain],
-                **_mean(mean_of(chain)),
-                "noise_correction": factor,
-                "clipped_pixels": clipped[i],
-                "used": used_of_camera(attributes, i),
+                **about,
                 **recorded(acquisition),
             }
-            for i, (plan, chain, factor, acquisition) in enumerate(channels)
+            for i, (plan, about, acquisition) in enumerate(zip(plans, stored, known, strict=True))
         ],
         "sources": attributes["sources"],
-        "selection": _selected(attributes),
-        **{key: attributes[key] for key in as_they_are},
-        "relative_error_of_rounding": attributes["relative_error_of_rounding"],
+        "selection": {
+            key: attributes[key] for key in ("frames", "bboxes", "flips", "raw_shape", "raw_dtype")
+        },
+        **{key: attributes[key] for key in own},
+        **({} if raw else {rounding: attributes[rounding]}),
         "versions": attributes["versions"],
     }
+
+
+def _frames(attributes: Mapping[str, Any]) -> list[Document]:
+    """Describe each channel of movies as they are, which `convert` writes."""
+    return [{"dtype": dtype} for dtype in attributes["dtypes"]]
+
+
+def _filtered(path: Path, attributes: Mapping[str, Any]) -> list[Document]:
+    """Describe how each channel was filtered."""
+    chains, factors = recorded_chains(attributes), attributes["noise_corrections"]
+    clipped: Sequence[int | None] | None = None
+    if attributes["finished"] is True:
+        clipped = clipped_pixels(path, attributes)
+    return [
+        {
+            "steps": [step.to_attributes() for step in chain],
+            **_mean(mean_of(chain)),
+            "noise_correction": factor,
+            "clipped_pixels": None if clipped is None else clipped[i],
+            "used": used_of_camera(attributes, i),
+        }
+        for i, (chain, factor) in enumerate(zip(chains, factors, strict=True))
+    ]
 
 
 def used_of_camera(attributes: Mapping[str, Any], channel: int) -> Document | None:
@@ -168,37 +185,6 @@ def recorded(acquisition: Acquisition) -> Document:
         "gain": acquisition.gain,
         "baseline_counts": acquisition.baseline,
     }
-
-
-def _frames_document(path: Path, attributes: Mapping[str, Any], state: Progress) -> Document:
-    """Describe a store of movies as they are, which `convert` writes."""
-    known = recorded_acquisitions(attributes, len(attributes["plan"]))
-    channels = zip(attributes["plan"], attributes["dtypes"], known, strict=True)
-    return {
-        "path": str(path),
-        "finished": attributes["finished"] is True,
-        "outputs": attributes["outputs"],
-        "blocks": state.total,
-        "blocks_done": state.done,
-        "channels": [
-            {
-                "channel": i,
-                **sizes("", plan["shape"]),
-                **sizes("chunk_", plan["chunks"]),
-                "dtype": dtype,
-                **recorded(acquisition),
-            }
-            for i, (plan, dtype, acquisition) in enumerate(channels)
-        ],
-        "sources": attributes["sources"],
-        "selection": _selected(attributes),
-        "codec": attributes["codec"],
-        "versions": attributes["versions"],
-    }
-
-
-def _selected(attributes: Mapping[str, Any]) -> Document:
-    return {key: attributes[key] for key in ("frames", "bboxes", "flips", "raw_shape", "raw_dtype")}
 
 
 def _refuse_without_arrays(path: Path, attributes: Mapping[str, Any]) -> None:
