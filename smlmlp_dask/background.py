@@ -174,20 +174,10 @@ def bkgd_spatial_mean(
 def filter_stack(
     stack: da.Array, mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool = False
 ) -> da.Array:
-    """Return the lazy float32 background of one stack.
+    """Return the lazy float32 background of one stack (frame, y, x), of NumPy or CuPy chunks.
 
-    Parameters
-    ----------
-    stack : dask.array.Array
-        Shape (frame, y, x), real dtype, NumPy or CuPy chunks.
-    mean : SpatialMean
-        Kernels along y and x.
-    engine : {"auto", "fused", "dask-image"}
-        As in `bkgd_spatial_mean`.
-    threads : int
-        Threads for the frames of one block; 0 for as many as the worker has.
-    cuda : bool, default False
-        Filter NumPy chunks on the device, too, as CuPy chunks always are.
+    `threads` share the frames of one block; 0 for as many as the worker has. With `cuda`, NumPy
+    chunks are filtered on the device, too, as CuPy chunks always are.
     """
     planned = chunking.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
     if planned != stack.chunks:

@@ -47,14 +47,7 @@ CODEC_BYTES = 2**31 - 17
 def frames_per_block(frame_pixels: int, unit: int = 1, block_bytes: int = BLOCK_BYTES) -> int:
     """Return how many frames make a block: a multiple of `unit`, near `block_bytes` of float32.
 
-    Parameters
-    ----------
-    frame_pixels : int
-        Pixels of one frame.
-    unit : int
-        Frames stored together; a block holds at least one such unit.
-    block_bytes : int
-        Float32 bytes that the block should not exceed.
+    `unit` is how many are stored together; a block holds at least one such unit.
     """
     fitting = block_bytes // (4 * frame_pixels)
     return max(1, fitting // unit) * unit

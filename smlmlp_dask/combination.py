@@ -321,14 +321,7 @@ def _estimate(
 def filter_steps(stack: da.Array, steps: Sequence[Step], options: FilterOptions) -> da.Array:
     """Return the lazy float32 background of one stack by steps that follow one another.
 
-    Parameters
-    ----------
-    stack : dask.array.Array
-        Shape (frame, y, x), real dtype, NumPy or CuPy chunks.
-    steps : sequence of Step
-        Of this channel. None is a background of 0.
-    options : FilterOptions
-        Which engine runs, and how.
+    The stack (frame, y, x) has NumPy or CuPy chunks; no step is a background of 0.
     """
     on_device = options.cuda or not device.on_host(stack)
     meta = device.empty((0, 0, 0)) if on_device else np.empty((0, 0, 0), np.float32)

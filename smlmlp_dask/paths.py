@@ -29,17 +29,10 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+:(?:/|$)")
 def local_path(value: Any, name: str = "path") -> Path:
     """Return a path with ``~`` expanded; a relative path stays relative.
 
-    Parameters
-    ----------
-    value : str or os.PathLike
-        The caller's argument.
-    name : str
-        Its name in messages.
-
     Raises
     ------
     TypeError
-        If it is not a path.
+        If the value, which `name` names in messages, is not a path.
     ValueError
         If it looks like a URL, or its home folder does not exist.
     """
@@ -115,14 +108,8 @@ def store_path(value: Any) -> Path:
 def refuse_existing(file: Path, *, overwrite: bool, resumes: str = "") -> None:
     """Raise `FileExistsError` if something is where a file is to be written.
 
-    Parameters
-    ----------
-    file : pathlib.Path
-        The file.
-    overwrite : bool
-        Allow a plain file, to replace it.
-    resumes : str
-        What ``--resume`` goes on with, for commands that have it.
+    With `overwrite` a plain file may be there, to be replaced. `resumes` says what ``--resume``
+    goes on with, for commands that have it.
     """
     if not os.path.lexists(file):
         return
@@ -140,14 +127,8 @@ def refuse_existing(file: Path, *, overwrite: bool, resumes: str = "") -> None:
 def refuse_inside(path: Path, folders: Iterable[Path], name: str) -> None:
     """Raise `ValueError` if a file to write is one of these, or lies inside one of them.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    folders : iterable of pathlib.Path
-        Files and folders, under any spelling; missing ones are skipped.
-    name : str
-        The file's name in messages.
+    They are files and folders, under any spelling; missing ones are skipped. `name` is the file's
+    in messages.
     """
     for folder in folders:
         if lies_in(path, folder):

@@ -64,17 +64,8 @@ class DemoReport:
 def run_demo(folder: Path, frames: int, *, progress: bool, overwrite: bool = False) -> DemoReport:
     """Simulate two channels, store them as Zarr, run the main job, compare and draw.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        New folder for ``movie.zarr``, ``background.zarr`` and ``demo.png``; must not exist without
-        `overwrite`.
-    frames : int
-        Frames of each channel.
-    progress : bool
-        Show the job's progress bar.
-    overwrite : bool
-        Replace the demo's files in a folder that holds no others.
+    The folder must not exist without `overwrite`, which replaces a demo's files in a folder that
+    holds no others.
 
     Raises
     ------

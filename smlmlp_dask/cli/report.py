@@ -50,29 +50,18 @@ LISTED_WEIGHTS = 60
 
 
 def write_report(path: Path, output: Path, *, verify: bool, overwrite: bool = False) -> None:
-    """Write a report on a store as one self-contained HTML file.
+    """Write a report on a store, finished or not, as one self-contained HTML file.
 
-    It calls a store finished, in green, only if every chunk was compared and is undamaged. Damage
-    stands at the top, in red, with its remedy; so do the warnings of `plot_result`. If one channel
-    cannot be drawn, the others still are.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A store, finished or not.
-    output : pathlib.Path
-        The file; must not exist without `overwrite`.
-    verify : bool
-        Compare every chunk of a finished store with its checksum.
-    overwrite : bool
-        Replace a file that exists.
+    It calls a store finished, in green, only if every chunk was compared and is undamaged, for
+    which `verify` asks. Damage stands at the top, in red, with its remedy; so do the warnings of
+    `plot_result`. If one channel cannot be drawn, the others still are.
 
     Raises
     ------
     FileNotFoundError
         If the store does not exist.
     FileExistsError
-        If the file exists.
+        If the file exists, without `overwrite`.
     ValueError
         If `path` is not a store of backgrounds, or its attributes are damaged, or the file would
         lie inside it or a source.

@@ -20,16 +20,8 @@ def checking_workers(
 ) -> Iterator[None]:
     """Check that every worker of the active client can take part in the job in the ``with`` block.
 
-    Check again if the job fails: a worker that joined later may lack something.
-
-    Parameters
-    ----------
-    sources : sequence of pathlib.Path
-        Files and folders to read.
-    destination : pathlib.Path
-        The store to write.
-    versions : mapping
-        The version of each package that all workers must have.
+    Each must see the sources, write the destination and have these versions of packages. Check
+    again if the job fails: a worker that joined later may lack something.
 
     Raises
     ------

@@ -35,14 +35,8 @@ frames on top."""
 def correlate_stack(stack: da.Array, kernels: Sequence[Kernel], threads: int) -> da.Array:
     """Return a stack of NumPy chunks correlated along y and x, float32 after each pass, lazily.
 
-    Parameters
-    ----------
-    stack : dask.array.Array
-        Shape (frame, y, x), real dtype.
-    kernels : pair of numpy.ndarray
-        Along y and x; no longer than twice the frame.
-    threads : int
-        Parts into which to split the frames of one chunk; 0 for one a CPU.
+    Kernels are no longer than twice the frame. The frames of a chunk are split over `threads`; 0
+    for one a CPU.
     """
     # dask-image returns its input's dtype: without the cast it would round to whole counts.
     result = stack.astype(np.float32)

@@ -81,18 +81,7 @@ def gaussian_kernel(sigma: float) -> Kernel:
 
 
 def residual_kernel(kernel: npt.NDArray[np.floating[Any]]) -> Kernel:
-    """Return delta - g, the kernel of an image minus its local mean g.
-
-    Parameters
-    ----------
-    kernel : numpy.ndarray
-        Shape (n,), n odd, float32: the local mean g.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,), float32: 1 at the centre minus `kernel`.
-    """
+    """Return delta - g, the kernel of an image minus its local mean g, of odd length."""
     # 0 - g, not -g: a zero tap stays +0, as in the reference's residuals.
     residual: Kernel = np.subtract(0, kernel, dtype=np.float32)
     residual[len(residual) // 2] += np.float32(1)

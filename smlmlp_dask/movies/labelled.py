@@ -64,12 +64,7 @@ def is_labelled(value: Any) -> bool:
 def unlabelled(array: Any, name: str) -> tuple[Any, Acquisition]:
     """Return the NumPy or Dask array (frame, y, x) in a DataArray, and how it was recorded.
 
-    Parameters
-    ----------
-    array : xarray.DataArray
-        Of three axes. What a file holds and is not loaded yet stays so.
-    name : str
-        Its name in messages.
+    What a file holds and is not loaded yet stays so.
 
     Raises
     ------

@@ -135,14 +135,7 @@ def frame_counts(path: Path, attributes: Mapping[str, Any]) -> list[int]:
 
 
 def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSample]:
-    """Read the data for a picture of a result.
-
-    Parameters
-    ----------
-    result : SpatialMeanResult
-        A finished result.
-    frame : int, optional
-        Number of the frame to show; by default the one in the middle of each channel.
+    """Read the data for a picture of a result, by default of each channel's frame in the middle.
 
     Raises
     ------
@@ -162,16 +155,7 @@ def sample_channel(
 ) -> ChannelSample:
     """Read the data for a picture of one channel; see `sample_channels`.
 
-    Parameters
-    ----------
-    result : SpatialMeanResult
-        A finished result.
-    channel : int
-        Number of the channel.
-    raw_stack : Stack or str
-        Its raw stack, or the reason why it cannot be opened, from `reopened_channels`.
-    frame : int, optional
-        Number of the frame to show; by default the one in the middle.
+    `raw_stack` is its raw stack, or why it cannot be opened, from `reopened_channels`.
     """
     stack, steps = result.stacks[channel], result.steps[channel]
     attributes = read_attributes(result.path)

@@ -72,20 +72,9 @@ class Served:
 def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[str]]:
     """Serve a result to browsers on this machine; see `SpatialMeanResult.view` for errors.
 
-    Parameters
-    ----------
-    result : SpatialMeanResult
-        A finished result.
-    port : int, optional
-        Port of 127.0.0.1 to serve on; by default any that is free, or the one that a viewer of
-        this process has already.
-
-    Returns
-    -------
-    neuroglancer.Viewer
-        Its URL is ``viewer.get_viewer_url()``; ``neuroglancer.stop()`` ends all viewers.
-    list of str
-        A line for each channel whose raw frames are missing.
+    Without a `port` of 127.0.0.1 it is any that is free, or the one that a viewer of this process
+    has already. Returns a `neuroglancer.Viewer` (``neuroglancer.stop()`` ends all viewers), and a
+    line for each channel whose raw frames are missing.
     """
     try:
         import neuroglancer

@@ -142,16 +142,11 @@ def tried_radii(frame: Sequence[int]) -> tuple[float, ...]:
 
 
 def find_background(frames: Image) -> Background:
-    """Estimate the background under frames that are spread over a movie.
+    """Estimate the background under frames that are spread over a movie: at least one, finite.
 
     Molecules blink, so that a low quantile over half of the frames leaves little of them. What is
     left, such as beads, and all molecules of a single frame, is cut out where it stands out from
     its neighbourhood. The rest is smoothed.
-
-    Parameters
-    ----------
-    frames : numpy.ndarray
-        (frame, y, x), float32, finite, at least one frame.
     """
     images, masks = _halves(frames)
     spot = _spot_sigma(frames, images)
@@ -273,16 +268,9 @@ def _level(frame: Image, background: Image) -> tuple[float, float]:
 
 
 def predict_errors(frames: Image, background: Background, radii_pix: Sequence[Any]) -> Errors:
-    """Predict the error of the local mean of each radius.
+    """Predict the error of the local mean of each radius: numbers or pairs (ry, rx), rising.
 
-    Parameters
-    ----------
-    frames : numpy.ndarray
-        (frame, y, x), float32, finite.
-    background : Background
-        Found under these frames.
-    radii_pix : sequence of float or (float, float)
-        Radii to try, rising; a pair is (ry, rx).
+    Frames (frame, y, x) are float32 and finite, and `background` was found under them.
     """
     residuals = np.stack([frame - background.of(i) for i, frame in enumerate(frames)])
     parts = [_parts(residuals, background.halves, radius) for radius in radii_pix]

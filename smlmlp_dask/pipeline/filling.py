@@ -57,20 +57,8 @@ def fill(
 ) -> None:
     """Write the frames that are missing, bring them to the disk, and give the file its name.
 
-    Parameters
-    ----------
-    file : pathlib.Path
-        The file; the folder `part_of` it is locked.
-    stack : Stack
-        The frames.
-    layout : Layout
-        What is written around them.
-    identity : dict
-        What must be the same, besides the layout, to go on with an interrupted file.
-    check : callable
-        Called at the end; raises if the frames have changed in the meantime.
-    progress : bool
-        Show a bar on stderr.
+    The folder `part_of` the file is locked. To go on with an interrupted file, `identity` and the
+    layout must be the same; `check` is called at the end, and raises if the frames have changed.
 
     Raises
     ------

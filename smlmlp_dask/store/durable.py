@@ -78,14 +78,8 @@ def sync_files(files: Iterable[Path], top: Path) -> None:
 def write_whole(path: Path, *parts: bytes, synced: bool) -> None:
     """Write a file under another name and rename it, so that it is whole or as it was before.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; its folder is made.
-    *parts : bytes
-        Its new content.
-    synced : bool
-        Return once bytes and name are on the disk. Otherwise a loss of power can damage the file.
+    Its folder is made. If `synced`, bytes and name are on the disk on return; otherwise a loss of
+    power can damage the file.
 
     Raises
     ------

@@ -40,15 +40,8 @@ def when_written(
     """Return when a finished store was written; None if the times of its files do not tell.
 
     They do not if files are not in the order in which a job writes them: metadata, chunks,
-    ``finished``. So it is after a copy that did not keep the times.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A finished store.
-    arrays, grids : sequence
-        Folder of each array, and the number of its chunks along each axis. The first and the last
-        chunk are looked at.
+    ``finished``. So it is after a copy that did not keep the times. Of each array the first and the
+    last chunk of its grid are looked at.
     """
     places = [
         (array, place)

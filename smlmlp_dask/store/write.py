@@ -73,16 +73,7 @@ def check_destination(
 ) -> None:
     """Refuse a destination that exists, or that lies on or inside an input.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Path of the new store.
-    inputs : sequence of pathlib.Path
-        Existing files and folders that the job reads.
-    resume : bool
-        Allow what exists, to resume it.
-    overwrite : bool
-        Allow a store of ours without a file of others, to replace it.
+    With `resume` it may exist; with `overwrite` a store of ours may, without a file of others.
 
     Raises
     ------

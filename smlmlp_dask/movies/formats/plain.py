@@ -29,20 +29,7 @@ def plain_recording(
 ) -> Recording:
     """Return the recording of a movie that a header, or a file beside it, describes.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    format : str
-        Name of the format.
-    layout : RawLayout
-        What the description says.
-    by : str
-        What describes it, for messages.
-    remedy : str
-        What to do if the file is longer than described, or has no whole frame.
-    acquisition : Acquisition
-        How it was recorded.
+    `by` names what describes it, and `remedy` says what to do if it does not fit.
 
     Raises
     ------

@@ -55,24 +55,8 @@ def strided_position(
 ) -> Position:
     """Return a position with the frames that the file holds whole.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    offsets : range or array of int64
-        Where each frame should begin.
-    frame : (int, int)
-        Rows and columns.
-    dtype : dtype
-        As stored, byte order included.
-    end : int or None
-        Byte before which frames end; None for the end of the file.
-    name : str
-        Name of the position.
-    bottom_up : bool
-        Whether the last row lies first.
-    acquisition : Acquisition
-        How it was recorded.
+    Frames should begin at these `offsets`, and end before the byte `end`, by default the file's
+    last. The `dtype` has the byte order of the file; `bottom_up`, the last row lies first.
     """
     frame_bytes = prod(frame) * dtype.itemsize
     size = path.stat().st_size

@@ -103,18 +103,10 @@ def open_tiff(path: Path) -> Recording:
 def open_tiffs(label: str, folder: Path, names: Sequence[str]) -> Recording:
     """Join TIFF files to one movie, or to the channels and positions that they tell of.
 
-    A set of files is opened as its metadata say; other files are told apart by their names. This
-    reads the headers of all files, except in a folder of very many single-page files:
-    there it reads the first and the last, and each page is checked when it is read.
-
-    Parameters
-    ----------
-    label : str
-        Name of the source in messages.
-    folder : pathlib.Path
-        Folder of `names`.
-    names : sequence of str
-        At least one, in natural order.
+    A set of files is opened as its metadata say; other files are told apart by their names, which
+    are in natural order. This reads the headers of all files, except in a folder of very many
+    single-page files: there it reads the first and the last, and each page is checked when it is
+    read. `label` names the source in messages.
 
     Raises
     ------

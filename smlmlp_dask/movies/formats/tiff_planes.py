@@ -39,16 +39,9 @@ def no_planes(path: Path, sizes: Sequence[int]) -> NDArray[np.int64]:
 
 
 def picked(path: str, files: Sequence[FileMovie], planes: NDArray[np.int64]) -> FileMovie:
-    """Return a movie of some pages of some files.
+    """Return a movie of some pages of some files: planes (frame, 2) of file and page numbers.
 
-    Parameters
-    ----------
-    path : str
-        Name of the movie in messages.
-    files : sequence of FileMovie
-        All pages of each file, in one piece.
-    planes : array (frame, 2)
-        Number of the file and of its page, for each frame.
+    Each file has all its pages in one piece; `path` names the movie in messages.
     """
     pieces: list[Frames] = []
     counts: list[int] = []
@@ -93,20 +86,8 @@ def position_of(
 ) -> Position:
     """Return the position that planes make; the last frames may be absent.
 
-    Parameters
-    ----------
-    path : str
-        Name of the movies in messages.
-    files : sequence of FileMovie
-        All pages of each file, alike, in one piece.
-    planes : array (frame, channel, z, 2)
-        Number of the file and of its page; the file is `ABSENT` where there is none.
-    name : str
-        Name of the position.
-    channels : sequence of Acquisition
-        One per channel, if they are known.
-    why : str
-        What is missing where the last frames are absent, for messages.
+    Planes (frame, channel, z, 2) are the numbers of file and page, or `ABSENT`; the files have all
+    their pages, alike, in one piece. `why` says what is missing where the last frames are absent.
 
     Raises
     ------
