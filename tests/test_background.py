@@ -88,16 +88,6 @@ def test_same_bits_where_tiles_are_filtered_with_a_halo(engine, data):
     assert tiled.compute().tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize("parallel", [True, -1, None, 0, 1, 3, np.int64(2)])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_same_bits_in_parallel(engine, parallel):
-    lazy = da.from_array(counts((7, 20, 24)), chunks=(3, 20, 24))
-    one = background(lazy, engine=engine)
-    many = background(lazy, engine=engine, parallel=parallel)
-    assert many.chunks == one.chunks
-    assert many.compute().tobytes() == one.compute().tobytes()
-
-
 def test_parallel_splits_a_block_over_threads(monkeypatch):
     """They meet in the compiled loop, which they can only if they are three."""
     meeting = Barrier(3, timeout=30)
@@ -201,29 +191,6 @@ def test_every_real_dtype_is_cast_to_float32(engine, dtype):
 
 
 # ---- laziness and declared form ----------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("no_compute")
-@pytest.mark.parametrize("engine", ENGINES)
-def test_nothing_is_computed_by_the_call(engine, tmp_path):
-    stored = zarr.create_array(tmp_path / "m.zarr", shape=(64, 9, 9), chunks=(8, 9, 9), dtype="u2")
-    stored.store.close()
-    lazy = da.zeros((100_000, 32, 32), chunks=(16, 16, 16), dtype="u2")
-    bkgds, _, _ = bkgd_spatial_mean([stored, lazy, counts()], engine=engine)
-    assert [bkgd.shape for bkgd in bkgds] == [(64, 9, 9), (100_000, 32, 32), (6, 20, 24)]
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("tile", [(4, 20, 24), (4, 7, 9)])
-def test_declared_is_what_is_computed(engine, tile):
-    bkgd = background(da.from_array(counts(dtype=">u2"), chunks=tile), engine=engine)
-    assert bkgd.dtype == np.float32
-    assert type(bkgd._meta) is np.ndarray
-    for index in np.ndindex(*bkgd.numblocks):
-        block = bkgd.blocks[index]
-        computed = block.compute()
-        assert type(computed) is np.ndarray
-        assert (computed.shape, computed.dtype) == (block.shape, block.dtype)
 
 
 def test_stacks_of_whole_frames_keep_their_chunks():

@@ -1,4 +1,7 @@
-"""The median over frames, the opening, and their combination with the mean, as lazy calls."""
+"""The median over frames, the opening, and their combination with the mean, as lazy calls.
+
+What they share with the mean alone is tested here, and the rest of it in `test_background.py`.
+"""
 
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -41,6 +44,8 @@ CALLS = {
     ),
 }
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+EVERY = {**CALLS, "mean": lambda channels, **given: bkgd_spatial_mean(channels, **given)}
+every_call = pytest.mark.parametrize("call", EVERY.values(), ids=EVERY)
 each_engine = pytest.mark.parametrize("engine", ENGINES)
 MOVIE = np.random.default_rng(3).poisson(90, (11, 20, 24)).astype(np.uint16)
 
@@ -238,9 +243,9 @@ def test_same_bits_for_any_movie_and_chunks(data):
         assert bits(call, lazy) == whole
 
 
-@each_call
+@every_call
 @each_engine
-@pytest.mark.parametrize("parallel", [True, -1, None, 0, 3])
+@pytest.mark.parametrize("parallel", [True, -1, None, 0, 1, 3, np.int64(2)])
 def test_same_bits_in_parallel(call, engine, parallel):
     lazy = da.from_array(MOVIE, chunks=(4, 20, 24))
     assert bits(call, lazy, engine=engine, parallel=parallel) == bits(call, lazy, engine=engine)
@@ -263,7 +268,7 @@ def test_same_bits_on_threads_processes_and_a_client(call):
 
 
 @pytest.mark.usefixtures("no_compute")
-@each_call
+@every_call
 @each_engine
 def test_nothing_is_computed_by_the_call(call, engine, tmp_path):
     stored = zarr.create_array(tmp_path / "m.zarr", shape=(64, 9, 9), chunks=(8, 9, 9), dtype="u2")
@@ -273,7 +278,7 @@ def test_nothing_is_computed_by_the_call(call, engine, tmp_path):
     assert [bkgd.shape for bkgd in bkgds] == [(64, 9, 9), (10_000, 32, 32), (11, 20, 24)]
 
 
-@each_call
+@every_call
 @each_engine
 @pytest.mark.parametrize("tile", [(4, 20, 24), (4, 7, 9)])
 def test_declared_is_what_is_computed(call, engine, tile):
