@@ -28,8 +28,6 @@ from .formats.sets import (
     write_pages,
 )
 
-CALIBRATED = {"metadata": {"axes": "TYX"}, "imagej": True}
-
 
 def plain(folder, keep=-300, **options):
     return cut(write(folder / "a.tif", range(9), **options), keep)
