@@ -21,13 +21,11 @@ import dask
 import numpy as np
 import pytest
 import zarr
-from click.testing import CliRunner
 from dask.distributed import Client, LocalCluster
 from distributed.utils import nbytes
 
 from smlmlp_dask import bkgd_spatial_mean, open_channels, run_spatial_mean
 from smlmlp_dask import blocks as chunks
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.execution import preflight, window
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.execution.slurm import SlurmJobs
@@ -35,6 +33,7 @@ from smlmlp_dask.execution.workers import active_client, active_workers
 from smlmlp_dask.pipeline import running as pipeline
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.store.read import progress
+from tests.commands import call
 from tests.processes import SLOW_SECONDS, finish, go_on, journal, start, wait_for
 from tests.stored import contents
 
@@ -60,11 +59,6 @@ def movie(tmp_path_factory):
 def whole(movie, tmp_path_factory):
     """The files of a store that threads of this process wrote."""
     return contents(run_spatial_mean(movie, tmp_path_factory.mktemp("whole") / "out.zarr").path)
-
-
-def call(*arguments):
-    """Run the command line in this process."""
-    return CliRunner().invoke(smlmlp, [*map(str, arguments)])
 
 
 def local(count, **options):
