@@ -13,12 +13,13 @@ import numpy as np
 from .filters.chains import Chain, chain_info, recorded_chains
 from .messages import shown
 from .movies.acquisition import Acquisition
+from .movies.seal import Seal, check_seal
 from .movies.stack import Stack
 from .paths import absolute_path
 from .store.codecs import RAW
 from .store.frames import FrameReader
 from .store.means import mean_stacks
-from .store.metadata import recorded_acquisitions
+from .store.metadata import COPY, recorded_acquisitions
 from .store.outputs import BACKGROUND, MEAN, NAMES, SIGNAL, SNR, stored_outputs, unit_of
 from .store.read import (
     read_attributes,
@@ -95,6 +96,7 @@ class SpatialMeanResult:
         self._info = deepcopy(info)
         self._path = path
         self._steps = tuple(steps)
+        self._seal = Seal.of(path / COPY)
 
     def __repr__(self) -> str:
         stored = " and ".join(name for name, found in self._found.items() if found is not None)
@@ -230,6 +232,7 @@ class SpatialMeanResult:
             return FrameReader(stacks[channel])
         from .store.reopening import reopened_channel  # imports the readers of movies
 
+        check_seal(self._seal, self._path)
         with refusing_damage(self._path):
             return FrameReader(reopened_channel(self._path, read_attributes(self._path), channel))
 
@@ -333,7 +336,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
     SpatialMeanResult
         The same as `run_spatial_mean` returned: lazy backgrounds in blocks of whole chunks near
         16 MiB, noise corrections and info. Computing a block raises `SourceReadError` if a chunk
-        is missing or its checksum does not fit.
+        is missing, its checksum does not fit, or another store has taken this one's place.
 
     Raises
     ------

@@ -15,6 +15,7 @@ import zarr
 from smlmlp_dask.messages import printable, shown
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.opening import Source
+from smlmlp_dask.movies.seal import check_seal
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import absolute_path, refuse_existing, refuse_inside
 from smlmlp_dask.result import SpatialMeanResult
@@ -124,6 +125,8 @@ def export_movie(
     Baseline: 100
     """
     path = store.path if isinstance(store, SpatialMeanResult) else absolute_path(store, "store")
+    if isinstance(store, SpatialMeanResult):
+        check_seal(store._seal, store.path)
     file = absolute_path(file, "file")
     part, chosen = part_of(file), _choose(path, what, channel)
     layout = layout_of(file, chosen.stack, chosen.acquisition)

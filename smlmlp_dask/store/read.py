@@ -12,6 +12,7 @@ from zarr.errors import NodeNotFoundError
 
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.formats.zarr_movie import open_stored, repair_command
+from smlmlp_dask.movies.seal import Seal
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import mistyped
 
@@ -84,7 +85,8 @@ def refuse_raw(path: Path, attributes: Mapping[str, Any]) -> None:
 def stored_stacks(path: Path, output: Output) -> list[Stack]:
     """Open an output of a finished store; a missing or damaged chunk is an error."""
     count = len(output.dtypes)
-    movies = [open_stored(output.array(path, i), path) for i in range(count)]
+    seal = Seal.of(path / COPY)
+    movies = [open_stored(output.array(path, i), path, seal) for i in range(count)]
     return [Stack.of(movie, range(movie.shape[0])) for movie in movies]
 
 

@@ -20,6 +20,7 @@ from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
 from smlmlp_dask.messages import one_line
+from smlmlp_dask.movies.seal import Seal, check_seal
 from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named, within
 from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 
@@ -39,6 +40,7 @@ class ZarrMovie(Small):
     axes: tuple[int, int, int]  # of frame, y, x
     at: tuple[int, ...]  # place on each axis; it counts for all others, such as the channel
     store: str = ""  # the store of backgrounds that it belongs to: a missing chunk is an error then
+    seal: Seal | None = None  # of that store
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,6 +87,8 @@ class ZarrMovie(Small):
         rising = frames if frames.step > 0 else frames[::-1]
         try:
             pixels = self._read(rising, range(height)[rows], range(width)[columns])
+        except SourceReadError:  # the store has been replaced
+            raise
         except Exception as error:
             raise SourceReadError(self._diagnosis(frames, rows, columns, error)) from error
         return pixels if frames.step > 0 else pixels[::-1]
@@ -104,6 +108,7 @@ class ZarrMovie(Small):
                 self._read_into(pixels, box, group)
         if self.store:
             self._refuse_missing(whole)
+            check_seal(self.seal, self.store)  # after the read: chunks are written after the seal
         return pixels
 
     def _read_into(self, out: NDArray[Any], box: Sequence[range], group: Sequence[slice]) -> None:
@@ -138,6 +143,7 @@ class ZarrMovie(Small):
 
     def _diagnosis(self, frames: range, rows: slice, columns: slice, error: Exception) -> str:
         """Read the box again, chunk by chunk, to find and name the one that fails."""
+        check_seal(self.seal, self.store)
         file = self.array.shards or self.array.chunks
         stored = self._along(file)
         box = (slice(min(frames), max(frames) + 1), rows, columns)
@@ -186,10 +192,16 @@ def repair_command(store: str | os.PathLike[str]) -> str:
     return f"smlmlp-dask verify --repair {shlex.quote(os.fspath(store))}"
 
 
-def open_stored(path: Path, store: Path) -> ZarrMovie:
+def open_stored(path: Path, store: Path, seal: Seal | None) -> ZarrMovie:
     """Open an array (frame, y, x) of a store of backgrounds; a missing chunk is an error."""
-    array = open_array(path)
-    return ZarrMovie(path=str(path), array=array, axes=(0, 1, 2), at=(0, 0, 0), store=str(store))
+    return ZarrMovie(
+        path=str(path),
+        array=open_array(path),
+        axes=(0, 1, 2),
+        at=(0, 0, 0),
+        store=str(store),
+        seal=seal,
+    )
 
 
 @contextmanager
