@@ -107,8 +107,9 @@ def export_movie(
     -----
     Until the file is whole, pixels lie in the folder ``FILE.part``. Each block of whole chunks is
     in memory once; a TIFF's index takes 260 bytes of memory a frame besides. A signal on a pedestal
-    has it as the ``Baseline`` of its ``.yaml``; other frames have the camera's, where it is known.
-    Frames in photoelectrons have a ``Sensitivity`` of 1.
+    has it as the ``Baseline`` of its ``.yaml``; other frames have the camera's: of two numbers, that
+    which the job was given, and not the file's; none of a map. Frames in photoelectrons have a
+    ``Sensitivity`` of 1.
 
     Examples
     --------
@@ -167,6 +168,19 @@ def _refuse_interrupted(part: Path, *, resume: bool, overwrite: bool) -> None:
         raise FileExistsError(f"{part} exists and is no interrupted export: choose another name")
 
 
+def _as_told(acquisition: Acquisition, attributes: dict[str, Any], number: int) -> Acquisition:
+    """Return how a channel was recorded, by the camera that the job was told of, not the file."""
+    if "photons" not in attributes:
+        return acquisition
+    gain, baseline = (
+        None if isinstance(value, str) else value  # a map is no number for all pixels
+        for value in (attributes["gain"][number], attributes["baseline"][number])
+    )
+    if baseline == 0:  # as without any, which leaves it to the file
+        baseline = acquisition.baseline
+    return replace(acquisition, gain=gain, baseline=baseline)
+
+
 def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
     """Check what is asked for, and open it."""
     attributes = read_attributes(path)
@@ -202,7 +216,7 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
         stack = (mean_stacks(stacks, attributes["plan"]) if what == MEAN else stacks)[number]
     if 0 in stack.shape:
         raise ValueError(f"channel {number} of {path} has shape {stack.shape}: it has no pixels")
-    acquisition = acquisitions[number]
+    acquisition = _as_told(acquisitions[number], attributes, number)
     if what == SIGNAL:  # the camera's baseline went with the background
         acquisition = replace(acquisition, baseline=attributes.get("pedestal") or 0)
     if what == SNR:

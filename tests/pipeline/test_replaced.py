@@ -1,4 +1,4 @@
-"""A result whose store has been replaced: its factors and its pedestal are no longer the pixels'."""
+"""A result whose store another one has replaced: its factors and pedestal are not the pixels'."""
 
 import os
 import pickle
