@@ -1,4 +1,4 @@
-"""A result whose store another one has replaced: its factors and pedestal are not the pixels'."""
+"""A result whose store another one replaced: its factors and pedestal are not the pixels'."""
 
 import os
 import pickle
