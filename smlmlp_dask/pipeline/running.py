@@ -19,6 +19,7 @@ from .block import Guard, Task, filter_and_store
 from .channels import interleave
 from .display import display_ranges
 from .job import Job
+from .kept import check_kept
 from .outputs import clipping
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def run_job(
         ) as store,
     ):
         done = store.done
+        check_kept(job, destination, done)
         total = Amount(attributes["blocks"], sum(prod(plan.shape) for plan in plans))
         log.info("%s: %d of %s done", destination, len(done), counted(total.blocks, "block"))
         pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)

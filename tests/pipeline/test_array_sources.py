@@ -260,6 +260,40 @@ def test_other_pixels_are_refused(small, array, said, monkeypatch):
     job(array, "out.zarr", resume=True)
 
 
+NAMED_ALIKE = {
+    "of a Zarr array": lambda movie: stored(movie) and da.from_zarr("movie.zarr"),
+    "of the caller's naming": lambda movie: da.from_array(movie, (1, 16, 22), name="movie"),
+}
+
+
+@pytest.mark.parametrize("array", NAMED_ALIKE.values(), ids=NAMED_ALIKE)
+@pytest.mark.parametrize("blocks_done", [2, None], ids=["interrupted", "finished"])
+def test_other_pixels_under_the_same_name_are_refused(small, array, blocks_done, monkeypatch):
+    """They were mixed into one store, which was then finished and whole."""
+    outputs = ["background", "signal", "mean_background"]
+    job = partial(run_background, steps=CHAIN, outputs=outputs)
+    if blocks_done is None:
+        job(array(MOVIE), "out.zarr")
+    else:
+        interrupted(array(MOVIE), Path("out.zarr"), blocks_done, monkeypatch, job)
+    before = contents(Path("out.zarr"))
+    assert array(MOVIE + 1).name == array(MOVIE).name
+    with pytest.raises(ValueError, match="has the name of the array that it was begun with, but"):
+        job(array(MOVIE + 1), "out.zarr", resume=True)
+    assert contents(Path("out.zarr")) == before
+    result = job(array(MOVIE), "out.zarr", resume=True)
+    whole = job(MOVIE, "whole.zarr")
+    assert result.bkgds[0].compute().tobytes() == whole.bkgds[0].compute().tobytes()
+
+
+def test_a_damaged_chunk_of_a_dask_array_is_repaired(small):
+    before = contents(run_background(lazily(), "out.zarr", CHAIN).path)
+    chunk = Path("out.zarr/channel_0/0/c/0/0/0")
+    chunk.write_bytes(chunk.read_bytes()[:-9])
+    run_background(lazily(), "out.zarr", CHAIN, resume=True)
+    assert contents(Path("out.zarr")) == before
+
+
 def test_a_numpy_array_changed_during_the_run_is_refused(small):
     movie = MOVIE.copy()
 
