@@ -270,6 +270,7 @@ NAMED_ALIKE = {
 @pytest.mark.parametrize("blocks_done", [2, None], ids=["interrupted", "finished"])
 def test_other_pixels_under_the_same_name_are_refused(small, array, blocks_done, monkeypatch):
     """They were mixed into one store, which was then finished and whole."""
+    monkeypatch.setattr(blocks, "MEAN_FRAMES", 6)
     outputs = ["background", "signal", "mean_background"]
     job = partial(run_background, steps=CHAIN, outputs=outputs)
     if blocks_done is None:
@@ -280,7 +281,8 @@ def test_other_pixels_under_the_same_name_are_refused(small, array, blocks_done,
     assert array(MOVIE + 1).name == array(MOVIE).name
     with pytest.raises(ValueError, match="has the name of the array that it was begun with, but"):
         job(array(MOVIE + 1), "out.zarr", resume=True)
-    assert contents(Path("out.zarr")) == before
+    left = contents(Path("out.zarr"))
+    assert {**before, "records/lock": b""} == {**left, "records/lock": b""}  # let go of
     result = job(array(MOVIE), "out.zarr", resume=True)
     whole = job(MOVIE, "whole.zarr")
     assert result.bkgds[0].compute().tobytes() == whole.bkgds[0].compute().tobytes()
