@@ -107,9 +107,9 @@ def export_movie(
     -----
     Until the file is whole, pixels lie in the folder ``FILE.part``. Each block of whole chunks is
     in memory once; a TIFF's index takes 260 bytes of memory a frame besides. A signal on a pedestal
-    has it as the ``Baseline`` of its ``.yaml``; other frames have the camera's: of two numbers, that
-    which the job was given, and not the file's; none of a map. Frames in photoelectrons have a
-    ``Sensitivity`` of 1.
+    has it as the ``Baseline`` of its ``.yaml``; other frames have the camera's. Of what the job was
+    told of the camera and what its file says, the first counts; a map is no number. Frames in
+    photoelectrons have a ``Sensitivity`` of 1.
 
     Examples
     --------
