@@ -20,6 +20,7 @@ from smlmlp_dask import (
     SourceReadError,
     SpatialMean,
     TemporalMedian,
+    blocks,
     convert_movies,
     export_movie,
     open_backgrounds,
