@@ -11,7 +11,7 @@ from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.metadata import ranges_of
-from smlmlp_dask.store.ome import channel_labels
+from smlmlp_dask.store.ome import channel_labels, output_label
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 
 from .content import (
@@ -106,7 +106,7 @@ def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
             Layer(
                 kind=kind,
                 channel=i,
-                name=_named(labels[i], kind, content),
+                name=output_label(labels[i], kind, pedestal=content.pedestal, unit=content.unit),
                 stack=stack,
                 limits=limits.get(kind)
                 or _limits(one_frame(stack, min(frame, stack.shape[0] - 1))),
@@ -119,13 +119,6 @@ def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
     if not layers:
         raise ValueError(f"{result.path} has no frames: there is nothing to show")
     return layers, missing
-
-
-def _named(label: str, kind: str, content: Content) -> str:
-    name = f"{label} {kind.replace('_', ' ')}"
-    if kind == SIGNAL and content.pedestal:
-        name += f" + {content.pedestal}"
-    return name if content.unit == "counts" or kind == SNR else f"{name} ({content.unit})"
 
 
 def _without_raw(content: Content) -> str:

@@ -24,7 +24,7 @@ from smlmlp_dask.movies.acquisition import Acquisition
 from .chunk_files import fill_value
 from .codecs import Storage
 from .durable import write_whole
-from .ome import channel_labels, ome_image, rendering
+from .ome import channel_labels, ome_image, output_label, rendering
 from .outputs import MEAN, SIGNAL, SNR, Output, counts_clipped, stored_outputs, unit_of
 
 ATTRIBUTE = "smlmlp_dask"
@@ -81,7 +81,12 @@ def write_metadata(
     for name, (output, i) in zip(names, images, strict=True):
         shown, window = None, ranges_of(attributes, output.name, count)[i]
         if window is not None:
-            label = f"{labels[i]} {output.folder[:-1].replace('_', ' ')}".strip()
+            label = output_label(
+                labels[i],
+                output.folder[:-1],
+                pedestal=attributes.get("pedestal"),
+                unit=unit_of(attributes),
+            )
             shown = rendering(label, recorded[i].colour, window)
         dtype, layout = np.dtype(output.dtypes[i]), output.layout(plans[i])
         taken = recorded[i].every(plans[i].block[0] if output.name == MEAN else 1)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from smlmlp_dask.messages import printable
 from smlmlp_dask.movies.acquisition import Acquisition
 
+from .outputs import SIGNAL, SNR
+
 if TYPE_CHECKING:
     from yaozarrs import v05
 
@@ -20,6 +22,17 @@ def channel_labels(acquisitions: Sequence[Acquisition]) -> list[str]:
     return [
         name if name and names.count(name) == 1 else f"channel_{i}" for i, name in enumerate(names)
     ]
+
+
+def output_label(label: str, kind: str, *, pedestal: int | None, unit: str) -> str:
+    """Name an output of a channel: what it is, how much higher it is stored, and its unit.
+
+    `kind` is empty for backgrounds and frames in other programs, which show them as the channel.
+    """
+    name = f"{label} {kind.replace('_', ' ')}".rstrip()
+    if kind == SIGNAL and pedestal:
+        name += f" + {pedestal}"
+    return name if unit == "counts" or kind == SNR else f"{name} ({unit})"
 
 
 def ome_image(

@@ -73,6 +73,30 @@ def test_viewers_are_told_name_colour_and_range(tmp_path):
     assert "omero" not in described(path)  # it is for one image
 
 
+@pytest.mark.parametrize(
+    ("said", "background", "signal"),
+    [
+        ({}, "Cy5", "Cy5 signal"),
+        ({"pedestal": 100}, "Cy5", "Cy5 signal + 100"),  # its pixels are so many counts higher
+        ({"photons": True}, "Cy5 (photons)", "Cy5 signal (photons)"),
+    ],
+)
+def test_other_programs_name_pedestal_and_unit(tmp_path, said, background, signal):
+    attributes = {
+        "acquisitions": [KNOWN.to_attributes()],
+        "outputs": ["background", "signal"],
+        "display_ranges": [WINDOW],
+        "display_ranges_of": {"signal": [WINDOW]},
+    }
+    path = tmp_path / "out.zarr"
+    write_metadata(path, PLANS[:1], attributes | said, Storage("fast", None))
+    labels = [
+        described(path / image)["omero"]["channels"][0]["label"]
+        for image in ("channel_0", "signal/channel_0")
+    ]
+    assert labels == [background, signal]
+
+
 def test_a_colour_that_is_none_is_grey(tmp_path):
     recorded = [Acquisition(colour="green"), *RECORDED[1:]]
     path = written(tmp_path / "out.zarr", recorded)
