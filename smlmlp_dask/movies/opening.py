@@ -213,6 +213,8 @@ def _glob(path: Path) -> tuple[Path, list[str]]:
     if not glob.has_magic(pattern):
         store = store_of(path)
         hint = arrays_hint(store) if store else mistyped(path) or "check the path"
+        if path.is_symlink():
+            hint = "it is a link to a file that is gone; restore that file, or pass another"
         raise FileNotFoundError(f"{path} does not exist: {hint}")
     try:
         matches = list(fixed.glob(pattern))

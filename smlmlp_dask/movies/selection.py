@@ -202,8 +202,12 @@ class Selection:
 
     def _slice(self, recording: Recording, position: Position) -> int:
         if self.z is None and position.depth > 1:
+            swapped = ""
+            if position.movie(0, 0).shape[0] == 1:
+                swapped = "; if they are frames, save the movie with slices and frames swapped"
             raise ValueError(
                 f"{recording.path} has {position.depth} slices in z: choose one by z=0 (--z 0)"
+                f"{swapped}"
             )
         z = self.z or 0
         if not 0 <= z < position.depth:

@@ -95,6 +95,45 @@ def ndtiff(places, **options):
     return builder(write_ndtiff, places, **options)
 
 
+def listed(count):
+    """Return what keeps the first images of NDTiff's index, each one whole."""
+
+    def change(folder):
+        content, at = (folder / "NDTiff.index").read_bytes(), 0
+        for _ in range(count):
+            for _ in ("axes", "file"):
+                at += 4 + int.from_bytes(content[at : at + 4], "little")
+            at += 32
+        assert at < len(content)
+        (folder / "NDTiff.index").write_bytes(content[:at])
+
+    return change
+
+
+def many(pixels, *others, name="a.tif"):
+    """Return a builder of a file of pages, each written with options of its own."""
+
+    def build(folder):
+        folder.mkdir()
+        with tifffile.TiffWriter(folder / name) as writer:
+            for page, options in [*((page, {}) for page in pixels), *others]:
+                options = {"photometric": "minisblack", **options}
+                writer.write(page, contiguous=False, metadata=None, **options)
+        return folder / name
+
+    return build
+
+
+def imagej(axes, *sizes):
+    def build(folder):
+        folder.mkdir()
+        pixels = planes(range(np.prod(sizes))).reshape(*sizes, *plane(0).shape)
+        tifffile.imwrite(folder / "a.tif", pixels, imagej=True, metadata={"axes": axes})
+        return folder / "a.tif"
+
+    return build
+
+
 NUMBERED = [f"img_{n:05d}.tif" for n in range(6)]
 TWO_CHANNELS = {"Channels": 2}
 TWO_POSITIONS = {"Positions": 2}
@@ -217,6 +256,20 @@ RIGHT = {
         [[0, 2], [1, 3]],
     ),
     "NDTiff of two channels": (ndtiff(TC), [range(3), range(20, 23)]),
+    "NDTiff without a frame, of which nothing was recorded": (
+        ndtiff([{"time": t} for t in (0, 1, 3)]),
+        [[0, 1, 3]],
+        "1 frame is missing in the run of numbers, the first after 1",
+    ),
+    "slices that are frames": (imagej("ZYX", 8), [range(8)]),
+    "a name that shells and addresses read otherwise": (
+        stacks(**{"cell ä#1 100% [a] {b} (2)": range(4)}, source="cell ä#1 100% [a] {b} (2).tif"),
+        [range(4)],
+    ),
+    "a folder that holds a link to itself": (
+        pages(*NUMBERED, then=lambda f: (f / "again").symlink_to(f)),
+        [range(6)],
+    ),
     "NDTiff by a file": (ndtiff(TC, source="run_NDTiffStack_1.tif"), [range(3), range(20, 23)]),
 }
 
@@ -322,6 +375,35 @@ WRONG = {
         pages("t1_c1.tif", "t1_c2.tif", "t2_c1.tif", "t3_c1.tif", "t3_c2.tif"),
         "lack channel 2, frame 2",
     ),
+    "a source that is a link to nothing": (
+        pages(then=lambda f: (f.mkdir(), (f / "a.tif").symlink_to(f / "gone.tif")), source="a.tif"),
+        "a.tif does not exist: it is a link to a file that is gone",
+    ),
+    "a source that is a link to itself": (
+        pages(then=lambda f: (f.mkdir(), (f / "a.tif").symlink_to("a.tif")), source="a.tif"),
+        "a.tif does not exist: it is a link to a file that is gone",
+    ),
+    "Micro-Manager without a file within": (
+        mm(
+            (POS0, grid(range(2)), {"Frames": 6}),
+            (NEXT, grid(range(2, 4)), {"Frames": 6}),
+            ("x_MMStack_Pos0_2.ome.tif", grid(range(4, 6)), {"Frames": 6}),
+            then=remove(NEXT),
+        ),
+        "misses frames: the plane t 2",
+    ),
+    "a file of Micro-Manager that was renamed": (
+        mm(*TWO_FILES, then=lambda f: (f / NEXT).rename(f / "b.tif"), source="b.tif"),
+        "misses frames: the plane t 0",
+    ),
+    "a position of OME that was renamed": (
+        ome(p=2, split="p", then=lambda f: (f / "m_1.ome.tif").rename(f / "z.ome.tif")),
+        "z.ome.tif, which is not of the set",
+    ),
+    "a page of the web in place of a frame": (
+        pages(*NUMBERED, then=lambda f: (f / NUMBERED[3]).write_text("<!DOCTYPE html>" * 99)),
+        "img_00003.tif cannot be read as TIFF",
+    ),
     "a link to nothing": (
         pages(*NUMBERED, then=lambda f: (f / "img_00006.tif").symlink_to(f / "gone.tif")),
         "link to a file that does not exist",
@@ -366,6 +448,26 @@ WRONG = {
         pages(*NUMBERED, then=lambda f: write_page(f / "img_00003_thumb.tif", 3)),
         "differ in more than a number",
     ),
+    "a thumbnail at the end of a file": (
+        many(planes(range(5)), (plane(5)[::2, ::2].copy(), {"subfiletype": 1})),
+        r"2 image series in 6 pages, the first of shape \(5, 6, 5\)",
+    ),
+    "a thumbnail at the beginning of a file": (
+        many(
+            [],
+            (plane(5)[::2, ::2].copy(), {"subfiletype": 1}),
+            *((page, {}) for page in planes(range(5))),
+        ),
+        r"2 image series in 6 pages, the first of shape \(3, 3\)",
+    ),
+    "one page of 8 bits": (
+        many(planes(range(3)), (plane(3).astype("u1"), {}), (plane(4), {})),
+        "image series|page 3 has",
+    ),
+    "slices that are frames of two channels": (
+        imagej("ZCYX", 8, 2),
+        "8 slices in z: .*; if they are frames, save the movie with slices and frames swapped",
+    ),
     "a projection": (stacks(MAX_movie=(9,), movie=(0, 1)), "differ in more than a number"),
     "a thumbnail in an OME set": (
         ome(then=lambda f: write_page(f / "thumb.tif", 3)),
@@ -404,6 +506,10 @@ WRONG = {
     "a stack twice": (
         stacks(movie_1=(0, 1), then=copy("movie_1.tif", "movie_2.tif")),
         "movie_1.tif and .*movie_2.tif hold the same",
+    ),
+    "a stack twice, once compressed": (
+        stacks(movie_1=(0, 1), then=lambda f: write(f / "movie_2.tif", [0, 1], compression="zlib")),
+        "movie_1.tif and movie_2.tif begin with the same frame",
     ),
     "a file of OME twice": (
         ome(then=copy("m_1.ome.tif", "m_1 (1).ome.tif")),
@@ -457,6 +563,14 @@ WRONG = {
     "an empty file": (
         pages(*NUMBERED, then=lambda f: (f / NUMBERED[2]).write_bytes(b"")),
         "img_00002.tif",
+    ),
+    "an index of NDTiff without the last image": (
+        ndtiff(T, then=listed(5)),
+        "lists 2 images of run_NDTiffStack_1.tif, which holds 3; .*--frames 0:5",
+    ),
+    "an index of NDTiff without the last file": (
+        ndtiff(T, then=listed(3)),
+        "does not list the images of run_NDTiffStack_1.tif; .*--frames 0:3",
     ),
     "a page full of text": (
         pages(*NUMBERED, then=lambda f: (f / NUMBERED[2]).write_text("moved to the archive")),

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 from functools import partial
 
 import dask.array as da
@@ -20,12 +21,14 @@ from smlmlp_dask import (
     run_spatial_mean,
     verify_backgrounds,
 )
+from smlmlp_dask.movies.opening import open_recording
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.pipeline import running
 from smlmlp_dask.pipeline.convert import plan_conversion
 from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.read import read_attributes
 from tests.interrupting import interrupted
+from tests.movies.formats.test_carried import RICH
 from tests.processes import finish, journal, start, wait_for
 from tests.stored import contents
 
@@ -165,6 +168,19 @@ def test_how_it_was_recorded_goes_along(tif, tmp_path):
     assert (again[0].channel, again[0].pixel_size_um) == ("red", (0.1, 0.2))
 
 
+@pytest.mark.parametrize("name", ["Picasso", "TIFF"])
+def test_a_copy_says_what_its_movie_does(tmp_path, name):
+    """Exposure, gain and baseline, too, for which OME has no place: photons need them."""
+    source, path = RICH[name](tmp_path), tmp_path / "c.zarr"
+    recording = open_recording(source)
+    several = len(recording.positions) > 1
+    convert_movies(source, path, position=0 if several else None, z=0)
+    known = recording.positions[0].channels
+    again = open_recording(path).positions[0].channels
+    assert again == tuple(replace(k, channel=a.channel) for k, a in zip(known, again, strict=True))
+    assert all(k.channel in (None, a.channel) for k, a in zip(known, again, strict=True))
+
+
 def test_a_missing_chunk_is_an_error_not_zeros(tif, tmp_path):
     path = convert_movies(tif, tmp_path / "out.zarr")
     chunk_path(path / "channel_0/0", (0, 0, 0)).unlink()
@@ -259,6 +275,7 @@ def test_the_plan_is_in_the_movies_own_dtype(tif, tmp_path):
     assert not (tmp_path / "no.zarr").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_chunks_are_those_of_its_background(tmp_path):
     """So a background of the store decodes each chunk once."""
     zarr.create_array(tmp_path / "m.zarr", shape=(500, 300, 200), chunks=(7, 300, 200), dtype="u2")

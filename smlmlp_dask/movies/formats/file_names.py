@@ -123,7 +123,7 @@ def arranged(names: Sequence[str]) -> Arrangement:
 def _one_group(names: Sequence[str], numbers: Sequence[int | str] = ()) -> Arrangement:
     order = sorted(range(len(names)), key=lambda at: numbers[at]) if numbers else range(len(names))
     counted = sorted(number for number in numbers if isinstance(number, int))
-    counts, notes = _gap(counted)
+    counts, notes = in_a_run(counted)
     return Arrangement(
         positions=("",),
         channels=("",),
@@ -311,7 +311,7 @@ def _grid(
         for c, channel in enumerate(channels)
         for z, depth in enumerate(slices)
     }
-    counts, notes = _gap([field.value for field in times if isinstance(field.value, int)])
+    counts, notes = in_a_run([field.value for field in times if isinstance(field.value, int)])
     return Arrangement(
         positions=tuple(field.name for field in positions),
         channels=tuple(_channel_name(field.text) for field in channels),
@@ -342,8 +342,8 @@ def _channel_name(text: str) -> str:
     return re.sub(r"^\d(?=[A-Za-z])", "", text)
 
 
-def _gap(numbers: Sequence[int]) -> tuple[bool, tuple[str, ...]]:
-    """Return whether rising numbers are a run, and what is missing in it."""
+def in_a_run(numbers: Sequence[int], of: str = "file") -> tuple[bool, tuple[str, ...]]:
+    """Return whether rising numbers are a run, and what is missing in it, for messages."""
     steps = [b - a for a, b in pairwise(numbers)]
     step = min(steps, default=1) if len(numbers) > 2 else 1
     gaps = [(a, s) for a, s in zip(numbers, steps, strict=False) if s != step]
@@ -353,6 +353,6 @@ def _gap(numbers: Sequence[int]) -> tuple[bool, tuple[str, ...]]:
     if not gaps:
         return True, ()
     return True, (
-        f"{absent} file{'s are' if absent > 1 else ' is'} missing in the run of numbers, the first "
+        f"{absent} {of}{'s are' if absent > 1 else ' is'} missing in the run of numbers, the first "
         f"after {gaps[0][0]}: the frames that are there are joined",
     )

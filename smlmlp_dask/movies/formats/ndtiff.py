@@ -3,6 +3,8 @@
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,22 @@ import numpy as np
 from tifffile import TiffFile, natural_sorted
 from tifffile.tifffile import read_micromanager_metadata
 
-from smlmlp_dask.messages import one_line
+from smlmlp_dask.messages import counted, one_line
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Recording
 
-from .frames import FileMovie, PlainFrames
+from .file_names import in_a_run
+from .frames import FileMovie, PlainFrames, open_file
 from .micromanager import summary_channels
-from .tiff_file import beside
+from .tiff_file import beside, parsing
+from .tiff_pages import Directory
 from .tiff_planes import no_planes, position_of
 
 NDTIFF_INDEX = "NDTiff.index"
 """File of an NDTiff folder that lists all images."""
+
+_Entry = tuple[dict[str, Any], str, int, int, int, int, int]
+"""Axes, file, offset of the pixels, width, height, type and compression of an image."""
 
 
 def open_ndtiff(folder: Path) -> Recording:
@@ -58,7 +65,40 @@ def open_ndtiff(folder: Path) -> Recording:
     names = natural_sorted({beside(index, entry[1]).name for entry in entries})
     summary = _ndtiff_summary(folder / entries[0][1])
     cut = "" if whole else f"{NDTIFF_INDEX} is cut short, after {len(entries)} images"
-    return _ndtiff_recording(folder, entries, values, summary, names, cut)
+    cut = cut or _not_listed(folder, entries, names)
+    recording = _ndtiff_recording(folder, entries, values, summary, names, cut)
+    times = [time for time in values["time"] if isinstance(time, int)]
+    return replace(recording, notes=in_a_run(times, "frame")[1])
+
+
+def _not_listed(folder: Path, entries: Sequence[_Entry], names: Sequence[str]) -> str:
+    """Say which images an index lacks at its end; empty if it has all."""
+    for file in sorted(folder.glob("*.tif")):
+        if file.name not in names and not file.name.startswith("."):
+            with parsing(file), open_file(file) as tif:
+                if is_ndtiff(tif):
+                    return f"{NDTIFF_INDEX} does not list the images of {file.name}"
+    last = folder / names[-1]
+    if not last.is_file():
+        return ""
+    listed = sum(name == last.name for _, name, *_ in entries)
+    with parsing(last), open_file(last) as tif:
+        there = _images_in(tif)
+    if there <= listed:
+        return ""
+    return f"{NDTIFF_INDEX} lists {counted(listed, 'image')} of {last.name}, which holds {there}"
+
+
+def _images_in(tif: TiffFile) -> int:
+    """Return the number of images of a file; a recording that was aborted ends in zeros."""
+    count, place = 0, int(tif.pages.first.offset)
+    with suppress(struct.error):  # no header is there
+        while (directory := Directory.read(tif, place)).layout:
+            count += 1
+            if directory.link <= place:  # they follow one another
+                break
+            place = directory.link
+    return count
 
 
 def is_ndtiff(tif: TiffFile) -> bool:
@@ -69,9 +109,6 @@ def is_ndtiff(tif: TiffFile) -> bool:
 
 _NDTIFF = (483729).to_bytes(4, "little")
 """What stands before the version in NDTiff's header."""
-
-_Entry = tuple[dict[str, Any], str, int, int, int, int, int]
-"""Axes, file, offset of the pixels, width, height, type and compression of an image."""
 
 
 def _ndtiff_index(path: Path) -> tuple[list[_Entry], bool]:

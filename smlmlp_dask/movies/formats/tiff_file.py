@@ -228,10 +228,18 @@ def _header_is_whole(tif: TiffFile) -> bool:
     tif.pages.useframes = True
     tif.pages.set_keyframe(0)
     try:
-        last = Directory.read(tif, tif.pages[len(tif.pages) - 1].offset)
+        last = Directory.read(tif, _place_of_last(tif))
     except Exception:  # whatever tifffile raises there
         return False
     return bool(last.layout)  # zeros stand where a crash left the space of a page
+
+
+def _place_of_last(tif: TiffFile) -> int:
+    number = len(tif.pages) - 1
+    try:
+        return int(tif.pages[number].offset)
+    except RuntimeError:  # it has no pixels of the first page's kind, such as a thumbnail
+        return int(tif.pages.get(number).offset)
 
 
 def check_description(path: Path, tif: TiffFile) -> None:

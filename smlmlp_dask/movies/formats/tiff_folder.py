@@ -17,6 +17,9 @@ from .tiff_single import Single
 MAX_HEADERS = 2000
 """Most single-page files of a folder whose headers are all read when it is opened."""
 
+SAMPLE_ROWS = 8
+"""Rows by which first frames are compared."""
+
 SAMPLE_BYTES = 2**12
 """Bytes by which files are compared: a camera's noise is never twice the same."""
 
@@ -114,7 +117,8 @@ def _channel_names(file: Single) -> tuple[str, ...]:
 def _doubled(label: str, folder: Path, files: Mapping[str, Single]) -> tuple[str, ...]:
     """Refuse stacks that hold the same; say so of single frames, which may be dark.
 
-    Few bytes are read of each file, and all of two that agree in those.
+    Few bytes are read of each file, and all of two that agree in those. A stack may be stored
+    anew, with another compression: then its first frame is that of the other.
     """
     found: dict[Any, str] = {}
     for name, file in files.items():
@@ -131,7 +135,28 @@ def _doubled(label: str, folder: Path, files: Mapping[str, Single]) -> tuple[str
                 f"{label}: {other} and {name} hold the same frames: keep copies elsewhere"
             )
         return (f"{other} and {name} hold the same frame: is one a copy?",)
+    _check_first_frames(label, files)
     return ()
+
+
+def _check_first_frames(label: str, files: Mapping[str, Single]) -> None:
+    found: dict[bytes, str] = {}
+    for name, file in files.items():
+        if file.position.movie(0, 0).shape[0] < 2:
+            continue
+        top = _top(file, 0)
+        other = found.setdefault(top, name)
+        # A shutter may be shut, and a simulated movie without noise.
+        if other != name and top != _top(file, 1):
+            raise ValueError(
+                f"{label}: {other} and {name} begin with the same frame: keep copies elsewhere"
+            )
+
+
+def _top(file: Single, frame: int) -> bytes:
+    """Return the first rows of a frame."""
+    movie = file.position.movie(0, 0)
+    return movie.read(range(frame, frame + 1), slice(SAMPLE_ROWS), slice(None)).tobytes()
 
 
 def _kind(movie: Movie) -> tuple[tuple[int, ...], Any]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -19,13 +20,16 @@ from numpy.typing import NDArray
 from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
-from smlmlp_dask.messages import one_line
+from smlmlp_dask.messages import counted, one_line
 from smlmlp_dask.movies.seal import Seal, check_seal
 from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named, within
 from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 
 from .zarr_nodes import Node
-from .zarr_zips import ZipNode
+from .zarr_zips import ZipNode, ZippedStore
+
+LOOKED_AT = 1000
+"""Most chunks of a source that are looked for when it is opened: some 10 ms on a local disk."""
 
 FUSED_PIPELINE = "FusedCodecPipeline"
 """Codec pipeline of zarr 3.4 and later: it decodes chunks without a coroutine for each."""
@@ -128,6 +132,27 @@ class ZarrMovie(Small):
             selection[axis] = as_rising(part)
         return tuple(selection)
 
+    def empty_chunks(self, most: int) -> tuple[int, int]:
+        """Return how many chunks have no file, and how many were looked at: `most`, or all."""
+        stored = self.array.shards or self.array.chunks
+        grid = [-(-length // unit) for length, unit in zip(self.array.shape, stored, strict=True)]
+        count = prod(grid)
+        if not count:
+            return 0, 0
+        # In steps, all might be of one channel.
+        places = range(count) if count <= most else Random(0).sample(range(count), most)
+        found = sum(
+            self._is_stored(self.array.metadata.encode_chunk_key(tuple(map(int, at))))
+            for at in zip(*np.unravel_index(places, grid), strict=True)
+        )
+        return len(places) - found, len(places)
+
+    def _is_stored(self, key: str) -> bool:
+        store, name = cast("Any", self.array.store), f"{self.array.path}/{key}".lstrip("/")
+        if isinstance(store, ZippedStore):
+            return name in store.entries
+        return Path(store.root, name).is_file()
+
     def _refuse_missing(self, box: Sequence[slice]) -> None:
         for place in product(*touched(box, self._along(self.array.chunks))):
             key = self._key(place, self.array.chunks)
@@ -202,6 +227,20 @@ def open_stored(path: Path, store: Path, seal: Seal | None) -> ZarrMovie:
         store=str(store),
         seal=seal,
     )
+
+
+def empty_chunks(movies: Sequence[ZarrMovie]) -> tuple[str, ...]:
+    """Say in a line where chunks are missing: Zarr reads their fill value, as of empty frames."""
+    most = max(1, LOOKED_AT // len(movies))
+    for movie in movies:
+        missing, among = movie.empty_chunks(most)
+        if missing:
+            seen = " looked at" if among == most else ""
+            return (
+                f"{missing} of {counted(among, 'chunk')}{seen} of {movie.path} have no file, and "
+                f"are read as {movie.array.fill_value}: if the movie was copied, copy it again",
+            )
+    return ()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import zarr
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.acquisition import UNKNOWN
+from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.axes import AXES, in_order, plain
 from smlmlp_dask.movies.recording import Position, Recording
 from smlmlp_dask.movies.stack import Movie
@@ -23,12 +23,15 @@ from .ome_zarr import (
     is_name_inside,
     lies_inside,
 )
-from .zarr_movie import ZarrMovie, open_array, parsing
+from .zarr_movie import ZarrMovie, empty_chunks, open_array, parsing
 from .zarr_nodes import METADATA, Node, arrays_in, groups_in, is_array, is_node
 from .zarr_zips import SUFFIXES, ZipNode, ZippedStore
 
 OURS = "smlmlp_dask"
 """Attribute of the root of our own stores."""
+
+BACKGROUNDS = "noise_corrections"
+"""Its key that only stores of backgrounds have, not those of frames as they were."""
 
 
 def recognises(path: Path) -> bool:
@@ -53,6 +56,8 @@ def open(path: Path, inside: str = "") -> Recording:
         positions = _positions(node)
     if isinstance(store, Path):
         positions = [_all_there(position, store) for position in positions]
+    elif store is None:
+        notes += empty_chunks([cast("ZarrMovie", one.movie(0, 0)) for one in positions])
     return Recording(path=str(node), format="Zarr", positions=tuple(positions), notes=notes)
 
 
@@ -122,7 +127,7 @@ def _store_of_ours(node: Node) -> tuple[Node | None, tuple[str, ...]]:
                 "--resume"
             )
         # Who names an array knows what it is.
-        if "noise_corrections" in own and not is_array(node):
+        if BACKGROUNDS in own and not is_array(node):
             return group, (f"it holds {_held(group, node, own)}, not the frames of a camera",)
         return group, ()
     return None, ()
@@ -166,7 +171,7 @@ def _positions(group: Node) -> list[Position]:
         elif "well" in attributes:
             listed = [(path, path) for path in _fields(group)]
     if images and isinstance(own, dict):
-        return [_channels_of_ours(group, images)]
+        return [_channels_of_ours(group, images, own)]
     if images:
         several = len(images) > 1
         return [_in_image(group, image, image.dataset if several else "") for image in images]
@@ -175,17 +180,22 @@ def _positions(group: Node) -> list[Position]:
     return _unlisted(group)
 
 
-def _channels_of_ours(root: Node, images: Sequence[Image]) -> Position:
+def _channels_of_ours(root: Node, images: Sequence[Image], own: Mapping[str, Any]) -> Position:
     """Return the channels that a store of ours lists in its root, each in a group of its own."""
     channels = []
-    for image in images:
+    # Frames as they were also keep what OME cannot say: exposure, gain and baseline.
+    noted = [] if BACKGROUNDS in own else own.get("acquisitions", [])
+    for number, image in enumerate(images):
         position = _in_image(root, image)
         folder, _, name = image.dataset.rpartition("/")
         group = root / folder
         # The channel's own group says more of it.
-        own = [found for found in images_of(group) if found.dataset == name] or [image]
-        [acquired] = own[0].acquisitions(1)
+        described = [found for found in images_of(group) if found.dataset == name] or [image]
+        [acquired] = described[0].acquisitions(1)
         label = acquired.channel or image.name or None
+        if noted:
+            with parsing(root):
+                acquired = Acquisition.from_attributes(noted[number])
         channels.append((position, replace(acquired, channel=label)))
     return Position(
         movie=lambda channel, z: channels[channel][0].movie(0, z),
