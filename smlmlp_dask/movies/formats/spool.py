@@ -95,7 +95,7 @@ def open(path: Path) -> Recording:
             f"{headers[0].name}, {layout.height} x {layout.width} by {LAYOUT}; copy the whole "
             "folder again"
         )
-    found = _files_in(folder)
+    found = _files_in(folder, layout.in_file * layout.frame_bytes)
     due = -(-promised // layout.in_file)
     last = folder / spool_name(found - 1)
     whole = 0
@@ -174,13 +174,21 @@ def _layout(folder: Path) -> _Layout:
     return layout
 
 
-def _files_in(folder: Path) -> int:
-    """Return how many files of frames there are; refuse a gap."""
+def _files_in(folder: Path, size: int) -> int:
+    """Return how many files of frames there are; refuse a gap, and one within that is not whole."""
     names = {entry.name for entry in folder.iterdir() if entry.name.endswith("spool.dat")}
     for number in range(len(names)):
         if spool_name(number) not in names:
             raise ValueError(
                 f"{folder} lacks {spool_name(number)}, though it has {len(names)} files of frames: "
                 "copy the whole folder again"
+            )
+    first = (folder / spool_name(0)).stat().st_size if names else 0
+    for number in range(len(names) - 1):
+        there = (folder / spool_name(number)).stat().st_size
+        if there < size or there != first:
+            raise ValueError(
+                f"{folder}: {spool_name(number)} has {there} bytes, and {max(size, first)} are "
+                "due: copy it again"
             )
     return len(names)

@@ -243,6 +243,15 @@ def test_a_spool_folder_that_lacks_a_file(tmp_path, lost, message):
 
 
 @needs_sif
+@pytest.mark.parametrize("size", [0, 663, 999])
+def test_a_spool_file_within_that_is_not_whole_or_of_another_recording(tmp_path, size):
+    folder = write_spool(tmp_path / "spool", MOVIE)
+    (folder / spool_name(1)).write_bytes(bytes(size))
+    with pytest.raises(ValueError, match=f"1000000000spool.dat has {size} bytes, and 664 are due"):
+        open_channels(folder)
+
+
+@needs_sif
 def test_a_spool_folder_by_its_header(tmp_path):
     folder = write_spool(tmp_path / "spool", MOVIE)
     header = folder / "Spooled files.sifx"
