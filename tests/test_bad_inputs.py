@@ -437,6 +437,7 @@ LINES = [
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.* have no file")
 @pytest.mark.parametrize(
     ("line", "message", "make"),
     LINES,
