@@ -1,6 +1,7 @@
 """The command that writes a stored channel as a file for the next program."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -65,7 +66,7 @@ def export(
 
     log_to_stderr(verbose=verbose)
     shown = sys.stderr.isatty() if show_progress is None else show_progress
-    with explaining_resume(output, _how_to_resume):
+    with explaining_resume(output, partial(_how_to_resume, before=_place(output))):
         export_movie(
             store,
             output,
@@ -79,10 +80,17 @@ def export(
         click.echo(f"finished: {output}")
 
 
-def _how_to_resume(file: Path) -> str:
+def _place(file: Path) -> int | None:
+    """Return what tells a file from a later one of the same name; None if there is none."""
+    return file.stat().st_ino if file.exists() else None
+
+
+def _how_to_resume(file: Path, before: int | None) -> str:
     from smlmlp_dask.pipeline.filling import frames_kept
 
-    kept = frames_kept(file)
+    kept, now = frames_kept(file), _place(file)
+    if kept is None and now not in (None, before):
+        return f"{file} is finished"
     if kept is None:
         return "nothing was done yet and nothing is kept"
     done, total = kept

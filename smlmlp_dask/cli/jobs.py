@@ -25,6 +25,7 @@ import click
 
 from smlmlp_dask.messages import one_line, shown
 from smlmlp_dask.paths import absolute_path, local_path, refuse_existing
+from smlmlp_dask.store.durable import write_whole
 
 from .errors import Command, OneLineError
 from .options import LocalPath, of_camera
@@ -90,19 +91,26 @@ class JobCommand(Command):
             return super().invoke(ctx)
         file, text = ctx.meta[__name__]
         output, before = ctx.params["output"], _bytes_of(file)
+        resume, data = ctx.params["resume"], text.encode()
+        if resume and before not in (None, data):
+            raise OneLineError(
+                f"{file} exists and holds another job, and --resume replaces nothing: leave "
+                "--save-job out, or choose another name"
+            )
         try:
-            refuse_existing(file, overwrite=ctx.params["overwrite"])
-            file.write_text(text, encoding="utf-8")
+            if not (resume and before == data):
+                refuse_existing(file, overwrite=ctx.params["overwrite"])
+                _save(file, data)
         except FileExistsError as error:
             raise OneLineError(str(error)) from error
         except (OSError, ValueError) as error:
             raise OneLineError(f"the job file {file} cannot be written: {error}") from error
-        begun = None if ctx.params["resume"] else _place(output)
+        begun = None if resume else _place(output)
         try:
             return super().invoke(ctx)
         except OneLineError:
             if _place(output) == begun:  # nothing was begun: leave all as it was
-                file.unlink() if before is None else file.write_bytes(before)
+                file.unlink() if before is None else _save(file, before)
             raise
 
     def _with_job(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -197,6 +205,13 @@ class JobCommand(Command):
 def _bytes_of(file: Path) -> bytes | None:
     """Return what a file holds; None if there is none."""
     return file.read_bytes() if file.is_file() else None
+
+
+def _save(file: Path, data: bytes) -> None:
+    """Write a job file whole or not at all: half of one would be another job."""
+    if not file.parent.is_dir():
+        raise NotADirectoryError(f"there is no folder {file.parent}")
+    write_whole(file, data, synced=True)
 
 
 def _place(output: Path | None) -> int | None:

@@ -79,7 +79,7 @@ def write_report(path: Path, output: Path, *, verify: bool, overwrite: bool = Fa
         refuse_inside(output, [path, *recorded_roots(attributes)], "page")
         page = _page(path, store, attributes, verify=verify and store["finished"])
     try:
-        write_whole(output, page.encode(), synced=False)
+        write_whole(output, page.encode(), synced=True)
     except OSError as error:
         raise type(error)(
             f"{output} cannot be written ({error.strerror or error}): choose a folder that you "

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import SubFigure
 
 from smlmlp_dask.paths import refuse_existing
+from smlmlp_dask.store.durable import write_whole
 
 from .content import Result
 from .curves import draw_curves
@@ -182,10 +183,16 @@ def check_picture(path: Path, store: Path | None = None, *, overwrite: bool) -> 
 
 
 def write_picture(figure: Picture, path: Path) -> None:
-    """Write a figure in the format of its suffix; an existing file stays until all is drawn."""
+    """Write a figure in the format of its suffix; an existing file stays until it is whole."""
     buffer = BytesIO()
     # Leave dates out, so that the same result gives the same bytes.
     metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     kind = path.suffix.lower()
     figure.savefig(buffer, format=kind[1:], dpi=_DPI, metadata=metadata[kind])
-    path.write_bytes(buffer.getvalue())
+    try:
+        write_whole(path, buffer.getvalue(), synced=True)
+    except OSError as error:
+        raise type(error)(
+            f"the picture {path} cannot be written ({error.strerror or error}): choose a folder "
+            "that you may write to"
+        ) from error

@@ -20,6 +20,7 @@ from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import absolute_path, refuse_existing, refuse_inside
 from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.store.codecs import RAW
+from smlmlp_dask.store.durable import sync_folder
 from smlmlp_dask.store.lock import sole_writer
 from smlmlp_dask.store.means import mean_stacks
 from smlmlp_dask.store.metadata import RECORDS, recorded_acquisitions
@@ -30,9 +31,10 @@ from smlmlp_dask.store.read import (
     refusing_damage,
     stored_stacks,
 )
+from smlmlp_dask.store.removing import remove_empty
 from smlmlp_dask.store.reopening import check_channel, recorded_roots, reopened_channel
 
-from .filling import fill, part_of, pixels_of
+from .filling import NOTE, OWN_NAMES, fill, may_replace, note_of, part_of, pixels_of
 from .layouts import layout_of
 
 
@@ -131,41 +133,65 @@ def export_movie(
     file = absolute_path(file, "file")
     part, chosen = part_of(file), _choose(path, what, channel)
     layout = layout_of(file, chosen.stack, chosen.acquisition)
-    if resume and file.exists() and part.exists() and not pixels_of(file).exists():
-        shutil.rmtree(part)  # it was ended between its last two steps
-        return file
     for written in (file, *layout.beside):
         refuse_inside(written, [path, *chosen.inputs], "file")
-    for there in (file, *(() if resume and part.exists() else layout.beside)):
+    begun = _refuse_interrupted(part, resume=resume, overwrite=overwrite)
+    # An export that goes on may replace what it could at its begin, and has perhaps done so.
+    replaces = overwrite or (begun and (may_replace(file) or not pixels_of(file).exists()))
+    for there in (file, *(() if begun else layout.beside)):
         refuse_existing(
-            there, overwrite=overwrite, resumes="" if resume else "an interrupted export"
+            there, overwrite=replaces, resumes="" if resume else "an interrupted export"
         )
-    _refuse_interrupted(part, resume=resume, overwrite=overwrite)
     if layout.warning:
         warnings.warn(f"{file}: {layout.warning}", stacklevel=2)
-    if overwrite and part.exists():
-        shutil.rmtree(part)
+    new_parents = [parent for parent in file.parents if not parent.exists()]
     (part / RECORDS).mkdir(parents=True, exist_ok=True)
-    with sole_writer(part / RECORDS):
-        fill(file, chosen.stack, layout, chosen.identity, chosen.check, progress=progress)
-    shutil.rmtree(part)
+    for folder in (file.parent, *(parent.parent for parent in new_parents)):
+        sync_folder(folder)
+    with sole_writer(part / RECORDS):  # no other process may be writing it
+        if overwrite:
+            note_of(file).unlink(missing_ok=True)
+        try:
+            fill(
+                file,
+                chosen.stack,
+                layout,
+                chosen.identity,
+                chosen.check,
+                replaces=replaces,
+                progress=progress,
+            )
+        except BaseException:
+            if not note_of(file).exists():  # nothing to go on with
+                shutil.rmtree(part)
+                remove_empty(new_parents)
+            raise
+        shutil.rmtree(part)
     return file
 
 
-def _refuse_interrupted(part: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse what an interrupted export has left, unless the caller says what to do with it."""
+def _refuse_interrupted(part: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Say whether to go on with an interrupted export; refuse one that the caller does not expect.
+
+    What was ended before its first note, or in the midst of removing it, counts as none.
+    """
     if resume and overwrite:
         raise ValueError(
             "resume and overwrite (--resume and --overwrite) contradict each other: give one of "
             "them"
         )
-    if os.path.lexists(part) and not resume and not overwrite:
+    if not os.path.lexists(part):
+        return False
+    names = {each.name for each in part.iterdir()} if part.is_dir() else {part.name}
+    if names - OWN_NAMES or (overwrite and RECORDS not in names):
+        raise FileExistsError(f"{part} exists and is no interrupted export: choose another name")
+    noted = (part / RECORDS / NOTE).exists()
+    if noted and not resume and not overwrite:
         raise FileExistsError(
             f"{part} exists, an interrupted export: go on with it by resume=True (--resume), or "
             "begin anew by overwrite=True (--overwrite)"
         )
-    if overwrite and os.path.lexists(part) and not (part / RECORDS).is_dir():
-        raise FileExistsError(f"{part} exists and is no interrupted export: choose another name")
+    return noted and resume
 
 
 def _as_told(acquisition: Acquisition, attributes: dict[str, Any], number: int) -> Acquisition:

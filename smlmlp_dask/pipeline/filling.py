@@ -23,6 +23,12 @@ from smlmlp_dask.store.metadata import RECORDS
 
 from .layouts import Layout
 
+NOTE = "state.json"
+"""What says how many frames are on the disk."""
+
+OWN_NAMES = {"pixels", RECORDS}
+"""What lies in the folder of an interrupted file."""
+
 SYNC_BYTES = 2**26
 """Bytes written between two notes of how many frames are on the disk."""
 
@@ -37,10 +43,23 @@ def pixels_of(file: Path) -> Path:
     return part_of(file) / "pixels"
 
 
+def note_of(file: Path) -> Path:
+    """Return the note of how far an interrupted export of a file came."""
+    return part_of(file) / RECORDS / NOTE
+
+
+def may_replace(file: Path) -> bool:
+    """Say whether an interrupted export was begun in order to replace a file of this name."""
+    try:
+        return json.loads(note_of(file).read_bytes())["replaces"] is True
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
 def frames_kept(file: Path) -> tuple[int, int] | None:
     """Return how many frames of an interrupted export are on the disk, and of how many."""
     try:
-        state = json.loads((part_of(file) / RECORDS / "state.json").read_text("utf-8"))
+        state = json.loads(note_of(file).read_bytes())
         return int(state["frames"]), int(state["settings"]["shape"][0])
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -53,12 +72,14 @@ def fill(
     identity: dict[str, Any],
     check: Callable[[], object],
     *,
+    replaces: bool,
     progress: bool,
 ) -> None:
     """Write the frames that are missing, bring them to the disk, and give the file its name.
 
     The folder `part_of` the file is locked. To go on with an interrupted file, `identity` and the
     layout must be the same; `check` is called at the end, and raises if the frames have changed.
+    `replaces` allows an earlier file, also where an interrupted export goes on.
 
     Raises
     ------
@@ -67,7 +88,7 @@ def fill(
     OSError
         If a read or write fails; whole frames are kept.
     """
-    pixels, noted = pixels_of(file), part_of(file) / RECORDS / "state.json"
+    pixels, noted = pixels_of(file), note_of(file)
     dtype = stack.dtype.newbyteorder("<")
     settings = {
         **identity,
@@ -75,17 +96,34 @@ def fill(
         "dtype": dtype.str,
         **layout.settings,
     }
-    state: dict[str, Any] = {"settings": settings, "offset": 0, "frames": 0}
+    state: dict[str, Any] = {"settings": settings, "offset": 0, "frames": 0, "replaces": replaces}
     if noted.exists():
         state = _continued(file, noted, settings)
+        if not pixels.exists():  # it was ended between its last two steps
+            return
     else:
         state["offset"] = layout.begin(pixels)
-    frame_bytes = _frame_bytes(settings)
+        sync_folder(part_of(file))
+    _fill_pixels(file, stack, state, check, progress=progress)
+    if layout.beside and file.exists():  # never an earlier file with the new one's description
+        file.unlink()
+        sync_folder(file.parent)
+    layout.finish(part_of(file) / RECORDS)
+    pixels.replace(file)  # else in place of an earlier file, which was whole until now
+    sync_folder(file.parent)
+
+
+def _fill_pixels(
+    file: Path, stack: Stack, state: dict[str, Any], check: Callable[[], object], *, progress: bool
+) -> None:
+    """Write the frames that are missing, and note how many are on the disk."""
+    dtype, noted = np.dtype(state["settings"]["dtype"]), note_of(file)
+    frame_bytes = _frame_bytes(state["settings"])
     run, (n_frames, height, width) = block_frames(stack), stack.shape
     total = Amount(ceil(n_frames / run), prod(stack.shape))
     done = Amount(state["frames"] // run, state["frames"] * height * width)
     with (
-        pixels.open("r+b", buffering=0) as out,
+        pixels_of(file).open("r+b", buffering=0) as out,
         progress_bar(total, done, lambda: None, shown=progress) as advance,
     ):
 
@@ -106,8 +144,12 @@ def fill(
                 at = until
                 if (at - state["frames"]) * frame_bytes >= SYNC_BYTES:
                     note(at)
-            check()
             note(at)
+            try:
+                check()
+            except Exception:
+                at = 0  # any frame may have been read after the change
+                raise
         except BaseException as error:
             with suppress(OSError):  # such as of a full disk
                 note(at)
@@ -117,9 +159,6 @@ def fill(
                 f"{file} cannot be written: {one_line(error)}; {state['frames']:,} of "
                 f"{n_frames:,} frames are kept: go on by resume=True (--resume)"
             ) from error
-    layout.finish()
-    pixels.replace(file)  # also in place of an earlier file, which was whole until now
-    sync_folder(file.parent)
 
 
 def _continued(file: Path, noted: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -129,8 +168,10 @@ def _continued(file: Path, noted: Path, settings: dict[str, Any]) -> dict[str, A
         state: dict[str, Any] = json.loads(noted.read_bytes())
         before = state["settings"]
         different = [key for key in settings if settings[key] != before.get(key)]
-        at = state["offset"] + state["frames"] * _frame_bytes(settings)
-        short = pixels_of(file).stat().st_size < at
+        until = state["offset"] + state["frames"] * _frame_bytes(settings)
+        named = state["frames"] == settings["shape"][0] and not pixels_of(file).exists()
+        size = (file if named else pixels_of(file)).stat().st_size
+        short = size != until if named else size < until
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{part} is damaged ({one_line(error)}): delete it") from error
     if different:

@@ -12,7 +12,7 @@ import yaml
 
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.stack import Stack
-from smlmlp_dask.store.durable import write_whole
+from smlmlp_dask.store.durable import sync_folder, write_whole
 
 TIFF_DTYPES = frozenset(["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
 """Pixels that OME-TIFF knows."""
@@ -37,7 +37,7 @@ class Layout:
     begin : callable
         Makes the file without its pixels; returns where they begin.
     finish : callable
-        Writes what lies beside the file.
+        Writes what lies beside the file, by way of a folder for what is not whole yet.
     warning : str
         What users should know of such a file; may be empty.
     """
@@ -45,7 +45,7 @@ class Layout:
     settings: dict[str, Any]
     beside: tuple[Path, ...]
     begin: Callable[[Path], int]
-    finish: Callable[[], None]
+    finish: Callable[[Path], None]
     warning: str = ""
 
 
@@ -92,8 +92,11 @@ def _picasso(file: Path, stack: Stack, acquisition: Acquisition) -> Layout:
         pixels.write_bytes(b"")
         return 0
 
-    def finish() -> None:
-        write_whole(beside, yaml.safe_dump(about, sort_keys=False).encode(), synced=True)
+    def finish(folder: Path) -> None:
+        whole = folder / beside.name
+        write_whole(whole, yaml.safe_dump(about, sort_keys=False).encode(), synced=True)
+        whole.replace(beside)
+        sync_folder(beside.parent)
 
     beside = file.with_suffix(".yaml")
     return Layout({"format": ".raw", "about": about}, (beside,), begin, finish)
@@ -145,4 +148,4 @@ def _tiff(file: Path, stack: Stack, acquisition: Acquisition) -> Layout:
             f"of {stack.dtype.name} pixels, which Fiji reads, but Picasso takes for whole numbers: "
             "for Picasso write .raw, or store the signal as uint16 (--write signal --pedestal 100)"
         )
-    return Layout({"format": ".tif", "about": about}, (), begin, lambda: None, warning)
+    return Layout({"format": ".tif", "about": about}, (), begin, lambda _: None, warning)

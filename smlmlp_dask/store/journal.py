@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 
+import google_crc32c
 from dask.system import CPU_COUNT
 
 from .chunk_files import chunk_path, ends_in, is_whole
@@ -35,8 +36,9 @@ class Journal:
     """The blocks of a job that are done.
 
     One process appends a line for each block: channel, number of the block, checksums of its
-    chunks. A torn last line does not count. The first line names the boot of the machine: after
-    another boot, the blocks may not have reached the disk.
+    chunks, and one of the line itself, since nothing else would tell that a count of clipped pixels
+    has changed. (Earlier versions wrote none.) A torn last line does not count. The first line
+    names the boot of the machine: after another boot, the blocks may not have reached the disk.
 
     Attributes
     ----------
@@ -54,15 +56,18 @@ class Journal:
 
     @classmethod
     def read(cls, path: Path) -> "Journal":
-        """Read a journal; torn lines are skipped, and a missing file is an empty journal."""
+        """Read a journal; torn and damaged lines are skipped, and a missing file is empty."""
         journal = cls(path)
         text = path.read_text(errors="replace") if path.exists() else ""
         for line in text.split("\n")[:-1]:
             if line.startswith(_BOOT_LINE):
                 journal.boot = line.removeprefix(_BOOT_LINE)
                 continue
+            entry, marked, checksum = line.partition(_CHECKED)
+            if marked and checksum != _checksum(entry):
+                continue
             try:
-                channel, number, *checksums = map(int, line.split())
+                channel, number, *checksums = map(int, entry.split())
             except ValueError:
                 continue
             journal.done[channel, number] = checksums
@@ -84,6 +89,7 @@ class Journal:
 
 
 _BOOT_LINE = "# boot "
+_CHECKED = " #"
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,12 @@ class JournalWriter:
 
 def _line(entry: tuple[tuple[int, int], list[int]]) -> str:
     (channel, number), checksums = entry
-    return " ".join(map(str, (channel, number, *checksums))) + "\n"
+    text = " ".join(map(str, (channel, number, *checksums)))
+    return f"{text}{_CHECKED}{_checksum(text)}\n"
+
+
+def _checksum(text: str) -> str:
+    return f"{google_crc32c.value(text.encode()):08x}"
 
 
 def without_lost_blocks(

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from time import sleep
 
-from .durable import PARTIAL
+from .durable import PARTIAL, sync_folder
 from .metadata import COPY, RECORDS, ROOT, read_copy
 from .outputs import Output
 
@@ -73,6 +73,7 @@ def remove_store(path: Path) -> None:
     """Remove a store, or what an interrupted call has left of it: the records tell, and go last."""
     check_replaceable(path)
     (path / ROOT).unlink(missing_ok=True)  # nobody shall take the rest for a finished store
+    sync_folder(path)  # not even after a loss of power
     for child in path.iterdir():
         if child.name != RECORDS and child.is_dir():
             shutil.rmtree(child)

@@ -164,6 +164,22 @@ def test_a_saved_job_is_replaced_only_by_a_job_that_begins(tmp_path, monkeypatch
     assert 'radius = ["4"]' in Path("job.toml").read_text()
 
 
+def test_a_run_that_saved_its_job_is_resumed_as_it_is_told(tmp_path, monkeypatch):
+    """By the same line and --resume; another job of that name stays."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    line = ["run", "movie.tif", "-o", "o.zarr", "-r", 3, "--save-job", "job.toml"]
+    assert call(*line).exit_code == 0
+    saved = Path("job.toml").read_bytes()
+    assert call(*line, "--resume").exit_code == 0
+    assert Path("job.toml").read_bytes() == saved
+    Path("job.toml").write_text("another")
+    refused = call(*line, "--resume")
+    assert refused.exit_code == 2
+    assert "job.toml exists and holds another job, and --resume replaces nothing" in refused.stderr
+    assert Path("job.toml").read_text() == "another"
+
+
 def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch):
     """Also where no shell has expanded it: in quotes, after = and in a file."""
     monkeypatch.setenv("HOME", str(tmp_path))

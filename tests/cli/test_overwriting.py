@@ -1,5 +1,7 @@
 """One rule for what exists already: `--resume`, `--overwrite`, or a refusal that names both."""
 
+import os
+import re
 import shlex
 import shutil
 import sys
@@ -230,6 +232,50 @@ def test_an_export_replaces_a_file_only_once_it_is_whole(folder, monkeypatch):
     assert call("export store.zarr -o file.raw --overwrite").exit_code == 0
     assert Path("file.raw").read_bytes() != old
     assert not Path("file.raw.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("plot store.zarr -o file.png", "file.png"),
+        ("report store.zarr -o file.html", "file.html"),
+        ("run movie.tif -o new.zarr --save-job file.toml", "file.toml"),
+    ],
+)
+def test_a_file_stays_if_the_disk_is_full(folder, line, file):
+    resource = pytest.importorskip("resource", reason="only POSIX limits the size of files")
+    assert call(line).exit_code == 0
+    before = everything(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    try:
+        done = call(f"{line} --overwrite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.exit_code == 2
+    assert re.fullmatch(rf"Error: .*{re.escape(file)} cannot be written.*\n", done.stderr)
+    assert everything(folder) == before
+
+
+def test_a_store_is_unfinished_on_the_disk_before_it_is_removed(folder, monkeypatch):
+    synced, removed = [], []
+    sync, remove = os.fsync, shutil.rmtree
+
+    def fsync(descriptor):
+        sync(descriptor)
+        if not Path("store.zarr/zarr.json").exists():
+            synced.append(os.path.samestat(os.fstat(descriptor), Path("store.zarr").stat()))
+
+    def rmtree(path, *options, **more):
+        removed.append((path, any(synced)))
+        remove(path, *options, **more)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    assert call("run movie.tif -o store.zarr -r 5 --overwrite").exit_code == 0
+    of_store = [before for path, before in removed if path.is_relative_to(folder / "store.zarr")]
+    assert of_store
+    assert all(of_store)
 
 
 def test_a_demo_is_replaced_whole(folder):

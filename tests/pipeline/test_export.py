@@ -29,7 +29,7 @@ from smlmlp_dask import (
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.pipeline import filling, layouts
-from smlmlp_dask.store import frames
+from smlmlp_dask.store import durable, frames
 from smlmlp_dask.store.lock import sole_writer
 from tests.memory import needs_proc
 from tests.processes import finish, start, wait_for
@@ -308,6 +308,146 @@ def test_ended_between_the_last_steps(result, tmp_path, monkeypatch, step):
     assert not filling.part_of(file).exists()
 
 
+@pytest.fixture
+def earlier(tmp_path):
+    """What is already there under both names, and is to be replaced."""
+    (tmp_path / "out.tif").write_bytes(b"earlier")
+    (tmp_path / "out.raw").write_bytes(b"earlier")
+    (tmp_path / "out.yaml").write_bytes(b"earlier, too")
+
+
+@pytest.mark.usefixtures("earlier")
+@pytest.mark.parametrize("name", ["out.raw", "out.tif"])
+def test_an_interrupted_replacement_goes_on(result, tmp_path, monkeypatch, name):
+    whole, file = export_movie(result, tmp_path / "whole" / name), tmp_path / name
+    interrupted(result, file, monkeypatch, overwrite=True)
+    assert file.read_bytes() == b"earlier"
+    export_movie(result, file, resume=True)
+    assert file.read_bytes() == whole.read_bytes()
+    assert not filling.part_of(file).exists()
+    assert file.with_suffix(".yaml").read_bytes() == (
+        whole.with_suffix(".yaml").read_bytes() if name == "out.raw" else b"earlier, too"
+    )
+
+
+def test_an_interrupted_export_replaces_nothing_that_came_meanwhile(result, tmp_path, monkeypatch):
+    file = tmp_path / "out.raw"
+    interrupted(result, file, monkeypatch)
+    file.write_bytes(b"of somebody else")
+    with pytest.raises(FileExistsError, match=r"out\.raw exists: replace it by overwrite=True"):
+        export_movie(result, file, resume=True)
+    assert file.read_bytes() == b"of somebody else"
+    assert filling.frames_kept(file) == (8, 31)
+
+
+@pytest.mark.usefixtures("earlier")
+def test_an_earlier_file_is_not_taken_for_the_new_one(result, tmp_path):
+    """A replacement that was killed before it had a pixel has not been ended."""
+    file = tmp_path / "out.raw"
+    (filling.part_of(file) / "records").mkdir(parents=True)
+    with pytest.raises(FileExistsError, match=r"out\.raw exists: replace it by overwrite=True"):
+        export_movie(result, file, resume=True)
+    assert file.read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize("of_others", [False, True])
+def test_a_file_of_another_size_is_not_taken_for_the_new_one(
+    result, tmp_path, monkeypatch, of_others
+):
+    """Its frames have their name, and then another file has it."""
+    file = tmp_path / "out.raw"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_: None)
+        whole = export_movie(result, file).read_bytes()
+    assert filling.part_of(file).exists()
+    if not of_others:
+        assert export_movie(result, file, resume=True).read_bytes() == whole
+        return
+    file.write_bytes(b"of somebody else")
+    with pytest.raises(ValueError, match=r"out\.raw\.part is damaged .*: delete it"):
+        export_movie(result, file, resume=True)
+    assert file.read_bytes() == b"of somebody else"
+
+
+@pytest.mark.usefixtures("earlier")
+@pytest.mark.parametrize("name", ["out.raw", "out.tif"])
+def test_an_earlier_file_never_has_the_new_description(result, tmp_path, monkeypatch, name):
+    """Ended before any of the renames; what is not whole yet lies in the folder of the export."""
+    whole = export_movie(result, tmp_path / "whole.raw").with_suffix(".yaml").read_bytes()
+    file, rename, renamed = tmp_path / name, Path.replace, []
+
+    def end(path, to):
+        if to.parent == tmp_path:
+            renamed.append(path)
+            if to == file:
+                raise KeyboardInterrupt
+        return rename(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", end)
+        with pytest.raises(KeyboardInterrupt):
+            export_movie(result, file, overwrite=True)
+    assert file.exists() == (name == "out.tif")
+    assert (file.with_suffix(".yaml").read_bytes() == whole) == (name == "out.raw")
+    assert all(filling.part_of(file) in path.parents for path in renamed)
+    export_movie(result, file, resume=True)
+    assert file.stat().st_size >= 31 * 2 * FRAME_PIXELS
+    assert not filling.part_of(file).exists()
+
+
+def test_what_fails_before_its_first_frame_leaves_nothing(result, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            export_movie(result, tmp_path / "new/out.raw")
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_process_keeps_what_it_writes(result, tmp_path, monkeypatch):
+    file = tmp_path / "out.raw"
+    interrupted(result, file, monkeypatch)
+    with (
+        sole_writer(filling.part_of(file) / "records"),
+        pytest.raises(BlockingIOError, match=r"another run is writing .*out\.raw\.part"),
+    ):
+        export_movie(result, file, overwrite=True)
+    assert filling.frames_kept(file) == (8, 31)
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}], ids=str)
+def test_a_folder_of_others_is_left_alone(result, tmp_path, options):
+    note = tmp_path / "out.raw.part/notes.txt"
+    note.parent.mkdir()
+    note.touch()
+    with pytest.raises(FileExistsError, match=r"out\.raw\.part exists and is no interrupted"):
+        export_movie(result, tmp_path / "out.raw", **options)
+    assert note.exists()
+
+
+def test_names_are_on_the_disk_too(result, tmp_path, monkeypatch):
+    """Those of new folders, and that of the pixels before a note says how many are kept."""
+    folders, sync, note = [], durable.os.fsync, filling.write_whole
+
+    def told(descriptor):
+        folders.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def noting(path, *parts, synced):
+        folders.append("note")
+        note(path, *parts, synced=synced)
+
+    monkeypatch.setattr(os, "fsync", told)
+    monkeypatch.setattr(filling, "write_whole", noting)
+    file = export_movie(result, tmp_path / "a/b/out.raw")
+    before = folders[: folders.index("note")]
+    assert {str(tmp_path), str(file.parent), str(filling.part_of(file))} <= {*before}
+    assert str(file.parents[1]) in before
+    assert folders[-1] == str(file.parent)
+
+
 def test_a_damaged_chunk_is_named(result, tmp_path):
     chunk = result.path / "signal/channel_0/0/c/4/0/0"
     data = bytearray(chunk.read_bytes())
@@ -328,6 +468,7 @@ def test_a_movie_that_changes_meanwhile(result, tif, tmp_path, monkeypatch):
     monkeypatch.setattr(filling, "_write", touch)
     with pytest.raises(OSError, match=r"movie\.tif has changed"):
         export_movie(result, tmp_path / "out.raw", what="raw")
+    assert filling.frames_kept(tmp_path / "out.raw") == (0, 31)  # which were read after the change?
     with pytest.raises(OSError, match=r"raw frames of .* cannot be read: .*movie\.tif has changed"):
         export_movie(result, tmp_path / "out.raw", what="raw", resume=True)
     assert not (tmp_path / "out.raw").exists()

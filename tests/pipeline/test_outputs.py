@@ -1,6 +1,7 @@
 """What a job stores of each block: background, signal, or both, in one pass."""
 
 import json
+import re
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,7 @@ from smlmlp_dask import (
 from smlmlp_dask.filters.compiled.pedestal import on_pedestal
 from smlmlp_dask.pictures.layers import viewed_layers
 from tests.commands import call
+from tests.interrupting import interrupted
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
@@ -182,6 +184,22 @@ def test_same_bits_however_the_movie_is_stored(tif, tmp_path, monkeypatch, layou
 
 
 # ---- interrupted, damaged ------------------------------------------------------------------------
+
+
+def test_a_count_that_changed_in_the_journal_does_not_count(tif, tmp_path, small, monkeypatch):
+    """Nothing but the journal knows it: its block is done again."""
+    job = partial(run_background, steps=CHAIN, outputs=BOTH, pedestal=20)
+    whole = job(tif, tmp_path / "whole.zarr").path
+    path = tmp_path / "out.zarr"
+    interrupted(tif, path, 2, monkeypatch, job)
+    lines = path / "records/journal"
+    text = lines.read_text()
+    changed = re.sub(r"(?m)^(0 0 .* )(\d+)( #.*)?$", lambda m: f"{m[1]}9{m[2]}{m[3] or ''}", text)
+    assert changed != text
+    lines.write_text(changed)
+    job(tif, path, resume=True)
+    assert contents(path) == contents(whole)
+    assert told(path) == told(whole)
 
 
 def test_a_signal_that_is_not_what_the_movie_gives(tif, tmp_path):
