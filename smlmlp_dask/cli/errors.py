@@ -107,6 +107,8 @@ class Command(click.Command):
             _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
         except BrokenPipeError:
             raise  # the reader of our output, such as head, has ended; click ends quietly
+        except KeyboardInterrupt as error:  # click would end with 1, as a store that is not whole
+            raise OneLineError("interrupted by SIGINT", 128 + signal.SIGINT) from error
         except USER_ERRORS as error:
             if verbose:
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
@@ -167,7 +169,7 @@ class Group(click.Group):
 def explaining_resume(store: Path, how: Callable[[Path], str] | None = None) -> Iterator[None]:
     """Let SIGTERM end the ``with`` block as Ctrl-C does; errors say how to resume the store.
 
-    For another file than a store, `how` says how.
+    For another file than a store, or another command than the one that wrote it, `how` says how.
     """
 
     def interrupt(number: int, _: Any) -> NoReturn:
@@ -185,14 +187,15 @@ def explaining_resume(store: Path, how: Callable[[Path], str] | None = None) -> 
     except (OSError, RuntimeError, MemoryError) as error:
         if _is_finished(store) is not False or isinstance(error, BlockingIOError | FileExistsError):
             raise
-        raise RuntimeError(f"{_told(error)}; {_how_to_resume(store)}") from error
+        raise RuntimeError(f"{_told(error)}; {(how or _how_to_resume)(store)}") from error
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
 def _told(error: Exception) -> str:
     """Return the text of an error; where the storage is full, it begins with that."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    numbers = {getattr(each, "errno", None) for each in (error, error.__cause__)}
+    if isinstance(error, OSError) and numbers & {errno.ENOSPC, errno.EDQUOT}:
         return f"the disk is full or your quota used up: make room ({one_line(error)})"
     return one_line(error) if str(error) else ""
 
@@ -213,11 +216,23 @@ def _how_to_resume(store: Path) -> str:
             return "nothing was done yet and nothing is kept"
         case True:
             return f"{store} is finished"
+    return f"{_blocks_kept(store)}; to resume: {resuming_command()}"
+
+
+def how_to_repair(store: Path) -> str:
+    """Say how to go on with a repair that was interrupted."""
+    if _is_finished(store) is not False:
+        return "nothing was changed"
+    command = shlex.join(["smlmlp-dask", *sys.argv[1:]])
+    return f"{_blocks_kept(store)}; to go on: {command}"
+
+
+def _blocks_kept(store: Path) -> str:
     from smlmlp_dask.store.read import progress
 
     state = progress(store)
-    kept = f"{state.done:,} of {counted(state.total, 'block')} {'is' if state.done == 1 else 'are'}"
-    return f"{kept} kept; to resume: {resuming_command()}"
+    are = "is" if state.done == 1 else "are"
+    return f"{state.done:,} of {counted(state.total, 'block')} {are} kept"
 
 
 def resuming_command() -> str:

@@ -1,12 +1,13 @@
 """The commands for stores, finished or not, and for sources: info, verify, report, plot, view."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .errors import Command, log_to_stderr, printing
+from .errors import Command, explaining_resume, how_to_repair, log_to_stderr, printing
 from .options import LocalPath, json_option, overwrite_option, verbose_option
 from .run_options import Movies, declared
 
@@ -153,9 +154,10 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     from .tables import console, print_json, print_report
 
     log_to_stderr(verbose=verbose)
-    report = verify_backgrounds(
-        path, sample=sample if deep else 0, repair=repair, progress=sys.stderr.isatty()
-    )
+    with explaining_resume(path, how_to_repair) if repair else nullcontext():
+        report = verify_backgrounds(
+            path, sample=sample if deep else 0, repair=repair, progress=sys.stderr.isatty()
+        )
     with printing():
         if as_json:
             print_json(documents.verify_document(path, report))

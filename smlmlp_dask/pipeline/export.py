@@ -145,13 +145,19 @@ def export_movie(
     if layout.warning:
         warnings.warn(f"{file}: {layout.warning}", stacklevel=2)
     new_parents = [parent for parent in file.parents if not parent.exists()]
-    (part / RECORDS).mkdir(parents=True, exist_ok=True)
+    try:
+        (part / RECORDS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"{file} cannot be written ({error.strerror or error}): choose a folder that you may "
+            "write to"
+        ) from error
     for folder in (file.parent, *(parent.parent for parent in new_parents)):
         sync_folder(folder)
-    with sole_writer(part / RECORDS):  # no other process may be writing it
-        if overwrite:
-            note_of(file).unlink(missing_ok=True)
-        try:
+    try:
+        with sole_writer(part / RECORDS):  # no other process may be writing it
+            if overwrite:
+                note_of(file).unlink(missing_ok=True)
             fill(
                 file,
                 chosen.stack,
@@ -161,12 +167,14 @@ def export_movie(
                 replaces=replaces,
                 progress=progress,
             )
-        except BaseException:
-            if not note_of(file).exists():  # nothing to go on with
-                shutil.rmtree(part)
-                remove_empty(new_parents)
-            raise
-        shutil.rmtree(part)
+            shutil.rmtree(part)
+    except BlockingIOError:
+        raise
+    except BaseException:
+        if not note_of(file).exists():  # there is nothing to go on with
+            shutil.rmtree(part, ignore_errors=True)
+            remove_empty(new_parents)
+        raise
     return file
 
 

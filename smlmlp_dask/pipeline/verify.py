@@ -7,9 +7,10 @@ from pathlib import Path
 
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.chains import loops_version
-from smlmlp_dask.messages import one_line
+from smlmlp_dask.messages import counted, one_line
 from smlmlp_dask.paths import absolute_path
 from smlmlp_dask.store.checking import Findings, StoreMetadata, check, read_metadata, stored_plans
+from smlmlp_dask.store.metadata import RECORDS
 from smlmlp_dask.store.outputs import stored_outputs
 from smlmlp_dask.store.provenance import differences
 from smlmlp_dask.store.read import (
@@ -88,7 +89,7 @@ def verify_backgrounds(
     repair : bool, default False
         Repair what is missing or damaged: chunks are computed again from the recorded sources,
         which must be unchanged. The store then has the bytes of an undisturbed run. During the
-        repair it is unfinished; an interrupted repair can be resumed.
+        repair it is unfinished; an interrupted repair is gone on with by another.
     progress : bool, default False
         Show a bar on stderr while blocks are computed again.
 
@@ -120,7 +121,11 @@ def verify_backgrounds(
     path = absolute_path(path)
     store = read_metadata(path)
     if not store.finished:
-        refuse_unfinished(path, read_attributes(path))
+        if not (repair and (path / RECORDS / "c").exists()):  # it has never been finished
+            refuse_unfinished(path, read_attributes(path))
+        _repair(path, store, None, progress=progress)
+        left = "what an interrupted repair had left"
+        return replace(verify_backgrounds(path, sample=sample, seed=seed), repaired=[left])
     with refusing_damage(path, ValueError):
         plans = stored_plans(store.attributes)
     findings = check(path, store, plans)
@@ -137,10 +142,14 @@ def verify_backgrounds(
     )
 
 
-def _repair(path: Path, store: StoreMetadata, findings: Findings, *, progress: bool) -> None:
-    """Run the job again that wrote a store, to make anew what is damaged."""
-    problems = findings.problems
-    found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
+def _repair(path: Path, store: StoreMetadata, findings: Findings | None, *, progress: bool) -> None:
+    """Run the job again that wrote a store, to make anew what is damaged.
+
+    Without findings, go on with an interrupted repair.
+    """
+    found = (
+        "an interrupted repair" if findings is None else counted(len(findings.problems), "problem")
+    )
     with refusing_damage(path):
         try:
             job = recorded_job(store.attributes)

@@ -28,6 +28,11 @@ def sole_writer(folder: Path) -> Iterator[None]:
         raise BlockingIOError(
             f"another run is writing {folder.parent}{who}: wait for it, or end it"
         ) from None
+    except OSError as error:
+        raise type(error)(
+            f"{folder.parent} cannot be written ({error.strerror or error}): make it writable, or "
+            "work on a copy"
+        ) from error
     try:
         owner.write_text(this_owner())
         yield

@@ -1,3 +1,4 @@
+import builtins
 import fcntl
 import json
 import os
@@ -20,11 +21,11 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask import __version__, noise_correction, open_backgrounds
+from smlmlp_dask import __version__, cli, noise_correction, open_backgrounds
 from smlmlp_dask.cli import documents, smlmlp
 from smlmlp_dask.execution import progress
 from smlmlp_dask.filters.spatial_mean import Engine
-from smlmlp_dask.pipeline import run
+from smlmlp_dask.pipeline import run, verify
 from smlmlp_dask.store.codecs import Codec
 from tests.commands import call
 
@@ -600,3 +601,33 @@ def test_completion_leaves_files_to_the_shell():
     environment = {"COMP_WORDS": "smlmlp-dask run mov", "COMP_CWORD": "2"}
     done = start(_SMLMLP_DASK_COMPLETE="bash_complete", **environment)
     assert done.stdout == b"file,mov\n"
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------
+
+
+def test_a_check_that_is_interrupted_is_no_damage(monkeypatch):
+    """Which exit code 1 would say."""
+
+    def end(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "verify_backgrounds", end)
+    done = call("verify", "any.zarr")
+    assert done.exit_code == 130
+    assert done.stderr == "Error: interrupted by SIGINT\n"
+
+
+def test_ctrl_c_while_python_imports(monkeypatch, capsys):
+    imported = builtins.__import__
+
+    def end(name, *arguments):
+        if name == "app":
+            raise KeyboardInterrupt
+        return imported(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", end)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Error: interrupted by SIGINT; nothing was done yet\n"

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+from pathlib import Path
 from signal import SIGINT, SIGTERM
 
 import numpy as np
@@ -76,6 +78,10 @@ def test_it_writes_and_says_so(folder):
         ("export s.zarr -o out.raw --channel 3", "channel is 3, and .* has 0 "),
         ("export two.zarr -o out.raw", "has 2 channels: choose one by --channel: 0, 1"),
         ("export s.zarr -o out.raw --what noise", "'noise' is not one of"),
+        (
+            "export s.zarr -o two.zarr/zarr.json/out.raw",
+            r"out\.raw cannot be written \(.*\): choose",
+        ),
         ("export s.zarr", "Missing option '-o'"),
         ("export gone.zarr -o out.raw", "does not exist"),
     ],
@@ -94,6 +100,21 @@ def test_a_warning_is_one_line(folder):
     done = call("export s.zarr -o b.tif --what background")
     assert done.exit_code == 0
     assert re.fullmatch(r"Warning: .*b\.tif: of float32 pixels.*\n", done.stderr)
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_interrupted_in_its_last_step_it_is_finished(folder, monkeypatch, number):
+    remove = shutil.rmtree
+
+    def end(path, **options):
+        remove(path, **options)
+        raise KeyboardInterrupt(number.name)
+
+    Path("out.raw").write_bytes(b"earlier")
+    monkeypatch.setattr(shutil, "rmtree", end)
+    done = call("export s.zarr -o out.raw --overwrite")
+    assert done.exit_code == 128 + number
+    assert done.stderr == f"Error: interrupted by {number.name}; out.raw is finished\n"
 
 
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM])

@@ -350,19 +350,12 @@ def test_an_earlier_file_is_not_taken_for_the_new_one(result, tmp_path):
     assert file.read_bytes() == b"earlier"
 
 
-@pytest.mark.parametrize("of_others", [False, True])
-def test_a_file_of_another_size_is_not_taken_for_the_new_one(
-    result, tmp_path, monkeypatch, of_others
-):
-    """Its frames have their name, and then another file has it."""
+def test_a_file_of_another_size_is_not_taken_for_the_new_one(result, tmp_path, monkeypatch):
+    """Its frames have got their name, and then another file has it."""
     file = tmp_path / "out.raw"
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda *_: None)
-        whole = export_movie(result, file).read_bytes()
-    assert filling.part_of(file).exists()
-    if not of_others:
-        assert export_movie(result, file, resume=True).read_bytes() == whole
-        return
+        export_movie(result, file)
     file.write_bytes(b"of somebody else")
     with pytest.raises(ValueError, match=r"out\.raw\.part is damaged .*: delete it"):
         export_movie(result, file, resume=True)
@@ -427,12 +420,13 @@ def test_a_folder_of_others_is_left_alone(result, tmp_path, options):
     assert note.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="it asks what descriptors are of")
 def test_names_are_on_the_disk_too(result, tmp_path, monkeypatch):
     """Those of new folders, and that of the pixels before a note says how many are kept."""
     folders, sync, note = [], durable.os.fsync, filling.write_whole
 
     def told(descriptor):
-        folders.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        folders.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         sync(descriptor)
 
     def noting(path, *parts, synced):

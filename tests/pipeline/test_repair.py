@@ -3,16 +3,21 @@
 `python -m tests.benchmarks.damage` draws hundreds of damages at random.
 """
 
+import errno
 import os
 import random
+import re
+import shlex
 import shutil
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from smlmlp_dask.store import checking
+from smlmlp_dask.pipeline import run
+from smlmlp_dask.store import checking, lock
 from smlmlp_dask.store.chunk_files import own_checksum
+from smlmlp_dask.store.metadata import set_finished
 from tests.damaging import (
     KINDS,
     TARGETS,
@@ -229,6 +234,59 @@ def test_other_pixels_are_not_taken_for_the_lost_ones(small, repair):
     assert check_words(ended) == []
     assert ended.code != 0
     assert call("verify", out).code != 0
+
+
+@pytest.mark.parametrize("by", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
+def test_an_interrupted_repair_goes_on(whole, tmp_path, monkeypatch, by):
+    """By the same command: whoever repairs a store need not know the one that wrote it."""
+    copy = whole.copy(tmp_path, [(CHUNK, "flip"), (ONE_BLOCK, "delete")], random.Random(6))
+    work, blocks_done = run.filter_and_store, iter(range(10))
+
+    def failing(task, **options):
+        if next(blocks_done):
+            raise by
+        return work(task, **options)
+
+    command = ["verify", str(copy), "--repair"]
+    monkeypatch.setattr("sys.argv", ["smlmlp-dask", *command])
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "filter_and_store", failing)
+        ended = call(*command)
+    assert ended.code == (130 if isinstance(by, KeyboardInterrupt) else 2)
+    told = re.fullmatch(r"Error: .*; \d of 6 blocks are kept; to go on: (.*)\n", ended.err)
+    assert told, ended
+    assert "is not finished" in call("verify", copy).err
+    away = whole.movie.rename(whole.movie.with_name("away.zarr"))
+    refused = call(*command)
+    away.rename(whole.movie)
+    assert refused.code == 2
+    assert "an interrupted repair and cannot be repaired, nothing was changed" in refused.err
+    again = call(*shlex.split(told[1])[1:])
+    assert again.code == 0
+    assert "repaired: what an interrupted repair had left" in again.out
+    assert contents(copy) == whole.bytes
+
+
+def test_what_has_never_been_finished_is_not_repaired(whole, tmp_path):
+    copy = whole.copy(tmp_path, [], random.Random(6))
+    set_finished(copy, finished=False)
+    shutil.rmtree(copy / "records/c")
+    before = contents(copy)
+    refused = call("verify", copy, "--repair")
+    assert refused.code == 2
+    assert "is not finished" in refused.err
+    assert contents(copy) == before
+
+
+def test_a_store_that_may_not_be_written(small, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", "b.zarr/records/lock")
+
+    _, out, _ = small
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    ended = call("verify", out, "--repair")
+    assert ended.code == 2
+    assert re.fullmatch(r"Error: .*b\.zarr cannot be written \(Read-only .*: make .*\n", ended.err)
 
 
 # ---- what judges is judged -----------------------------------------------------------------------
