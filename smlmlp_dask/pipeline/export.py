@@ -34,7 +34,16 @@ from smlmlp_dask.store.read import (
 from smlmlp_dask.store.removing import remove_empty
 from smlmlp_dask.store.reopening import check_channel, recorded_roots, reopened_channel
 
-from .filling import NOTE, OWN_NAMES, fill, may_replace, note_of, part_of, pixels_of
+from .filling import (
+    NOTE,
+    OWN_NAMES,
+    fill,
+    may_replace,
+    note_of,
+    part_of,
+    pixels_of,
+    remove_part,
+)
 from .layouts import layout_of
 
 
@@ -167,7 +176,7 @@ def export_movie(
                 replaces=replaces,
                 progress=progress,
             )
-            shutil.rmtree(part)
+            remove_part(file)
     except BlockingIOError:
         raise
     except BaseException:

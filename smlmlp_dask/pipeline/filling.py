@@ -4,6 +4,7 @@ Pixels are written into the folder ``FILE.part``, with a note of how many frames
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
@@ -54,6 +55,14 @@ def may_replace(file: Path) -> bool:
         return json.loads(note_of(file).read_bytes())["replaces"] is True
     except (OSError, ValueError, LookupError, TypeError):
         return False
+
+
+def remove_part(file: Path) -> None:
+    """Remove the folder of a file that is whole; the note, by which this is known, goes last."""
+    for each in note_of(file).parent.iterdir():
+        if each.name != NOTE:
+            each.unlink()
+    shutil.rmtree(part_of(file))
 
 
 def frames_kept(file: Path) -> tuple[int, int] | None:

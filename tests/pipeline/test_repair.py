@@ -14,7 +14,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from smlmlp_dask.pipeline import run
+from smlmlp_dask.pipeline import running
 from smlmlp_dask.store import checking, lock
 from smlmlp_dask.store.chunk_files import own_checksum
 from smlmlp_dask.store.metadata import set_finished
@@ -240,7 +240,7 @@ def test_other_pixels_are_not_taken_for_the_lost_ones(small, repair):
 def test_an_interrupted_repair_goes_on(whole, tmp_path, monkeypatch, by):
     """By the same command: whoever repairs a store need not know the one that wrote it."""
     copy = whole.copy(tmp_path, [(CHUNK, "flip"), (ONE_BLOCK, "delete")], random.Random(6))
-    work, blocks_done = run.filter_and_store, iter(range(10))
+    work, blocks_done = running.filter_and_store, iter(range(10))
 
     def failing(task, **options):
         if next(blocks_done):
@@ -250,7 +250,7 @@ def test_an_interrupted_repair_goes_on(whole, tmp_path, monkeypatch, by):
     command = ["verify", str(copy), "--repair"]
     monkeypatch.setattr("sys.argv", ["smlmlp-dask", *command])
     with monkeypatch.context() as patch:
-        patch.setattr(run, "filter_and_store", failing)
+        patch.setattr(running, "filter_and_store", failing)
         ended = call(*command)
     assert ended.code == (130 if isinstance(by, KeyboardInterrupt) else 2)
     told = re.fullmatch(r"Error: .*; \d of 6 blocks are kept; to go on: (.*)\n", ended.err)
