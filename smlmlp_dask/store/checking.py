@@ -28,6 +28,7 @@ from .metadata import (
     damaged_metadata,
     read_copy,
     records_length,
+    unusable_metadata,
     write_metadata,
 )
 from .outputs import Output, counts_clipped, stored_outputs
@@ -68,7 +69,8 @@ class StoreMetadata:
         Whether the store claims to be finished.
     copy : dict or None
         The metadata files as written: from the copy or, if that is damaged, rebuilt from the root
-        group's attributes. None for stores of earlier versions, written without a copy.
+        group's attributes. Earlier versions wrote no copy: of their stores, the files that cannot
+        be used, rebuilt. None if they cannot be rebuilt.
     copied : bool
         Whether the copy exists and is whole.
     """
@@ -95,21 +97,20 @@ def read_metadata(path: Path) -> StoreMetadata:
         finished = not (path / RECORDS / "journal").exists()
         return StoreMetadata(copied_attributes(copy), finished, copy, copied=True)
     attributes = read_attributes(path, copy)
-    made = _rebuilt(attributes) if copy is None and "metadata_copy" in attributes else copy
+    made = copy
+    if copy is None and "metadata_copy" not in attributes:  # of an earlier version
+        made = unusable_metadata(path, _rebuilt(attributes) or {})
+    elif copy is None and attributes.get("versions", {}).get("zarr") == version("zarr"):
+        made = _rebuilt(attributes)  # the JSON of another Zarr may look different
     return StoreMetadata(attributes, attributes.get("finished") is True, made, copy is not None)
 
 
 def _rebuilt(attributes: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the metadata files that the installed Zarr writes for these attributes.
-
-    None if another version of Zarr wrote the store: its JSON may look different.
-    """
-    now = {"zarr": version("zarr")}
+    """Return the metadata files that we write for these attributes; None if they are damaged."""
     with suppress(LookupError, TypeError, ValueError), TemporaryDirectory() as folder:
-        if now.items() <= attributes["versions"].items():
-            storage = Storage.recorded(attributes)
-            write_metadata(Path(folder), stored_plans(attributes), attributes, storage)
-            return read_copy(Path(folder))
+        storage = Storage.recorded(attributes)
+        write_metadata(Path(folder), stored_plans(attributes), attributes, storage)
+        return read_copy(Path(folder))
     return None
 
 

@@ -184,14 +184,34 @@ def _holds(document: Any, part: Any) -> bool:
     return bool(document == part)
 
 
+def unusable_metadata(path: Path, rebuilt: Mapping[str, str]) -> dict[str, str]:
+    """Return the rebuilt files, all but the root group's, whose originals no longer describe them.
+
+    Other versions write other codecs of the records, names and notes; these are no damage.
+    """
+    return {
+        file: text
+        for file, text in rebuilt.items()
+        if file != ROOT and _layout(_present_text(path / file)) != _layout(text)
+    }
+
+
+def _layout(text: str | None) -> list[Any] | None:
+    try:
+        document = json.loads(text or "")
+        return [document.get(key) for key in ("node_type", "shape", "data_type", "chunk_grid")]
+    except (ValueError, AttributeError, RecursionError):
+        return None
+
+
 def restore_metadata(path: Path, copy: Mapping[str, str]) -> None:
     """Restore damaged metadata files from the copy, and the copy's file if it is damaged.
 
-    A restored root group says that the store is unfinished.
+    A restored root group says that the store is unfinished. Without one, they are no whole copy.
     """
     for file in damaged_metadata(path, copy):
         write_whole(path / file, copy[file].encode(), synced=True)
-    if read_copy(path) != copy:
+    if ROOT in copy and read_copy(path) != copy:
         _write_copy(path, copy)
 
 

@@ -214,7 +214,7 @@ def _mend_metadata(path: Path, store: StoreMetadata, findings: Findings | None) 
         for problem in findings.problems:
             log.warning("%s: %s", path, problem)
         Journal(path / RECORDS / "journal", dict(findings.whole)).write()
-    if store.copy is not None:  # earlier versions kept none
+    if store.copy is not None:
         restore_metadata(path, store.copy)
     if findings is not None:
         set_finished(path, finished=False)

@@ -4,6 +4,7 @@
 """
 
 import errno
+import json
 import os
 import random
 import re
@@ -13,6 +14,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import zarr
 
 from smlmlp_dask.pipeline import running
 from smlmlp_dask.store import checking, lock
@@ -197,6 +199,67 @@ def small(tmp_path):
     assert call(*command).code == 0
     harm(out, "channel_0/0/c/0/0/0", "flip", random.Random(1))
     return movie, out, (*command, "--resume")
+
+
+@pytest.fixture
+def earlier(tmp_path, small):
+    """The store as versions without a copy of the metadata wrote it, undamaged."""
+    out = tmp_path / "earlier.zarr"
+    shutil.copytree(small[1], out)
+    assert call("verify", out, "--repair").code == 0
+    (out / "records" / "metadata.json").unlink()
+    root, records = (json.loads((out / name).read_text()) for name in EARLIER)
+    for name in ("metadata_copy", "display_ranges", "acquisitions"):
+        del root["attributes"]["smlmlp_dask"][name]
+    del records["dimension_names"]
+    numbers = zarr.open_array(out / "records", mode="r")[:]
+    records["codecs"] = records["codecs"][:1]  # neither compressed nor with a checksum
+    for name, document in zip(EARLIER, (root, records), strict=True):
+        (out / name).write_text(json.dumps(document, indent=2))
+    (out / "records" / "c" / "0").write_bytes(numbers.astype("<u4").tobytes())
+    return out
+
+
+EARLIER = ("zarr.json", "records/zarr.json")
+
+
+def test_a_store_of_an_earlier_version_is_whole(earlier):
+    before = contents(earlier)
+    verified = call("verify", earlier, "--deep")
+    assert (verified.code, verified.err) == (0, ""), verified
+    assert contents(earlier) == before
+
+
+@pytest.mark.parametrize(
+    "harms",
+    [
+        [("records/zarr.json", "delete")],
+        [("records/zarr.json", "cut"), ("records/c/0", "delete")],
+        [("channel_0/0/zarr.json", "delete")],
+        [("channel_0/0/zarr.json", "cut"), ("channel_0/0/c/0/0/0", "flip")],
+        [("channel_0/zarr.json", "delete")],
+    ],
+    ids=["records", "all records", "array", "array and chunk", "image"],
+)
+@pytest.mark.parametrize("repair", ["verify --repair", "run --resume"])
+def test_a_store_of_an_earlier_version_is_repaired(small, earlier, harms, repair):
+    pixels, records = contents(earlier / "channel_0/0/c"), recorded(earlier)
+    for name, how in harms:
+        harm(earlier, name, how, random.Random(2))
+    verified = call("verify", earlier)
+    assert verified.code == 1
+    assert all(is_named(name, verified.said) for name, _ in harms if "json" in name), verified
+    again = (*small[2][:3], earlier, *small[2][4:])
+    ended = call("verify", earlier, "--repair") if repair.startswith("verify") else call(*again)
+    assert ended.code == 0, ended
+    assert contents(earlier / "channel_0/0/c") == pixels
+    assert recorded(earlier) == records
+    assert call("verify", earlier, "--deep").code == 0
+    assert not (earlier / "records" / "metadata.json").exists()  # it would lack the root's
+
+
+def recorded(store):
+    return zarr.open_array(store / "records", mode="r")[:].tolist()
 
 
 def change_a_pixel(movie):
