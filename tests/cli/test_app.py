@@ -136,7 +136,10 @@ def test_run_and_info(folder):
 
     shown = call("info", "out.zarr")
     assert shown.exit_code == 0
-    assert "6, 10 px" in shown.stdout
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    cells = ["11×20×24", "11×20×24", "6,", "10", "px", "0.861458"]  # frames, chunks, radii, factor
+    assert ["0", *cells] in rows
+    assert ["1", *cells] in rows
     for i, name in enumerate(("movie.tif", "movie.zarr")):
         assert f"source {i}: {folder / name}" in shown.stdout
     assert "smlmlp-dask" in shown.stdout

@@ -120,6 +120,34 @@ def test_the_bytes_of_raw_frames_are_those_of_zarr(tmp_path, codec, dtype):
     assert files(tmp_path / "ours") == files(tmp_path / "theirs")
 
 
+FAST = ("lz4", 5, "shuffle", 2**18)
+SMALL = ("zstd", 2, "shuffle", 2**20)
+
+
+@pytest.mark.parametrize(
+    ("codec", "raw", "stands_for"),
+    [
+        ("fast", False, FAST),
+        ("fast", True, ("lz4", 5, "bitshuffle", 2**18)),
+        ("small", False, SMALL),
+        ("small", True, SMALL),
+        ("none", False, None),
+        ("none", True, None),
+    ],
+)
+def test_a_name_stands_for_what_it_always_did(codec, raw, stands_for):
+    """Stores record only the name: another meaning would give resumed stores other bytes."""
+    first = Storage(codec, None, raw).compressors()[0].to_dict()
+    settings = first.get("configuration")
+    keys = ("cname", "clevel", "shuffle", "blocksize")
+    assert (settings and tuple(settings[key] for key in keys)) == stands_for
+
+
+def test_each_codec_is_another():
+    made = [str(Storage(codec, None).compressors()) for codec in get_args(Codec)]
+    assert len(set(made)) == len(made)
+
+
 @pytest.mark.parametrize("layout", ["big-endian", "strided", "read-only"])
 def test_pixels_in_any_layout(tmp_path, layout):
     pixels = np.random.default_rng(2).normal(500, 3, CHUNKS).astype(np.float32)

@@ -71,6 +71,16 @@ def test_no_library_is_imported_before_it_is_needed(path):
     assert not imported & LIBRARIES
 
 
+def test_every_reader_is_in_the_table():
+    readers = {
+        path.stem
+        for path in ROOM.glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name == "open"
+    }
+    assert readers == {known.module for known in FORMATS}
+
+
 @pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
 def test_every_reader_opens_a_path(known):
     reader = known._reader
