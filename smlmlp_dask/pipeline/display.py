@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smlmlp_dask.filters.compiled.pedestal import MOST
+from smlmlp_dask.filters.compiled.snr import Noise
 from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.store.metadata import RANGES, RANGES_OF
-from smlmlp_dask.store.outputs import SIGNAL
+from smlmlp_dask.store.outputs import BACKGROUND, SIGNAL, SNR
 
+from .block import Measured
 from .channels import Channel
 from .outputs import Outputs
 
@@ -31,7 +33,9 @@ CHEAP_BYTES = 8 * 2**20
 """Most bytes that are decoded to read a frame if three are to be read: some 10 ms each."""
 
 
-def display_ranges(channels: Sequence[Channel], outputs: Outputs) -> dict[str, Any]:
+def display_ranges(
+    channels: Sequence[Channel], outputs: Outputs, measured: Sequence[Measured | None]
+) -> dict[str, Any]:
     """Estimate display ranges from three raw frames of each channel, or one where that is dear.
 
     The metadata are written first, and protected by a checksum, so the range has to be known before
@@ -41,65 +45,93 @@ def display_ranges(channels: Sequence[Channel], outputs: Outputs) -> dict[str, A
     the local mean stand for the background; filtering the frames would compile the filter first,
     and need a GPU where the workers have one.
 
+    Parameters
+    ----------
+    channels : sequence of Channel
+        What the frames are read from.
+    outputs : Outputs
+        What is stored of them.
+    measured : sequence of Measured or None
+        What the SNR of each channel depends on, if it is stored.
+
     Returns
     -------
     dict
         Attributes of the store: under `RANGES` a range for each channel, of its background or
-        frames as they are, and under `RANGES_OF` the same of other outputs. A range has ``min`` and
-        ``max``, outside of which nothing lies in these frames, and percentiles ``start`` and
-        ``end``. It is None for a channel without frames or finite pixels, or if a frame cannot be
-        read: the job will say so.
+        frames as they are, and under `RANGES_OF` the same of signals and SNRs. A range has ``min``
+        and ``max``, outside of which nothing lies in these frames (no estimate, of an SNR), and
+        percentiles ``start`` and ``end``. It is None for a channel without frames or finite pixels,
+        or if a frame cannot be read: the job will say so.
     """
-    levels, signals = [], []
-    for channel in channels:
-        level, signal = _ranges(channel, outputs)
-        levels.append(level)
-        signals.append(signal)
-    return {RANGES: levels, **({RANGES_OF: {SIGNAL: signals}} if SIGNAL in outputs.names else {})}
+    each = [_ranges(*of, outputs) for of in zip(channels, measured, strict=True)]
+    others = [name for name in (SIGNAL, SNR) if name in outputs.names]
+    of_others = {name: [ranges.get(name) for ranges in each] for name in others}
+    return {
+        RANGES: [ranges.get(BACKGROUND) for ranges in each],
+        **({RANGES_OF: of_others} if of_others else {}),
+    }
 
 
 Range: TypeAlias = dict[str, float] | None
 
 
-def _ranges(channel: Channel, outputs: Outputs) -> tuple[Range, Range]:
-    """Return the ranges of the background and of the signal."""
+def _ranges(channel: Channel, measured: Measured | None, outputs: Outputs) -> dict[str, Range]:
+    """Return the ranges of the background and other outputs, by their names."""
     source = _middle(channel.source)
     if 0 in source.shape:
-        return None, None
+        return {}
     mean = mean_of(channel.steps)
     # Frames that are kept as they are have no background: pixels themselves are shown.
     radii = (0.0, 0.0) if mean is None else mean.radii
     # Other steps have no width; what they leave of the spots is much the same.
-    signal_radii = _OTHER_RADII if mean is None else radii
-    means, signals, least, most = [], [], [], []
+    residual_radii = _OTHER_RADII if mean is None else radii
+    noise = None if measured is None else measured.noise(source, (slice(None),) * 3)
+    means, signals, ratios, least, most = [], [], [], [], []
     try:
         for number in _numbers(source):
             frame = _frame(source, number)
             means.append(_tile_means(frame, radii).ravel())
             if SIGNAL in outputs.names:
-                signals.append(_residual(frame, signal_radii))
+                signals.append(_residual(frame, residual_radii))
+            if noise is not None:
+                ratios.append(_residual(frame, residual_radii, noise))
             if (pixels := frame[np.isfinite(frame)]).size:
                 least.append(float(pixels.min()))
                 most.append(float(pixels.max()))
     except SourceReadError:
-        return None, None
+        return {}
     level = _range(np.concatenate(means), least, most)
-    if level is None or not signals:
-        return level, None
-    widest = max(high - low for low, high in zip(least, most, strict=True))
-    signal = _range(np.concatenate(signals), [-widest], [widest])
-    return level, signal and _lifted(signal, outputs.pedestal)
+    if level is None:
+        return {}
+    ranges: dict[str, Range] = {BACKGROUND: level}
+    if signals:
+        widest = max(high - low for low, high in zip(least, most, strict=True))
+        signal = _range(np.concatenate(signals), [-widest], [widest])
+        ranges[SIGNAL] = signal and _lifted(signal, outputs.pedestal)
+    if ratios:
+        ranges[SNR] = _range(np.concatenate(ratios))
+    return ranges
 
 
-def _range(values: NDArray[np.float64], least: list[float], most: list[float]) -> Range:
+def _range(
+    values: NDArray[np.float64], least: Sequence[float] = (), most: Sequence[float] = ()
+) -> Range:
+    """Return the range of some values, and at least from `least` to `most`."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return None
-    start, end = (float(f"{value:.{DIGITS}g}") for value in np.percentile(finite, PERCENTILES))
+    darkest, start, end, brightest = (
+        float(f"{value:.{DIGITS}g}") for value in np.percentile(finite, (0, *PERCENTILES, 100))
+    )
     if not start < end:  # a constant has no range of its own
         margin = max(0.5, abs(start) * 1e-3)
         start, end = start - margin, end + margin
-    return {"min": min(*least, start), "max": max(*most, end), "start": start, "end": end}
+    return {
+        "min": min(*(least or [darkest]), start),
+        "max": max(*(most or [brightest]), end),
+        "start": start,
+        "end": end,
+    }
 
 
 def _lifted(window: dict[str, float], pedestal: int | None) -> dict[str, float]:
@@ -154,10 +186,18 @@ def _tile_means(frame: NDArray[Any], radii: tuple[float, float]) -> NDArray[np.f
     return means
 
 
-def _residual(frame: NDArray[Any], radii: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the pixels of all tiles minus the mean of their tile."""
-    with np.errstate(invalid="ignore"):
-        left = _tiles(frame, radii) - _tile_means(frame, radii)[:, np.newaxis, :, np.newaxis]
+def _residual(
+    frame: NDArray[Any], radii: tuple[float, float], noise: Noise | None = None
+) -> NDArray[np.float64]:
+    """Return the pixels of all tiles minus the mean of their tile; over its noise, if given."""
+    means = _tile_means(frame, radii)[:, np.newaxis, :, np.newaxis]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = _tiles(frame, radii) - means
+        if noise is not None:
+            gain, baseline, variance = (
+                float(np.mean(value)) for value in (noise.gain, noise.baseline, noise.variance)
+            )
+            left /= float(noise.factor) * np.sqrt((means - baseline) / gain + variance)
     flat: NDArray[np.float64] = left.ravel()
     return flat
 

@@ -58,7 +58,9 @@ def run_job(
             elsewhere=active_client() is not None,
             found=found,
             check_inputs=job.check_inputs,
-            ranges=lambda: display_ranges(channels, job.outputs),
+            ranges=lambda: display_ranges(
+                channels, job.outputs, [job.measured(i) for i in range(len(channels))]
+            ),
         ) as store,
     ):
         done = store.done

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask import run_spatial_mean, simulate_movie
+from smlmlp_dask import run_background, run_spatial_mean, simulate_movie
 from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError, Stack
@@ -22,7 +22,7 @@ def ranges_of(path, radii=7.0, **selection):
         [path], SpatialMean(radii), selection=Selection.checked(**selection),
         options=FilterOptions("fused"), storage=Storage("fast", None),
     )  # fmt: skip
-    return display_ranges(job.channels, job.outputs)[RANGES]
+    return display_ranges(job.channels, job.outputs, [None] * len(job.channels))[RANGES]
 
 
 def saved(path, movie):
@@ -67,6 +67,32 @@ def test_it_is_near_that_of_the_backgrounds(tmp_path, kind):
         # A viewer's grey levels are not wasted on what only raw pixels reach.
         spread = max(1.0, 2 * float(finite.max() - finite.min()))
         assert window["end"] - window["start"] <= spread
+
+
+@pytest.mark.parametrize("photons", [False, True])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_it_is_near_that_of_the_signals_and_snrs(tmp_path, photons, mapped):
+    movie = movie_of("simulated")
+    source = saved(tmp_path / "movie.tif", movie)
+    gain = 0.4
+    if mapped:
+        np.save(tmp_path / "gain.npy", np.full(movie.shape[1:], gain))
+        gain = tmp_path / "gain.npy"
+    outputs = ["signal", "snr"]
+    path = run_background(
+        source, tmp_path / "out.zarr", outputs=outputs, gain=gain, variance=2.0, photons=photons
+    ).path
+    for output in outputs:
+        group = zarr.open_group(path / output / "channel_0", mode="r")
+        (channel,) = group.attrs["ome"]["omero"]["channels"]
+        window, pixels = channel["window"], group["0"][:]
+        low, high = np.percentile(pixels, display.PERCENTILES)
+        spread = high - low
+        assert window["start"] == pytest.approx(low, abs=0.15 * spread)
+        assert window["end"] == pytest.approx(high, abs=0.15 * spread)
+        assert window["min"] <= window["start"] < window["end"] <= window["max"]
+        in_photons = photons and output == "signal"
+        assert channel["label"] == f"channel_0 {output}{' (photons)' if in_photons else ''}"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -149,8 +175,6 @@ def test_it_is_measured_when_a_store_is_begun_and_never_again(tmp_path, monkeypa
     path = run_spatial_mean(source, tmp_path / "out.zarr").path
     before = contents(path)
     (path / "channel_0/0/c/0/0/0").unlink()
-    monkeypatch.setattr(
-        "smlmlp_dask.pipeline.running.display_ranges", lambda channels, outputs: {RANGES: [None]}
-    )
+    monkeypatch.setattr("smlmlp_dask.pipeline.running.display_ranges", lambda *_: {RANGES: [None]})
     run_spatial_mean(source, path, resume=True)
     assert contents(path) == before
