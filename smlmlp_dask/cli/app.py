@@ -120,7 +120,7 @@ def run(
     from . import documents
     from .begin import running, show_plan
     from .stored import outputs_text
-    from .tables import console, print_json, summary
+    from .tables import console, print_json, say, summary
 
     log_to_stderr(verbose=verbose)
     described = plan.movie(movies.sources)
@@ -156,7 +156,7 @@ def run(
             return
         out = console()
         out.print(summary(result))
-        out.print(f"stored: {outputs_text(output, read_attributes(output), whole=True)}")
+        say(out, f"stored: {outputs_text(output, read_attributes(output), whole=True)}")
         out.print(f"finished: {output}")
 
 

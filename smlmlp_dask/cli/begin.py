@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import click
-
 from smlmlp_dask.execution.connect import Place, connected
 from smlmlp_dask.pipeline.job_plan import JobPlan
 
 from . import documents
 from .errors import explaining_resume, printing
+from .lines import echo
 from .planned import print_plan
 from .run_options import Planned
 from .tables import console, print_json
@@ -45,6 +44,6 @@ def running(
 ) -> Iterator[bool]:
     """Run a job in the ``with`` block, which gets whether to show its progress."""
     shown = sys.stderr.isatty() if show_progress is None else show_progress
-    tell = partial(click.echo, err=True) if shown else logging.getLogger(__name__).info
+    tell = partial(echo, err=True) if shown else logging.getLogger(__name__).info
     with explaining_resume(output), connected(place, memory_limit=memory_limit, tell=tell):
         yield shown

@@ -35,7 +35,7 @@ from .options import (
     help="What to write (default: the signal, or else the background; of convert, the frames).",
 )
 @click.option(
-    "--channel", type=click.IntRange(0), metavar="NUMBER", help="Number of the channel, if several."
+    "--channel", metavar="NUMBER|NAME", help="Channel to write, counted from 0, if several."
 )
 @resume_option
 @overwrite_option
@@ -45,7 +45,7 @@ def export(
     store: Path,
     output: Path,
     what: str | None,
-    channel: int | None,
+    channel: str | None,
     resume: bool,
     overwrite: bool,
     show_progress: bool | None,

@@ -1,7 +1,10 @@
 """Messages as the command line shows them: in its own words, and broken between words."""
 
 import re
+import shutil
+import sys
 
+import click
 from rich.cells import cell_len
 
 _VALUE = r"""(?:\w*\([^()]*\)|'[^']*'|[^\s(),]+)"""
@@ -41,6 +44,14 @@ def _is_argument(name: str, options: str) -> bool:
     """Whether a word is an argument of Python, and no word of the sentence."""
     word, equals, _ = name.partition("=")
     return bool(equals) or "_" in word or f"--{word}" in re.split(r"[\s,]+", options)
+
+
+def echo(line: str, *, err: bool = False) -> None:
+    """Print a line on stdout or stderr; a terminal breaks it between words."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None and stream.isatty():
+        line = between_words(line, shutil.get_terminal_size().columns)
+    click.echo(line, err=err)
 
 
 def between_words(line: str, width: int) -> str:

@@ -12,6 +12,8 @@ from smlmlp_dask.messages import as_size, as_time, counted, printable
 from smlmlp_dask.pipeline.job_plan import JobPlan
 from smlmlp_dask.pipeline.measure import Rates
 
+from .tables import say
+
 LISTED_CHANNELS = 3
 """Most channels of the short screen; it has ten lines then."""
 
@@ -28,7 +30,7 @@ def print_plan(console: Console, plan: JobPlan, *, verbose: bool = False) -> Non
         facts.add_row(f"{name}:" if name else "", text)
     console.print(facts)
     for line in plan.warnings:
-        console.print(printable(line), style="yellow")
+        say(console, printable(line), "yellow")
     more = "" if verbose else "; -v shows how this is reckoned"
     console.print(f"nothing was run (--dry-run){more}")
 

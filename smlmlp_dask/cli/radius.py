@@ -95,6 +95,8 @@ def _channel(channel: "ChannelRadius") -> dict[str, Any]:
 
 
 def _print_suggestion(out: Console, suggestion: "RadiusSuggestion") -> None:
+    from .tables import say
+
     for channel in suggestion.channels:
         name = f" ({printable(channel.acquisition.channel)})" if channel.acquisition.channel else ""
         spots = ""
@@ -107,7 +109,7 @@ def _print_suggestion(out: Console, suggestion: "RadiusSuggestion") -> None:
         out.print(f"channel {channel.channel}{name}, by {frames}{spots}:")
         out.print(_table(channel))
         for line in (channel.reason, *channel.notes):
-            out.print(line, soft_wrap=not out.is_terminal)
+            say(out, line)
         out.print()
     radii = " ".join(f"--radius {channel.radius_pix:g}" for channel in suggestion.channels)
     out.print(f"for run: {radii}")

@@ -62,7 +62,7 @@ def _show_store(path: Path, *, as_json: bool) -> None:
     from . import documents
     from .sources import frames_table
     from .stored import facts
-    from .tables import console, print_glance, print_json, recorded, summary
+    from .tables import console, print_glance, print_json, recorded, say, summary
 
     if as_json:
         document = documents.store_document(path)
@@ -91,7 +91,7 @@ def _show_store(path: Path, *, as_json: bool) -> None:
         out = console()
         out.print(shown, *([channels] if channels else []), sep="\n")
         for line in lines:
-            out.print(line, soft_wrap=not out.is_terminal)
+            say(out, line)
         if state is None:
             print_glance(out, path, problems)
 

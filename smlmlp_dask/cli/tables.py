@@ -35,6 +35,11 @@ def console() -> Console:
     return _Stdout(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def say(out: Console, text: str, style: str | None = None) -> None:
+    """Print a text: in a terminal broken between words, else on one line."""
+    out.print(text, style=style, soft_wrap=not out.is_terminal)
+
+
 def print_json(document: "Document") -> None:
     """Print one document, and nothing else, on stdout."""
     click.echo(json.dumps(document, indent=2))
@@ -97,9 +102,9 @@ def _seconds(value: float | None) -> str:
 def print_report(out: Console, report: VerifyReport) -> None:
     """Print what `verify` checked, found and repaired."""
     for problem in report.repaired:
-        out.print(f"repaired: {problem.partition(';')[0]}")
+        say(out, f"repaired: {problem.partition(';')[0]}")
     for problem in (*report.problems, *report.not_compared):
-        out.print(problem)
+        say(out, problem)
     again = f", {counted(report.recomputed, 'block')} computed again" if report.recomputed else ""
     problems = counted(len(report.problems), "problem") if report.problems else "no problems"
     out.print(f"{counted(report.chunks, 'chunk')} checked{again}: {problems}")
@@ -110,7 +115,7 @@ def print_report(out: Console, report: VerifyReport) -> None:
 def print_glance(out: Console, path: Path, problems: Sequence[str]) -> None:
     """Print the problems that a quick check of a finished store found."""
     for problem in problems:
-        out.print(problem, style="red")
+        say(out, problem, "red")
     if problems:
         out.print(f"damaged: repair it by {repair_command(path)}", style="bold red")
     else:

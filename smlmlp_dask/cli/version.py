@@ -10,6 +10,8 @@ import click
 
 from smlmlp_dask import __version__
 
+from .lines import echo
+
 FOUNDATIONS = ("numpy", "scipy", "numba", "dask", "dask-image", "distributed", "zarr", "tifffile")
 """Packages that are always there."""
 
@@ -23,7 +25,8 @@ OPTIONAL = (
 def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     """Print the versions and end, if the option is given."""
     if value and not ctx.resilient_parsing:
-        click.echo("\n".join(_lines()))
+        for line in _lines():
+            echo(line)
         ctx.exit()
 
 

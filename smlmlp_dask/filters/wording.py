@@ -17,8 +17,13 @@ def mean_alone(chain: Sequence[Any]) -> Any:
 
 def in_words(chain: Sequence[Any]) -> str:
     """Return the steps in words; of the local mean alone, its radii."""
-    texts = [_in_words(step.to_attributes()) for step in chain]
-    return texts[0].removeprefix("mean ") if mean_alone(chain) else ", then ".join(texts)
+    text = listed([step.to_attributes() for step in chain])
+    return text.removeprefix("mean ") if mean_alone(chain) else text
+
+
+def listed(chain: Sequence[dict[str, Any]]) -> str:
+    """Return the steps, as attributes have them, in words."""
+    return ", then ".join(map(_in_words, chain))
 
 
 def _in_words(step: dict[str, Any]) -> str:

@@ -181,7 +181,7 @@ def browse_result(result: Result) -> Any:
         import ipywidgets
     except ImportError:
         raise RuntimeError(
-            "ipywidgets is not installed, which draws the slider: "
+            "ipywidgets is not installed (it draws the slider): "
             f"{install_command('notebooks')}, or draw one frame with plot(frame)"
         ) from None
     raws, attributes = raw_stacks(result.path), read_attributes(result.path)

@@ -80,7 +80,7 @@ def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[s
         import neuroglancer
     except ImportError:
         raise RuntimeError(
-            "neuroglancer is not installed, which shows stores in a browser: "
+            "neuroglancer is not installed (it shows stores in a browser): "
             f"{install_command('view')}, or draw one frame with plot"
         ) from None
     layers, missing = viewed_layers(result)

@@ -63,7 +63,7 @@ def export_movie(
     file: Source,
     *,
     what: str | None = None,
-    channel: int | None = None,
+    channel: int | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
@@ -83,8 +83,8 @@ def export_movie(
         By default the signal, or else the first of the outputs; of `convert_movies`, its frames.
         "mean_background" is one frame. "raw" of a background's store is the same part of the movie
         that it was computed from, pixel for pixel and in counts, read from the movie itself.
-    channel : int, optional
-        Number of the channel; needed where there are several.
+    channel : int or str, optional
+        Number or name of the channel; needed where there are several.
     resume : bool, default False
         Go on with an export that was interrupted. Without one, it starts from the beginning.
     overwrite : bool, default False
@@ -224,7 +224,18 @@ def _as_told(acquisition: Acquisition, attributes: dict[str, Any], number: int) 
     return replace(acquisition, gain=gain, baseline=baseline)
 
 
-def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
+def _number(channel: int | str | None, names: list[str | None]) -> int | None:
+    """Return the number of the channel that a number or name stands for; None if none is."""
+    if isinstance(channel, str):
+        # On the command line a number is text, too; a name goes before a number.
+        if names.count(channel) == 1:
+            return names.index(channel)
+        channel = int(channel) if channel.isdecimal() else -1
+    number = 0 if channel is None else channel
+    return None if isinstance(number, bool) or number not in range(len(names)) else int(number)
+
+
+def _choose(path: Path, what: str | None, channel: int | str | None) -> _Chosen:
     """Check what is asked for, and open it."""
     attributes = read_attributes(path)
     refuse_unfinished(path, attributes)
@@ -248,8 +259,8 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
         raise ValueError(
             f"{path} has {count} channels: choose one by channel (--channel): {numbers}"
         )
-    number = 0 if channel is None else channel
-    if isinstance(number, bool) or number not in range(count):
+    number = _number(channel, [one.channel for one in acquisitions])
+    if number is None:
         raise ValueError(f"channel is {shown(channel)}, and {path} has {numbers} (--channel)")
     from_movie = what not in outputs
     if from_movie:
@@ -267,7 +278,7 @@ def _choose(path: Path, what: str | None, channel: int | None) -> _Chosen:
     elif not from_movie and unit_of(attributes) != "counts":
         baseline = acquisition.baseline if what == SIGNAL else 0
         acquisition = replace(acquisition, baseline=baseline, gain=1)
-    identity = {"store": str(path), "checksums": checksums, "what": what, "channel": int(number)}
+    identity = {"store": str(path), "checksums": checksums, "what": what, "channel": number}
     return _Chosen(
         stack,
         acquisition,

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from smlmlp_dask.filters.wording import listed
 from smlmlp_dask.messages import counted
 from smlmlp_dask.movies.arrays import in_memory
 
@@ -75,7 +77,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     else:
         changed = []
     return [
-        f"{_named(name)} was {_short(stored.get(name))} and is {_short(wanted[name])}"
+        f"{_named(name)} was {_short(name, stored.get(name))} and is {_short(name, wanted[name])}"
         for name in chosen or names
     ] + changed
 
@@ -123,6 +125,9 @@ def _named(setting: str) -> str:
     return f"{setting} ({OPTIONS[setting]})" if setting in OPTIONS else setting
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any) -> str:
     text = json.dumps(value)
+    if name == "steps":
+        with suppress(ValueError, TypeError, LookupError):  # steps of another version
+            text = "; ".join(dict.fromkeys(map(listed, value)))
     return text if len(text) <= 200 else f"{text[:200]}…"

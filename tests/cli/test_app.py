@@ -606,6 +606,21 @@ def test_completion_leaves_files_to_the_shell():
     assert done.stdout == b"file,mov\n"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--version",
+        "run movie.tif -o out.zarr --no-progress --write background --write signal --pedestal 100",
+    ],
+)
+def test_in_a_terminal_words_of_results_are_not_cut_in_two(folder, command):
+    code, shown = in_a_terminal(*command.split(), NO_COLOR="1")
+    assert code == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).split("\r\n")
+    edges = [line[at - 1 : at + 1] for line in lines for at in range(80, len(line), 80)]
+    assert [edge for edge in edges if " " not in edge] == []
+
+
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,8 @@ def call(line):
     ("options", "changed"),
     [
         ("", {}),
-        ("--what raw --channel 1", {"what": "raw", "channel": 1}),
+        ("--what raw --channel 1", {"what": "raw", "channel": "1"}),
+        ("--channel Cy5", {"channel": "Cy5"}),
         ("--resume --progress", {"resume": True, "progress": True}),
         ("--no-progress", {"progress": False}),
     ],
@@ -75,7 +76,7 @@ def test_it_writes_and_says_so(folder):
             r"movie\.tif is /.*movie\.tif, which must stay as it is: write elsewhere",
         ),
         ("export s.zarr -o out.csv", r"ends in \.csv: name it NAME\.raw"),
-        ("export s.zarr -o out.raw --channel 3", "channel is 3, and .* has 0 "),
+        ("export s.zarr -o out.raw --channel 3", "channel is '3', and .* has 0 "),
         ("export two.zarr -o out.raw", "has 2 channels: choose one by --channel: 0, 1"),
         ("export s.zarr -o out.raw --what noise", "'noise' is not one of"),
         (

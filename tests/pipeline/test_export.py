@@ -170,6 +170,9 @@ def test_one_of_several_channels(tif, tmp_path):
     )
     file = export_movie(store, tmp_path / "right.tif", channel=1)
     np.testing.assert_array_equal(tifffile.imread(file), MOVIE[:, :, 11:])
+    for choice in ("right", "1"):  # on the command line a number is text, too
+        again = export_movie(store, tmp_path / f"{choice}-again.tif", channel=choice)
+        np.testing.assert_array_equal(tifffile.imread(again), MOVIE[:, :, 11:])
     with pytest.raises(
         ValueError, match=r"has 2 channels: .*--channel\): 0 \(left\), 1 \(right\)$"
     ):
@@ -539,6 +542,7 @@ def test_some_blocks_are_in_memory_and_not_the_movie(tmp_path, monkeypatch, name
         ({"channel": 1}, ValueError, r"channel is 1, and .* has 0 \(Cy5\)"),
         ({"channel": True}, ValueError, "channel is True"),
         ({"channel": "red"}, ValueError, "channel is 'red'"),
+        ({"channel": "-1"}, ValueError, "channel is '-1'"),
         ({"file": "s.zarr/out.raw"}, ValueError, r"lies inside .*s\.zarr"),
         ({"file": "movie.tif"}, ValueError, r"movie\.tif is /.*movie\.tif, which must stay"),
         ({"file": "notes.raw"}, FileExistsError, r"notes\.yaml exists"),
