@@ -264,7 +264,7 @@ def test_tokens_survive_a_pickle(stacks):
 
 
 def test_channels_of_one_movie_share_their_reads(tmp_path):
-    zarr.create_array(tmp_path / "m.zarr", data=np.zeros((6, 8, 20), "u2"), chunks=(2, 8, 20))
+    zarr.create_array(tmp_path / "m.zarr", data=np.ones((6, 8, 20), "u2"), chunks=(2, 8, 20))
     left, right = open_channels(
         tmp_path / "m.zarr", bboxes=[[(0, 0, 10, 8), (10, 0, 20, 8)]], flips=[None, (False, True)]
     )

@@ -182,7 +182,7 @@ def test_the_range_of_a_signal_is_its_own(movie, steps, pedestal):
     result = run_background("m.tif", "s.zarr", steps, "signal", pedestal=pedestal)
     signal = result.signals[0].compute().astype(float)
     label, found = window("s.zarr")
-    assert label == "channel_0 signal"
+    assert label == f"channel_0 signal{f' + {pedestal}' if pedestal else ''}"
     assert found["min"] <= found["start"] < found["end"] <= found["max"]
     assert found["min"] <= signal.min()
     assert signal.max() <= found["max"]

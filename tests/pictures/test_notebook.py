@@ -92,7 +92,7 @@ def test_of_tiled_frames_it_reads_one_tile(tmp_path, reads):
     stored = zarr.create_array(tmp_path / "t.zarr", shape=(1, 20, 30), chunks=(1, 10, 10),
                                dtype="f4")  # fmt: skip
     stored[:] = frame
-    stack = Stack.of(open_stored(tmp_path / "t.zarr", tmp_path), range(1))
+    stack = Stack.of(open_stored(tmp_path / "t.zarr", tmp_path, None), range(1))
     np.testing.assert_array_equal(notebook._middle_chunk(stack, 0), frame[0, 10:20, 10:20])
     assert reads == [(1, 10, 10)]
 
