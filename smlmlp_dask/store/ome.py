@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 def channel_labels(acquisitions: Sequence[Acquisition]) -> list[str]:
     """Return the channels' names; ``channel_0`` ... where one has none, or shares it."""
     names = [printable(one.channel or "") for one in acquisitions]
+    numbered = [f"channel_{i}" for i in range(len(names))]
     return [
-        name if name and names.count(name) == 1 else f"channel_{i}" for i, name in enumerate(names)
+        name if name and names.count(name) == 1 and name not in numbered else number
+        for name, number in zip(names, numbered, strict=True)
     ]
 
 

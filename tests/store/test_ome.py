@@ -109,6 +109,7 @@ def test_a_colour_that_is_none_is_grey(tmp_path):
         (["Cy5", "GFP"], ["Cy5", "GFP"]),
         ([None, "GFP"], ["channel_0", "GFP"]),
         (["GFP", "GFP", "Cy5"], ["channel_0", "channel_1", "Cy5"]),  # two boxes of one channel
+        (["channel_1", None], ["channel_0", "channel_1"]),  # a name that stands for another
         (["a\nb\ud800"], ["a\\nb\\ud800"]),  # which JSON and terminals could not hold
     ],
 )
