@@ -107,12 +107,13 @@ class Outputs:
     ) -> Iterator[tuple[str, np.ndarray[Any, Any], int]]:
         """Yield the pixels to store of some frames, one output after the other.
 
-        Each is made only when it is asked for, so that they need not be in memory together.
+        Each is made only when it is asked for, perhaps in the memory of the one before, so that
+        they need not be in memory together: be done with one before you ask for the next.
 
         Parameters
         ----------
         raw, background : numpy.ndarray
-            Frames and their float32 background, which may be rounded in place, at the end.
+            Frames and their float32 background, which is overwritten in the end.
         storage : Storage
             How many mantissa bits floats keep.
         noise : Noise, optional
@@ -134,18 +135,17 @@ class Outputs:
                 signal = np.subtract(raw, background, dtype=np.float32, casting="same_kind")
             yield SIGNAL, storage.rounded(signal), 0
             del signal  # before the next one is made
-        if SNR in self.names and noise is not None:
-            yield SNR, storage.rounded(signal_to_noise(raw, background, noise)), 0
         if MEAN in self.names:
             with np.errstate(invalid="ignore"):
                 total = background.sum(axis=0, dtype=np.float64)
             yield MEAN, total, 0
+        exact = background
         if BACKGROUND in self.names:
-            yield (
-                BACKGROUND,
-                storage.rounded(background),
-                0,
-            )  # only now: the others are of the exact
+            if SNR in self.names and storage.relative_error:
+                exact = background.copy()  # it is rounded in place: the others are of the exact one
+            yield BACKGROUND, storage.rounded(background), 0
+        if SNR in self.names and noise is not None:
+            yield SNR, storage.rounded(signal_to_noise(raw, exact, noise)), 0
 
 
 def clipping(pixels: int, pedestal: int | None) -> str:
