@@ -42,8 +42,9 @@ def signal_to_noise(
     raw : numpy.ndarray
         Frames (frame, y, x) of a real integer or floating dtype; cast to float32.
     background : numpy.ndarray
-        Of the same shape. Its memory is taken for the result, if it is C-contiguous: one large
-        array less of each task took half of the system's time.
+        Of the same shape. Its memory is taken for the result, if it is C-contiguous: with one more
+        array of that size, a job of 1 024 frames of 512 x 512 had 120 000 to 220 000 page faults,
+        without it 80 to 9 000.
     noise : Noise
         All but the background that the noise depends on. The shot noise of n photoelectrons is
         √n, that is √(counts / gain) counts; the variance adds read noise, as for sCMOS cameras
