@@ -437,7 +437,6 @@ LINES = [
 ]  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 @pytest.mark.parametrize(
     ("line", "message", "make"),
     LINES,

@@ -212,7 +212,6 @@ def test_damage_that_needs_a_movie_that_is_gone(folder):
     assert "both need the movies as they were" in page().text
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_much_damage_is_summarized_first(folder):
     zarr.create_array("m.zarr", shape=(30, 8, 9), chunks=(1, 8, 9), dtype="u2", fill_value=7)
     run_spatial_mean("m.zarr", "out.zarr", bboxes=[[(0, 0, 4, 4)] * 30])

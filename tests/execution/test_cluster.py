@@ -610,7 +610,6 @@ def test_the_lazy_call_under_a_client(movie, tmp_path, two_processes, monkeypatc
     assert max(graphs) < 30_000
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_the_graph_of_a_terabyte_is_small(tmp_path, two_processes, monkeypatch):
     shape = (2_000_000, 512, 512)
     movie = zarr.create_array(tmp_path / "m.zarr", shape=shape, chunks=(32, 512, 512), dtype="u2")

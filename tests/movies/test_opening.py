@@ -397,7 +397,6 @@ def test_a_box_of_tiles_reads_only_its_tiles(tmp_path):
 # Blocks
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 @pytest.mark.parametrize(
     ("shape", "chunks", "shards", "expected"),
     [
@@ -458,7 +457,6 @@ def large(tmp_path):
     return [raw, stored, tiff]
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_large_movies_open_without_reading_pixels(large, monkeypatch):
     def no_reads(*args):
         raise AssertionError("pixels were read")

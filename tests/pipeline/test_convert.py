@@ -275,7 +275,6 @@ def test_the_plan_is_in_the_movies_own_dtype(tif, tmp_path):
     assert not (tmp_path / "no.zarr").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_chunks_are_those_of_its_background(tmp_path):
     """So a background of the store decodes each chunk once."""
     zarr.create_array(tmp_path / "m.zarr", shape=(500, 300, 200), chunks=(7, 300, 200), dtype="u2")

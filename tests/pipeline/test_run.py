@@ -210,7 +210,6 @@ def test_rounding_leaves_nan_and_infinity_alone():
 # ---- the plan ----------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_the_plan_of_a_job(tif, tmp_path):
     stored = zarr.create_array(
         tmp_path / "m.zarr", shape=(64, 512, 512), chunks=(32, 64, 64), dtype="u2"
@@ -227,7 +226,6 @@ def test_the_plan_of_a_job(tif, tmp_path):
     assert plan.projected_bytes == workers.BASE_BYTES + plan.threads * (raw + units + 3 * chunk)
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_frames_that_begin_within_a_unit_are_told(tmp_path):
     zarr.create_array(tmp_path / "m.zarr", shape=(64, 512, 512), chunks=(32, 512, 512), dtype="u2")
     (channel,) = plan_spatial_mean(tmp_path / "m.zarr", frames=slice(16, None)).channels
@@ -254,7 +252,6 @@ def test_the_plan_knows_the_cluster(tif):
     assert plan.memory_limit_bytes == pytest.approx(1.2e9)
 
 
-@pytest.mark.filterwarnings("ignore:.* have no file")
 def test_what_cannot_fit_is_refused(tmp_path):
     zarr.create_array(tmp_path / "m.zarr", shape=(64, 512, 512), chunks=(64, 512, 512), dtype="u2")
     with pytest.raises(ValueError, match=r"stored in units of 64 x 512 x 512 .*raise memory_limit"):

@@ -238,7 +238,8 @@ def empty_chunks(movies: Sequence[ZarrMovie]) -> tuple[str, ...]:
             seen = " looked at" if among == most else ""
             return (
                 f"{missing} of {counted(among, 'chunk')}{seen} of {movie.path} have no file, and "
-                f"are read as {movie.array.fill_value}: if the movie was copied, copy it again",
+                f"are read as {movie.array.fill_value}: if other pixels were recorded there, copy "
+                "the movie again",
             )
     return ()
 
