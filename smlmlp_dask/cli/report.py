@@ -27,7 +27,7 @@ from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_chann
 from smlmlp_dask.pipeline.outputs import clipping
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
-from smlmlp_dask.store.durable import write_whole
+from smlmlp_dask.store.durable import WRITABLE, not_written, write_whole
 from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import read_attributes, refuse_raw, refusing_damage
 from smlmlp_dask.store.reopening import recorded_roots
@@ -81,10 +81,7 @@ def write_report(path: Path, output: Path, *, verify: bool, overwrite: bool = Fa
     try:
         write_whole(output, page.encode(), synced=True)
     except OSError as error:
-        raise type(error)(
-            f"{output} cannot be written ({error.strerror or error}): choose a folder that you "
-            "may write to with --output"
-        ) from error
+        raise not_written(output, error, f"{WRITABLE} with --output") from error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import SubFigure
 
 from smlmlp_dask.paths import refuse_existing
-from smlmlp_dask.store.durable import write_whole
+from smlmlp_dask.store.durable import not_written, write_whole
 
 from .content import Result
 from .curves import draw_curves
@@ -192,7 +192,4 @@ def write_picture(figure: Picture, path: Path) -> None:
     try:
         write_whole(path, buffer.getvalue(), synced=True)
     except OSError as error:
-        raise type(error)(
-            f"the picture {path} cannot be written ({error.strerror or error}): choose a folder "
-            "that you may write to"
-        ) from error
+        raise not_written(f"the picture {path}", error) from error

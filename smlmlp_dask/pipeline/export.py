@@ -20,7 +20,7 @@ from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import absolute_path, refuse_existing, refuse_inside
 from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.store.codecs import RAW
-from smlmlp_dask.store.durable import sync_folder
+from smlmlp_dask.store.durable import not_written, sync_folder
 from smlmlp_dask.store.lock import sole_writer
 from smlmlp_dask.store.means import mean_stacks
 from smlmlp_dask.store.metadata import RECORDS, recorded_acquisitions
@@ -157,10 +157,7 @@ def export_movie(
     try:
         (part / RECORDS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise type(error)(
-            f"{file} cannot be written ({error.strerror or error}): choose a folder that you may "
-            "write to"
-        ) from error
+        raise not_written(file, error) from error
     for folder in (file.parent, *(parent.parent for parent in new_parents)):
         sync_folder(folder)
     try:

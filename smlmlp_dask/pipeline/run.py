@@ -151,10 +151,10 @@ def run_spatial_mean(
     only. A cluster does not take it. Of a Dask array a task computes the chunks that its block
     touches, so whole frames in even chunks cost least; `resume` takes an array of the same name,
     which Dask makes from what the array is computed from, and computes a block or two again, to see
-    whether that has changed. The axes of a DataArray are told by
-    their names (t, y, x, frame, row ...), its pixel size and frame interval by evenly spaced
-    coordinates with units. A store does not keep an array: to be repaired, or finished, it needs
-    this call with the same array and ``resume=True``.
+    whether that has changed. The axes of a DataArray are told by their names (t, y, x, frame, row
+    ...), its pixel size and frame interval by evenly spaced coordinates with units. A store does
+    not keep an array: to be repaired, or finished, it needs this call with the same array and
+    ``resume=True``.
 
     Examples
     --------

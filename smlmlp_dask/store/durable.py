@@ -24,6 +24,9 @@ else:  # on macOS, fsync leaves the bytes in the drive's cache
 PARTIAL = ".partial"
 """Suffix of files still being written, ours and Zarr's."""
 
+WRITABLE = "choose a folder that you may write to"
+"""What helps where nothing can be written."""
+
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """Errors of file systems that cannot sync a file or folder; a failing disk answers EIO."""
 
@@ -100,6 +103,11 @@ def write_whole(path: Path, *parts: bytes, synced: bool) -> None:
         raise
     if synced:
         sync_folder(path.parent)
+
+
+def not_written(what: object, error: OSError, remedy: str = WRITABLE) -> OSError:
+    """Return an error of the same type that says what cannot be written, why, and what helps."""
+    return type(error)(f"{what} cannot be written ({error.strerror or error}): {remedy}")
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .durable import not_written
+
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
@@ -29,10 +31,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
             f"another run is writing {folder.parent}{who}: wait for it, or end it"
         ) from None
     except OSError as error:
-        raise type(error)(
-            f"{folder.parent} cannot be written ({error.strerror or error}): make it writable, or "
-            "work on a copy"
-        ) from error
+        raise not_written(folder.parent, error, "make it writable, or work on a copy") from error
     try:
         owner.write_text(this_owner())
         yield

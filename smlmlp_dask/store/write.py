@@ -24,7 +24,7 @@ from smlmlp_dask.paths import lies_in
 from .checking import Findings, StoreMetadata, check, read_metadata, recorded_blocks, records_of
 from .chunk_files import ChunkFiles, chunk_path
 from .codecs import Storage
-from .durable import sync_files, sync_folder, syncing
+from .durable import not_written, sync_files, sync_folder, syncing
 from .journal import Journal, without_lost_blocks
 from .lock import sole_writer
 from .metadata import (
@@ -351,10 +351,7 @@ def _create(
         remove_empty(new_parents)
         if isinstance(error, FileExistsError | BlockingIOError) or not isinstance(error, OSError):
             raise
-        raise type(error)(
-            f"the destination {path} cannot be written ({error.strerror or error}): "
-            "choose a folder that you may write to"
-        ) from error
+        raise not_written(f"the destination {path}", error) from error
     if not all(names):
         log.info(
             "the file system of %s cannot bring names to the disk: after a loss of power, check "

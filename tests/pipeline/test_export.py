@@ -276,16 +276,6 @@ def test_what_was_begun_differently_does_not_go_on(result, tif, tmp_path, monkey
     assert not file.exists()
 
 
-def test_one_process_writes_a_file(result, tmp_path, monkeypatch):
-    file = tmp_path / "out.raw"
-    interrupted(result, file, monkeypatch)
-    with (
-        sole_writer(filling.part_of(file) / "records"),
-        pytest.raises(BlockingIOError, match=r"another run is writing .*out\.raw\.part"),
-    ):
-        export_movie(result, file, resume=True)
-
-
 @pytest.mark.parametrize("step", ["description", "rename"])
 def test_ended_between_the_last_steps(result, tmp_path, monkeypatch, step):
     whole = export_movie(result, tmp_path / "whole.raw").read_bytes()
@@ -404,14 +394,15 @@ def test_what_fails_before_its_first_frame_leaves_nothing(result, tmp_path, monk
     assert not (tmp_path / "new").exists()
 
 
-def test_another_process_keeps_what_it_writes(result, tmp_path, monkeypatch):
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_another_process_keeps_what_it_writes(result, tmp_path, monkeypatch, option):
     file = tmp_path / "out.raw"
     interrupted(result, file, monkeypatch)
     with (
         sole_writer(filling.part_of(file) / "records"),
         pytest.raises(BlockingIOError, match=r"another run is writing .*out\.raw\.part"),
     ):
-        export_movie(result, file, overwrite=True)
+        export_movie(result, file, **{option: True})
     assert filling.frames_kept(file) == (8, 31)
 
 
