@@ -74,6 +74,8 @@ class Stored:
         Whether frames are float32 copies of those of the source.
     maps_bytes : int
         Bytes of the maps of a camera's pixels.
+    copied : bool
+        Whether a copy of the background is made: an SNR takes its memory, unless it is rounded.
     """
 
     background: int = 4
@@ -82,6 +84,7 @@ class Stored:
     mean: bool = False
     photons: bool = False
     maps_bytes: int = 0
+    copied: bool = False
 
     @property
     def itemsize(self) -> int:
@@ -100,8 +103,8 @@ class Stored:
             held["in photons"] = 4 * prod(read)
         if self.signal:  # with the float32 frame from which it is rounded
             held["signal"] = self.signal * prod(chunk) + 4 * frame
-        if self.snr:
-            held["snr"] = self.snr * prod(chunk)
+        if self.copied:
+            held["copy of the background"] = self.background * prod(chunk)
         if self.maps_bytes:  # those of the camera, and their part that belongs to the block
             held["maps"] = self.maps_bytes + 3 * 4 * frame
         if self.mean:  # two sums, and the mean: once, and encoded twice

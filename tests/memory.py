@@ -1,6 +1,7 @@
 """How much memory a process has held at most."""
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,14 @@ def peak_bytes():
     `ru_maxrss` will not do: it begins with what the parent held when it started the process.
     """
     return int(re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text())[1]) * 1024
+
+
+def allocated(function):
+    """Return the peak of what a call allocates."""
+    function()  # what is loaded or cached once
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

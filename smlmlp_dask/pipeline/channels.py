@@ -124,6 +124,8 @@ def cut_into_blocks(
     workers: Workers,
     outputs: Outputs | None = None,
     cameras: Sequence[Camera] | None = None,
+    *,
+    rounded: bool = False,
 ) -> list[Channel]:
     """Cut each channel into blocks so small that every thread of the workers can hold one.
 
@@ -141,7 +143,7 @@ def cut_into_blocks(
     lowest = float("inf")
     for tasks in _halved(workers.threads, least):
         share = replace(workers, threads=tasks).task_bytes
-        cut = [_cut(*part, share, outputs) for part in parts]
+        cut = [_cut(*part, share, outputs, rounded) for part in parts]
         fits = max(channel.plan.block_bytes for channel in cut) <= share
         decoded = max(channel.plan.read_amplification for channel in cut)
         cost = (decoded + WORK) / tasks if fits else float("inf")
@@ -170,7 +172,12 @@ def _halved(most: int, least: int) -> Iterator[int]:
 
 
 def _cut(
-    stack: Stack, chain: Chain, camera: Camera | None, share: int, outputs: Outputs
+    stack: Stack,
+    chain: Chain,
+    camera: Camera | None,
+    share: int,
+    outputs: Outputs,
+    rounded: bool,
 ) -> Channel:
     """Cut a channel into blocks of at most `share` bytes, or else into the smallest."""
     frame = stack.shape[1:]
@@ -185,7 +192,7 @@ def _cut(
         kept=not chain,
         halo_fr=halo[0],
         later_fr=tuple(halo_of(chain[n + 1 :], frame)[0] for n in range(len(chain))) or (0,),
-        stores=outputs.stores(camera, stack.movie.shape[1:]),
+        stores=outputs.stores(camera, stack.movie.shape[1:], rounded=rounded),
         memory_bytes=share,
     )
     return Channel(stack, plan, chain, camera)

@@ -277,7 +277,8 @@ def prepare(
     cameras = None if camera is None else camera.of(stacks)
     if cameras is not None:
         stacks = [in_photons(s, camera) for s, camera in zip(stacks, cameras, strict=True)]
-    channels = cut_into_blocks(stacks, steps, workers, outputs, cameras)
+    rounded = storage.relative_error > 0
+    channels = cut_into_blocks(stacks, steps, workers, outputs, cameras, rounded=rounded)
     if active_client() is not None:
         check_sent(channels)
     workers = replace(workers, threads=side_by_side(channels, workers))

@@ -85,7 +85,9 @@ class Outputs:
         """The dtype of each output."""
         return [dtype_of(name, self.pedestal) for name in self.names]
 
-    def stores(self, camera: Camera | None, frame: Sequence[int]) -> Stored:
+    def stores(
+        self, camera: Camera | None, frame: Sequence[int], *, rounded: bool = False
+    ) -> Stored:
         """Return what tasks hold and store, by a channel's camera and its (height, width)."""
         sizes = {n: np.dtype(d).itemsize for n, d in zip(self.names, self.dtypes, strict=True)}
         maps = 0 if camera is None else len(camera.maps)
@@ -96,6 +98,7 @@ class Outputs:
             mean=MEAN in self.names,
             photons=camera is not None and camera.photons,
             maps_bytes=4 * maps * prod(frame),
+            copied=rounded and {BACKGROUND, SNR} <= {*self.names},
         )
 
     def pixels(

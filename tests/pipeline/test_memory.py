@@ -1,7 +1,6 @@
 """What a block holds: planned no less than it is, and never above a limit without a word."""
 
 import re
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from multiprocessing.pool import ThreadPool
@@ -35,6 +34,7 @@ from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.pipeline import channels, running
 from smlmlp_dask.store.codecs import Storage
 from tests import strategies
+from tests.memory import allocated
 
 MIB = 2**20
 
@@ -332,17 +332,6 @@ def test_a_users_pool_is_not_made_smaller(begun):
 
 
 # ---- less is held ------------------------------------------------------------------------------
-
-
-def allocated(function):
-    """Return the peak of what a call allocates."""
-    function()  # what is loaded or cached once
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def large_raw(path):

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from math import prod
 
 import numpy as np
 import pytest
@@ -18,8 +19,12 @@ from smlmlp_dask import (
     run_background,
     verify_backgrounds,
 )
+from smlmlp_dask.filters.compiled.snr import Noise
+from smlmlp_dask.pipeline.outputs import Outputs
+from smlmlp_dask.store.codecs import Storage
 from tests import duck
 from tests.commands import call
+from tests.memory import allocated
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype(np.uint16)
@@ -210,15 +215,42 @@ def test_the_plan_holds_the_new_outputs():
     [alone], [channel] = few.channels, plan.channels
     assert channel.chunks == alone.chunks
     assert channel.block[0] == 64  # frames of each mean, so that they take 1/64 of a background
-    assert channel.held["snr"] == 4 * 512 * 512 * channel.chunks[0]
     assert "mean" in channel.held
     means = 4 * 512 * 512 * -(-10_000 // 64)
     assert plan.output_bytes == 3 * few.output_bytes + means
     text = call(
         "run", "--dry-run", "--shape", "10000,512,512", "--write", "snr", "--gain", "1", "-v"
     )
-    assert " snr" in text.stdout
     assert "float32 chunks" in text.stdout
+
+
+@pytest.mark.parametrize(
+    ("outputs", "keep_bits", "copies", "reason"),
+    [
+        ("snr", None, 0, "it takes the memory of its background"),
+        ("snr", 12, 0, "and is rounded there"),
+        (("background", "snr"), None, 0, "once that is written"),
+        (("background", "snr"), 12, 1, "it is of the background before that is rounded"),
+    ],
+)
+def test_the_plan_counts_the_memory_that_an_snr_takes(outputs, keep_bits, copies, reason):
+    movie = DescribedMovie((100, 256, 256))
+    given = {"gain": 0.25, "keep_bits": keep_bits, "memory_limit": "4GB"}
+    [channel] = plan_background(movie, SpatialMean(7.0), outputs, **given).channels
+    [alone] = plan_background(movie, SpatialMean(7.0), memory_limit="4GB").channels
+    chunk = 4 * prod(channel.chunks)
+    assert channel.chunks == alone.chunks
+    assert channel.block_bytes - alone.block_bytes == copies * chunk, reason
+
+    raw, background = np.full(channel.chunks, 100, "u2"), np.full(channel.chunks, 90, "f4")
+    noise = Noise(np.float32(1), *map(np.float32, (0.25, 0, 0)))
+    made = Outputs.checked(outputs).pixels
+
+    def consume():
+        for _ in made(raw, background, Storage("fast", keep_bits), noise):
+            pass
+
+    assert copies * chunk <= allocated(consume) < copies * chunk + chunk // 2
 
 
 @pytest.mark.parametrize("frame", [(2048, 2048), (4096, 4096)])
