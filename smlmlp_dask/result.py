@@ -18,16 +18,10 @@ from .movies.stack import Stack
 from .paths import absolute_path
 from .store.codecs import RAW
 from .store.frames import FrameReader
-from .store.means import mean_stacks
+from .store.means import output_stacks
 from .store.metadata import COPY, recorded_acquisitions
 from .store.outputs import BACKGROUND, MEAN, NAMES, SIGNAL, SNR, stored_outputs, unit_of
-from .store.read import (
-    read_attributes,
-    refuse_raw,
-    refuse_unfinished,
-    refusing_damage,
-    stored_stacks,
-)
+from .store.read import read_attributes, refuse_raw, refuse_unfinished, refusing_damage
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -364,9 +358,7 @@ def open_backgrounds(path: str | os.PathLike[str]) -> SpatialMeanResult:
         n_channels = len(attributes["noise_corrections"])
         outputs = stored_outputs(attributes, n_channels)
         pedestal = attributes.get("pedestal")
-        found = {output.name: stored_stacks(path, output) for output in outputs}
-        if MEAN in found:
-            found[MEAN] = mean_stacks(found[MEAN], attributes["plan"])
+        found = {output.name: output_stacks(path, output, attributes) for output in outputs}
         steps = recorded_chains(attributes)
         info = chain_info(steps) if "steps" in attributes else _mean_info(attributes, n_channels)
         recorded = recorded_acquisitions(attributes, n_channels)

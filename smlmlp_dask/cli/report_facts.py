@@ -57,14 +57,15 @@ def _times(path: Path, store: Document, attributes: Mapping[str, Any]) -> Facts:
     plans = stored_plans(attributes)
     outputs = stored_outputs(attributes, len(plans))
     placed = [one for own in arrays_of(path, outputs, plans) for one in own]
-    arrays, grids = [one.array for one in placed], [one.plan.grid for one in placed]
-    written = when_written(path, arrays, grids)
+    written = when_written(path, placed)
     if written is None:
         return [("time", "not known: the times of the store's files are not those of a run")]
+    begun, finished = written
+    seconds = (finished - begun).total_seconds()
     return [
-        ("begun", utc(written.begun)),
-        ("finished", utc(written.finished)),
-        ("elapsed", f"{spoken(written.seconds)} from begun to finished, any pauses included"),
+        ("begun", utc(begun)),
+        ("finished", utc(finished)),
+        ("elapsed", f"{spoken(seconds)} from begun to finished, any pauses included"),
     ]
 
 

@@ -10,6 +10,7 @@ from smlmlp_dask.filters.compiled.pedestal import MOST
 from smlmlp_dask.filters.compiled.snr import Noise
 from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.movies.stack import SourceReadError, Stack
+from smlmlp_dask.pictures.samples import middle_box
 from smlmlp_dask.store.metadata import RANGES, RANGES_OF
 from smlmlp_dask.store.outputs import BACKGROUND, SIGNAL, SNR
 
@@ -77,7 +78,8 @@ Range: TypeAlias = dict[str, float] | None
 
 def _ranges(channel: Channel, measured: Measured | None, outputs: Outputs) -> dict[str, Range]:
     """Return the ranges of the background and other outputs, by their names."""
-    source = _middle(channel.source)
+    middle = middle_box(channel.source, LARGEST_SIDE)
+    source = channel.source.part((slice(None), *middle))  # it bounds the memory
     if 0 in source.shape:
         return {}
     mean = mean_of(channel.steps)
@@ -144,16 +146,6 @@ def _lifted(window: dict[str, float], pedestal: int | None) -> dict[str, float]:
         lifted |= {"start": start, "end": start + 1, "max": max(lifted["max"], start + 1)}
         lifted["min"] = min(lifted["min"], start)
     return lifted
-
-
-def _middle(source: Stack) -> Stack:
-    """Return the middle of the frames, as large as cameras' frames are: it bounds the memory."""
-    sides = [
-        slice(start, start + LARGEST_SIDE)
-        for length in source.shape[1:]
-        for start in (max(0, length - LARGEST_SIDE) // 2,)
-    ]
-    return source.part((slice(None), sides[0], sides[1]))
 
 
 def _numbers(source: Stack) -> list[int]:

@@ -22,15 +22,10 @@ from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.store.codecs import RAW
 from smlmlp_dask.store.durable import not_written, sync_folder
 from smlmlp_dask.store.lock import sole_writer
-from smlmlp_dask.store.means import mean_stacks
+from smlmlp_dask.store.means import output_stacks
 from smlmlp_dask.store.metadata import RECORDS, recorded_acquisitions
-from smlmlp_dask.store.outputs import MEAN, NAMES, SIGNAL, SNR, stored_outputs, unit_of
-from smlmlp_dask.store.read import (
-    read_attributes,
-    refuse_unfinished,
-    refusing_damage,
-    stored_stacks,
-)
+from smlmlp_dask.store.outputs import NAMES, SIGNAL, SNR, stored_outputs, unit_of
+from smlmlp_dask.store.read import read_attributes, refuse_unfinished, refusing_damage
 from smlmlp_dask.store.removing import remove_empty
 from smlmlp_dask.store.reopening import check_channel, recorded_roots, reopened_channel
 
@@ -263,8 +258,7 @@ def _choose(path: Path, what: str | None, channel: int | str | None) -> _Chosen:
     if from_movie:
         stack = reopened_channel(path, attributes, number)
     else:
-        stacks = stored_stacks(path, outputs[what])
-        stack = (mean_stacks(stacks, attributes["plan"]) if what == MEAN else stacks)[number]
+        stack = output_stacks(path, outputs[what], attributes)[number]
     if 0 in stack.shape:
         raise ValueError(f"channel {number} of {path} has shape {stack.shape}: it has no pixels")
     acquisition = _as_told(acquisitions[number], attributes, number)

@@ -30,6 +30,8 @@ NOTE = "state.json"
 OWN_NAMES = {"pixels", RECORDS}
 """What lies in the folder of an interrupted file."""
 
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)  # of the note
+
 SYNC_BYTES = 2**26
 """Bytes written between two notes of how many frames are on the disk."""
 
@@ -51,10 +53,9 @@ def note_of(file: Path) -> Path:
 
 def may_replace(file: Path) -> bool:
     """Say whether an interrupted export was begun in order to replace a file of this name."""
-    try:
+    with suppress(*_DAMAGE):
         return json.loads(note_of(file).read_bytes())["replaces"] is True
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
+    return False
 
 
 def remove_part(file: Path) -> None:
@@ -67,11 +68,10 @@ def remove_part(file: Path) -> None:
 
 def frames_kept(file: Path) -> tuple[int, int] | None:
     """Return how many frames of an interrupted export are on the disk, and of how many."""
-    try:
+    with suppress(*_DAMAGE):
         state = json.loads(note_of(file).read_bytes())
         return int(state["frames"]), int(state["settings"]["shape"][0])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    return None
 
 
 def fill(
@@ -98,11 +98,10 @@ def fill(
         If a read or write fails; whole frames are kept.
     """
     pixels, noted = pixels_of(file), note_of(file)
-    dtype = stack.dtype.newbyteorder("<")
     settings = {
         **identity,
         "shape": list(stack.shape),
-        "dtype": dtype.str,
+        "dtype": stack.dtype.newbyteorder("<").str,
         **layout.settings,
     }
     state: dict[str, Any] = {"settings": settings, "offset": 0, "frames": 0, "replaces": replaces}
@@ -181,7 +180,7 @@ def _continued(file: Path, noted: Path, settings: dict[str, Any]) -> dict[str, A
         named = state["frames"] == settings["shape"][0] and not pixels_of(file).exists()
         size = (file if named else pixels_of(file)).stat().st_size
         short = size != until if named else size < until
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{part} is damaged ({one_line(error)}): delete it") from error
     if different:
         key = different[0]

@@ -25,12 +25,11 @@ from smlmlp_dask.movies.photons import in_counts, in_photons
 from smlmlp_dask.movies.stack import Movie
 from smlmlp_dask.simulation.movie import simulate_movie
 from smlmlp_dask.store.chunk_files import ChunkFiles, chunk_path
-from smlmlp_dask.store.codecs import RAW
 from smlmlp_dask.store.durable import sync_files
-from smlmlp_dask.store.outputs import MEAN, storage_of
+from smlmlp_dask.store.outputs import MEAN, arrays_of, stored_outputs, writers_of
 from smlmlp_dask.units import in_groups, touched
 
-from .block import Measured, Task, filter_and_store
+from .block import Task, filter_and_store
 from .channels import Channel
 from .job import Job
 
@@ -103,26 +102,26 @@ def measure(job: Job, above: Path | None) -> Rates:
     """
     side_by_side = max(1, min(job.workers.threads, local_threads()))
     work = partial(filter_and_store, options=job.options, outputs=job.outputs)
-    filled = [channel for channel in job.channels if prod(channel.plan.shape)]
-    timed: list[_Timed] = []
+    filled = [i for i, plan in enumerate(job.plans) if prod(plan.shape)]
+    simulated = isinstance(in_counts(job.channels[0].source).movie, DescribedMovie)
+    job = replace(job, channels=[*job.channels])
+    timed = [_Timed()] * len(job.channels)
     with TemporaryDirectory(prefix=".smlmlp-dask-plan-", dir=above) as name:
         folder = Path(name)
-        for i, channel in enumerate(job.channels):
-            if channel not in filled:
-                timed.append(_Timed())
-                continue
-            sampled = channel
-            if isinstance(in_counts(channel.source).movie, DescribedMovie):
-                sampled = _simulated(channel, folder / f"movie_{i}.zarr")
+        outputs = stored_outputs(job.attributes, len(job.channels))
+        targets = writers_of(arrays_of(folder / "out", outputs, job.plans), outputs, job.storage)
+        for i in filled:
+            if simulated:
+                job.channels[i] = _simulated(job.channels[i], folder / f"movie_{i}.zarr")
             # The first filter of a dtype and radius on a machine is compiled: not counted.
-            _, height, width = sampled.plan.block
-            first = np.zeros((1, height, width), sampled.source.dtype)
+            _, height, width = job.plans[i].block
+            first = np.zeros((1, height, width), job.channels[i].source.dtype)
             if job.options is not None:
                 whole = (slice(0, 1), slice(0, height), slice(0, width))
-                background_of([first], sampled.steps, job.options, whole, to_host=True)
-            tasks = _tasks(sampled, folder / f"out_{i}.zarr", job, side_by_side, job.measured(i))
-            timed.append(_run(work, tasks, side_by_side, SECONDS / len(filled), job.outputs.names))
-        flushed, seconds = _flush(folder)
+                background_of([first], job.channels[i].steps, job.options, whole, to_host=True)
+            tasks = _tasks(job, i, targets[i], side_by_side)
+            timed[i] = _run(work, tasks, side_by_side, SECONDS / len(filled), job.outputs.names)
+        flushed, seconds = _flush(folder / "out")
     return Rates(
         seconds_per_pixel=[each.seconds for each in timed],
         core_seconds_per_pixel=[
@@ -133,29 +132,21 @@ def measure(job: Job, above: Path | None) -> Rates:
         storage_bytes_per_second=flushed / max(seconds, 1e-6),
         blocks=sum(each.blocks for each in timed),
         threads=side_by_side,
-        simulated=isinstance(in_counts(filled[0].source).movie, DescribedMovie),
+        simulated=simulated,
         folder=folder.parent,
     )
 
 
 def _tasks(
-    channel: Channel, path: Path, job: Job, side_by_side: int, measured: Measured | None
+    job: Job, channel: int, targets: tuple[ChunkFiles, ...], side_by_side: int
 ) -> Iterator[Task]:
     """Yield tasks for blocks spread over a channel; their output lies one after the other."""
-    plan = channel.plan
+    plan = job.plans[channel]
     slots = max(2 * side_by_side, SAMPLE_BYTES // (4 * prod(plan.block)))
-    dtypes = [channel.source.dtype.name] if plan.kept else job.outputs.dtypes
-    names = [RAW] if plan.kept else job.outputs.names
-    cut = [plan.planes.chunks if name == MEAN else plan.chunks for name in names]
-    targets = tuple(
-        ChunkFiles(path / name, chunks, storage_of(name, job.storage), dtype=dtype)
-        for name, dtype, chunks in zip(names, dtypes, cut, strict=True)
-    )
     for i in count():
         block = plan.nth_block(int(i * GOLDEN % 1 * plan.n_blocks))
-        moved = _moved(block, i % slots, plan.block[0])
-        source = channel.source.part(block.read)
-        yield Task(0, source, targets, moved, channel.steps, plan.chunks[0], measured)
+        task = job.task(channel, block, targets)
+        yield replace(task, block=_moved(block, i % slots, plan.block[0]))
 
 
 def _moved(block: Block, run: int, frames: int) -> Block:
@@ -219,7 +210,7 @@ def _stored(task: Task, outputs: Sequence[str]) -> int:
 
 def _flush(folder: Path) -> tuple[int, float]:
     """Wait until what was written is on the storage: bytes and seconds."""
-    files = [path for path in folder.glob("out_*.zarr/**/*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file()]
     start = perf_counter()
     sync_files(files, folder)
     return sum(path.stat().st_size for path in files), perf_counter() - start

@@ -154,28 +154,27 @@ def check(path: Path, store: StoreMetadata, plans: Sequence[BlockPlan]) -> Findi
         problems += [
             _chunk_problem(path, file) for file, whole in zip(files, good, strict=True) if not whole
         ]
-        counted = counts_clipped(store.attributes)
-        if counted and recorded is None:  # their counts are lost with the records
+        if recorded is None and counts_clipped(store.attributes):  # lost with the records
             return Findings(len(files), problems, {})
         wanted, good = [*wanted, *counts], [*good, *(True for _ in counts)]
         whole = {
             name: [wanted[i] for i in numbers]
-            for name, numbers in _records_of_blocks(plans, outputs, counted=counted)
+            for name, numbers in _records_of_blocks(plans, store.attributes)
             if all(good[i] for i in numbers)
         }
         return Findings(len(files), problems, whole)
 
 
 def _records_of_blocks(
-    plans: Sequence[BlockPlan], outputs: Sequence[Output], *, counted: bool
+    plans: Sequence[BlockPlan], attributes: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Yield for each block its (channel, number) and the indices of its numbers in the records.
 
-    They are its chunks' checksums, output after output, and if `counted` its clipped pixels.
+    They are its chunks' checksums, output after output, and where they count, its clipped pixels.
     """
     channels: list[list[tuple[BlockPlan, Any]]] = [[] for _ in plans]
-    first = 0
-    for output in outputs:
+    first, counted = 0, counts_clipped(attributes)
+    for output in stored_outputs(attributes, len(plans)):
         for own, plan in zip(channels, plans, strict=True):
             layout = output.layout(plan)
             n_chunks = prod(layout.grid)
@@ -199,17 +198,10 @@ def records_of(
 ) -> np.ndarray[Any, np.dtype[np.uint32]]:
     """Return the records of a store by the numbers of its blocks."""
     records = np.zeros(records_length(plans, attributes), np.uint32)
-    for name, numbers in _of_store(plans, attributes):
+    for name, numbers in _records_of_blocks(plans, attributes):
         for number, value in zip(numbers, done[name], strict=True):
             records[number] = value
     return records
-
-
-def _of_store(
-    plans: Sequence[BlockPlan], attributes: Mapping[str, Any]
-) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    outputs = stored_outputs(attributes, len(plans))
-    return _records_of_blocks(plans, outputs, counted=counts_clipped(attributes))
 
 
 def recorded_blocks(
@@ -219,7 +211,8 @@ def recorded_blocks(
     records = read_records(path, records_length(plans, attributes))
     if records is None:
         return {}
-    return {name: [records[i] for i in numbers] for name, numbers in _of_store(plans, attributes)}
+    blocks = _records_of_blocks(plans, attributes)
+    return {name: [records[i] for i in numbers] for name, numbers in blocks}
 
 
 def clipped_pixels(path: Path, attributes: Mapping[str, Any]) -> list[int] | None:

@@ -94,10 +94,9 @@ class Storage:
 
     def compressors(self, itemsize: int = 4) -> list[BloscCodec | Crc32cCodec]:
         """Return the Zarr codecs of the chunks; the last appends a checksum of their bytes."""
-        chosen = self._blosc
-        if chosen is None:
+        if self.codec not in _BLOSC:
             return [Crc32cCodec()]
-        name, level, block_bytes = chosen
+        name, level, block_bytes = _BLOSC[self.codec]
         blosc = BloscCodec(
             cname=name,
             clevel=level,
@@ -109,17 +108,12 @@ class Storage:
 
     def encoded(self, pixels: np.ndarray[Any, Any]) -> bytes:
         """Return a chunk (little-endian, C-contiguous) encoded, without the checksum."""
-        chosen = self._blosc
-        if chosen is None:
+        if self.codec not in _BLOSC:
             return pixels.tobytes()
-        name, level, block_bytes = chosen
+        name, level, block_bytes = _BLOSC[self.codec]
         shuffle = Blosc.BITSHUFFLE if self._shuffles_bits else Blosc.SHUFFLE
         encoded: bytes = Blosc(name, level, shuffle, block_bytes).encode(pixels)
         return encoded
-
-    @property
-    def _blosc(self) -> tuple[Literal["lz4", "zstd"], int, int] | None:
-        return _BLOSC.get(self.codec)
 
     @property
     def _shuffles_bits(self) -> bool:

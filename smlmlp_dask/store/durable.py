@@ -7,11 +7,11 @@ names. `write` documents the order in which a store calls them.
 
 import errno
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event, Thread
 from uuid import uuid4
 
 try:
@@ -130,38 +130,28 @@ def syncing(sync: Callable[[list[Path]], None]) -> Iterator[Callable[[Iterable[P
     OSError
         At the end of the block, if a file could not be synced.
     """
-    waiting: SimpleQueue[list[Path]] = SimpleQueue()
-    failed: list[BaseException] = []
-    dropped = Event()
+    waiting: deque[Path] = deque()
+    failed: list[Exception] = []
 
     def sync_waiting() -> None:
-        while files := waiting.get():  # an empty list ends the thread
-            ended = False
-            while not ended and not waiting.empty():
-                more = waiting.get()
-                files += more
-                ended = not more
-            if not failed and not dropped.is_set():
-                try:
-                    sync(files)
-                except OSError as error:
-                    failed.append(error)
-            if ended:
-                return
+        files = [waiting.popleft() for _ in range(len(waiting))]
+        if not files or failed:
+            return
+        try:
+            sync(files)
+        except Exception as error:
+            failed.append(error)
 
     def sync_later(files: Iterable[Path]) -> None:
-        if several := list(files):
-            waiting.put(several)
+        waiting.extend(files)
+        pool.submit(sync_waiting)
 
-    thread = Thread(target=sync_waiting, name="sync", daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(1, "sync")
     try:
         yield sync_later
     except BaseException:
-        dropped.set()
+        pool.shutdown(cancel_futures=True)
         raise
-    finally:
-        waiting.put([])
-        thread.join()
+    pool.shutdown()
     if failed:
         raise failed[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 import google_crc32c
 from dask.system import CPU_COUNT
 
-from .chunk_files import chunk_path, ends_in, is_whole
+from .chunk_files import ends_in, is_whole
 from .durable import sync_file, sync_files, write_whole
 from .outputs import Placed
 
@@ -137,7 +137,7 @@ def without_lost_blocks(
 
     def exists(recorded: tuple[Sequence[Placed], int, list[int]]) -> bool:
         own, block, numbers = recorded
-        files = [[chunk_path(one.array, at) for at in one.chunks_of(block)] for one in own]
+        files = [one.files_of(block) for one in own]
         paths = [path for of_array in files for path in of_array]
         if len(paths) + counted != len(numbers):
             return False

@@ -1,7 +1,8 @@
 """The mean background of a channel: one frame, from the means that its blocks stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from smlmlp_dask.movies.stack import Small, Stack
 from smlmlp_dask.units import Decoding
+
+from .outputs import MEAN, Output
+from .read import stored_stacks
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +71,12 @@ class MeanMovie(Small):
         return np.broadcast_to(mean, (len(frames), *mean.shape))
 
 
-def mean_stacks(planes: Sequence[Stack], plans: Sequence[dict[str, Any]]) -> list[Stack]:
-    """Return the one frame of each channel, by the planes and the plans that a store notes."""
+def output_stacks(path: Path, output: Output, attributes: Mapping[str, Any]) -> list[Stack]:
+    """Open an output of a finished store as it is handed out: of a mean background, one frame."""
+    stacks = stored_stacks(path, output)
+    if output.name != MEAN:
+        return stacks
     return [
         Stack.of(MeanMovie(stack, int(plan["shape"][0]), int(plan["block"][0])), range(1))
-        for stack, plan in zip(planes, plans, strict=True)
+        for stack, plan in zip(stacks, attributes["plan"], strict=True)
     ]

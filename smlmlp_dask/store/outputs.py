@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from smlmlp_dask.blocks import BlockPlan
 
+from .chunk_files import ChunkFiles, chunk_path
 from .codecs import RAW, Storage
 
 BACKGROUND, SIGNAL, SNR, MEAN = "background", "signal", "snr", "mean_background"
@@ -43,8 +44,8 @@ class Output:
         return path / f"{self.folder}channel_{channel}" / "0"
 
     def storage(self, storage: Storage) -> Storage:
-        """Return how its pixels are encoded."""
-        return storage_of(self.name, storage)
+        """Return how its pixels are encoded: SNRs, as noisy as raw frames, as these are."""
+        return replace(storage, raw=storage.raw or self.name == SNR)
 
     def layout(self, plan: BlockPlan) -> BlockPlan:
         """Return how its array is cut, by the plan of its channel; blocks keep their numbers."""
@@ -57,9 +58,10 @@ class Placed(NamedTuple):
     plan: BlockPlan
     array: Path
 
-    def chunks_of(self, number: int) -> list[tuple[int, int, int]]:
-        """Return the places of the chunks of a block, by its number."""
-        return self.plan.chunks_of(self.plan.nth_block(number))
+    def files_of(self, number: int) -> list[Path]:
+        """Return the files of the chunks of a block, by its number."""
+        places = self.plan.chunks_of(self.plan.nth_block(number))
+        return [chunk_path(self.array, place) for place in places]
 
 
 def stored_outputs(attributes: Mapping[str, Any], count: int) -> list[Output]:
@@ -80,11 +82,6 @@ def counts_clipped(attributes: Mapping[str, Any]) -> bool:
     return attributes.get("pedestal") is not None
 
 
-def storage_of(name: str, storage: Storage) -> Storage:
-    """Return how an output is encoded: SNRs, as noisy as raw frames, as these are."""
-    return replace(storage, raw=storage.raw or name == SNR)
-
-
 def unit_of(attributes: Mapping[str, Any]) -> str:
     """Return the unit of a store's frames: counts of the camera, or photons (photoelectrons)."""
     return "photons" if attributes.get("photons") else "counts"
@@ -97,4 +94,27 @@ def arrays_of(
     return [
         tuple(Placed(output.layout(plan), output.array(path, i)) for output in outputs)
         for i, plan in enumerate(plans)
+    ]
+
+
+def writers_of(
+    placed: Sequence[Sequence[Placed]],
+    outputs: Sequence[Output],
+    storage: Storage,
+    *,
+    synced: bool = False,
+) -> list[tuple[ChunkFiles, ...]]:
+    """Return the writers of each channel's arrays, which are `arrays_of` the outputs."""
+    return [
+        tuple(
+            ChunkFiles(
+                one.array,
+                one.plan.chunks,
+                output.storage(storage),
+                synced=synced,
+                dtype=output.dtypes[i],
+            )
+            for output, one in zip(outputs, own, strict=True)
+        )
+        for i, own in enumerate(placed)
     ]

@@ -5,59 +5,32 @@ it is interrupted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from .chunk_files import chunk_path
 from .metadata import COPY, ROOT
+from .outputs import Placed
 
 
-@dataclass(frozen=True)
-class Written:
-    """When a store was begun, and when it was finished.
+def when_written(path: Path, placed: Sequence[Placed]) -> tuple[datetime, datetime] | None:
+    """Return when a store was begun and finished, in UTC; None if its files do not tell.
 
-    Attributes
-    ----------
-    begun : datetime.datetime
-        When its metadata were written, in UTC.
-    finished : datetime.datetime
-        When the word ``finished`` was written into them.
-    """
-
-    begun: datetime
-    finished: datetime
-
-    @property
-    def seconds(self) -> float:
-        """The time from one to the other, with all interruptions."""
-        return (self.finished - self.begun).total_seconds()
-
-
-def when_written(
-    path: Path, arrays: Sequence[Path], grids: Sequence[tuple[int, int, int]]
-) -> Written | None:
-    """Return when a finished store was written; None if the times of its files do not tell.
-
-    They do not if files are not in the order in which a job writes them: metadata, chunks,
+    They do not if their times are not in the order in which a job writes them: metadata, chunks,
     ``finished``. So it is after a copy that did not keep the times. Of each array the first and the
     last chunk of its grid are looked at.
     """
-    places = [
-        (array, place)
-        for array, grid in zip(arrays, grids, strict=True)
-        if 0 not in grid
-        for place in {(0, 0, 0), tuple(length - 1 for length in grid)}
+    chunks = [
+        chunk_path(one.array, place)
+        for one in placed
+        if 0 not in one.plan.grid
+        for place in {(0, 0, 0), tuple(length - 1 for length in one.plan.grid)}
     ]
     try:
-        begun, finished = (_changed(path / name) for name in (COPY, ROOT))
-        chunks = [_changed(chunk_path(array, place)) for array, place in places]
+        times = [file.stat().st_mtime_ns for file in (path / COPY, *chunks, path / ROOT)]
     except OSError:
         return None
-    if any(not begun <= chunk <= finished for chunk in [begun, *chunks]):
+    begun, finished = times[0], times[-1]
+    if not begun == min(times) <= max(times) == finished:
         return None
-    return Written(*(datetime.fromtimestamp(ns / 1e9, UTC) for ns in (begun, finished)))
-
-
-def _changed(file: Path) -> int:
-    return file.stat().st_mtime_ns
+    return datetime.fromtimestamp(begun / 1e9, UTC), datetime.fromtimestamp(finished / 1e9, UTC)

@@ -22,7 +22,7 @@ from smlmlp_dask.movies.stack import SourceReadError
 from smlmlp_dask.paths import lies_in
 
 from .checking import Findings, StoreMetadata, check, read_metadata, recorded_blocks, records_of
-from .chunk_files import ChunkFiles, chunk_path
+from .chunk_files import ChunkFiles
 from .codecs import Storage
 from .durable import not_written, sync_files, sync_folder, syncing
 from .journal import Journal, without_lost_blocks
@@ -34,7 +34,7 @@ from .metadata import (
     versions,
     write_metadata,
 )
-from .outputs import arrays_of, counts_clipped, stored_outputs
+from .outputs import arrays_of, counts_clipped, stored_outputs, writers_of
 from .provenance import differences
 from .removing import (
     check_replaceable,
@@ -253,19 +253,7 @@ def _filling(
     placed = arrays_of(path, outputs, plans)
     arrays = [of_output.array for own in placed for of_output in own]
     remove_partials(path, arrays)
-    targets = [
-        tuple(
-            ChunkFiles(
-                of_output.array,
-                of_output.plan.chunks,
-                output.storage(storage),
-                synced=elsewhere,
-                dtype=output.dtypes[i],
-            )
-            for output, of_output in zip(outputs, own, strict=True)
-        )
-        for i, own in enumerate(placed)
-    ]
+    targets = writers_of(placed, outputs, storage, synced=elsewhere)
     begun = Journal.read(path / RECORDS / "journal")
     journal = without_lost_blocks(begun, placed, counted=counts_clipped(attributes))
     recorded = recorded_blocks(path, plans, attributes)  # {} unless the store was finished before
@@ -285,11 +273,7 @@ def _filling(
                     )
                 lines.add(channel, number, checksums)
                 if not elsewhere:
-                    sync_later(
-                        chunk_path(own.array, place)
-                        for own in placed[channel]
-                        for place in own.chunks_of(number)
-                    )
+                    sync_later(file for own in placed[channel] for file in own.files_of(number))
 
             yield StoreWriter(targets, journal.done, add)
         lines.sync()
