@@ -93,7 +93,7 @@ class SpatialMeanResult:
         self._seal = Seal.of(path / COPY)
 
     def __repr__(self) -> str:
-        stored = " and ".join(name for name, found in self._found.items() if found is not None)
+        stored = " and ".join(self._found)
         channels = ", ".join(
             f"{' x '.join(map(str, stack.shape))} (noise x {factor:.4g})"
             for stack, factor in zip(self._stacks[:4], self._noise_corrections, strict=False)
@@ -109,7 +109,7 @@ class SpatialMeanResult:
     @property
     def stored(self) -> dict[str, list[Stack]]:
         """The outputs on disk by name: ``background``, ``signal`` ...; one stack per channel."""
-        return {name: list(stacks) for name, stacks in self._found.items() if stacks is not None}
+        return {name: list(stacks) for name, stacks in self._found.items()}
 
     @property
     def bkgds(self) -> Any:

@@ -24,7 +24,7 @@ from smlmlp_dask.store.codecs import Storage
 from smlmlp_dask.store.lock import check_owner
 from smlmlp_dask.store.outputs import MEAN
 
-from .outputs import Outputs
+from .outputs import BACKGROUND_ALONE, Outputs
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def filter_and_store(
     task: Task,
     *,
     options: FilterOptions | None,
-    outputs: Outputs | None = None,
+    outputs: Outputs = BACKGROUND_ALONE,
     guard: Guard | None = None,
 ) -> list[int]:
     """Read a block, filter it, and write its outputs one chunk at a time.
@@ -136,7 +136,6 @@ def filter_and_store(
         The chunks' checksums, output after output; with a pedestal, then how many pixels of the
         block were clipped.
     """
-    outputs = outputs or Outputs()
     raw = _read(task.source) if guard is None else guard.reading(lambda: _read(task.source))
     checksums: list[list[int]] = [[] for _ in task.targets]
     clipped = 0

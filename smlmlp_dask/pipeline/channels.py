@@ -26,7 +26,7 @@ from smlmlp_dask.movies.opening import AnySource
 from smlmlp_dask.movies.photons import in_counts
 from smlmlp_dask.movies.stack import Stack
 
-from .outputs import Outputs
+from .outputs import BACKGROUND_ALONE, Outputs
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def cut_into_blocks(
     stacks: Sequence[Stack],
     steps: Any,
     workers: Workers,
-    outputs: Outputs | None = None,
+    outputs: Outputs = BACKGROUND_ALONE,
     cameras: Sequence[Camera] | None = None,
     *,
     rounded: bool = False,
@@ -135,7 +135,6 @@ def cut_into_blocks(
     """
     count = len(stacks)
     of_channels: list[Chain] = [()] * count if steps is KEEP else chains(steps, count)
-    outputs = outputs or Outputs()
     of_cameras: Sequence[Camera | None] = cameras or [None] * count
     parts = [*zip(stacks, of_channels, of_cameras, strict=True)]
     least = _fewest_tasks(workers)

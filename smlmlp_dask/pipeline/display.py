@@ -14,9 +14,7 @@ from smlmlp_dask.pictures.samples import middle_box
 from smlmlp_dask.store.metadata import RANGES, RANGES_OF
 from smlmlp_dask.store.outputs import BACKGROUND, SIGNAL, SNR
 
-from .block import Measured
-from .channels import Channel
-from .outputs import Outputs
+from .job import Job
 
 PERCENTILES = (0.5, 99.8)
 """Percentiles that a viewer shows as darkest and brightest."""
@@ -34,9 +32,7 @@ CHEAP_BYTES = 8 * 2**20
 """Most bytes that are decoded to read a frame if three are to be read: some 10 ms each."""
 
 
-def display_ranges(
-    channels: Sequence[Channel], outputs: Outputs, measured: Sequence[Measured | None]
-) -> dict[str, Any]:
+def display_ranges(job: Job) -> dict[str, Any]:
     """Estimate display ranges from three raw frames of each channel, or one where that is dear.
 
     The metadata are written first, and protected by a checksum, so the range has to be known before
@@ -45,15 +41,6 @@ def display_ranges(
     frame: they are the same in every run, whatever the order of blocks. Means over tiles as wide as
     the local mean stand for the background; filtering the frames would compile the filter first,
     and need a GPU where the workers have one.
-
-    Parameters
-    ----------
-    channels : sequence of Channel
-        What the frames are read from.
-    outputs : Outputs
-        What is stored of them.
-    measured : sequence of Measured or None
-        What the SNR of each channel depends on, if it is stored.
 
     Returns
     -------
@@ -64,8 +51,8 @@ def display_ranges(
         percentiles ``start`` and ``end``. It is None for a channel without frames or finite pixels,
         or if a frame cannot be read: the job will say so.
     """
-    each = [_ranges(*of, outputs) for of in zip(channels, measured, strict=True)]
-    others = [name for name in (SIGNAL, SNR) if name in outputs.names]
+    each = [_ranges(job, i) for i in range(len(job.channels))]
+    others = [name for name in (SIGNAL, SNR) if name in job.outputs.names]
     of_others = {name: [ranges.get(name) for ranges in each] for name in others}
     return {
         RANGES: [ranges.get(BACKGROUND) for ranges in each],
@@ -76,8 +63,9 @@ def display_ranges(
 Range: TypeAlias = dict[str, float] | None
 
 
-def _ranges(channel: Channel, measured: Measured | None, outputs: Outputs) -> dict[str, Range]:
-    """Return the ranges of the background and other outputs, by their names."""
+def _ranges(job: Job, number: int) -> dict[str, Range]:
+    """Return the ranges of a channel's background and other outputs, by their names."""
+    channel, measured, outputs = job.channels[number], job.measured(number), job.outputs
     middle = middle_box(channel.source, LARGEST_SIDE)
     source = channel.source.part((slice(None), *middle))  # it bounds the memory
     if 0 in source.shape:
@@ -90,8 +78,8 @@ def _ranges(channel: Channel, measured: Measured | None, outputs: Outputs) -> di
     noise = None if measured is None else measured.noise(source, (slice(None),) * 3)
     means, signals, ratios, least, most = [], [], [], [], []
     try:
-        for number in _numbers(source):
-            frame = _frame(source, number)
+        for at in _numbers(source):
+            frame = _frame(source, at)
             means.append(_tile_means(frame, radii).ravel())
             if SIGNAL in outputs.names:
                 signals.append(_residual(frame, residual_radii))

@@ -28,6 +28,7 @@ from smlmlp_dask.store.outputs import NAMES, SIGNAL, SNR, stored_outputs, unit_o
 from smlmlp_dask.store.read import read_attributes, refuse_unfinished, refusing_damage
 from smlmlp_dask.store.removing import remove_empty
 from smlmlp_dask.store.reopening import check_channel, recorded_roots, reopened_channel
+from smlmlp_dask.store.write import refuse_both
 
 from .filling import (
     NOTE,
@@ -184,11 +185,7 @@ def _refuse_interrupted(part: Path, *, resume: bool, overwrite: bool) -> bool:
 
     What was ended before its first note, or in the midst of removing it, counts as none.
     """
-    if resume and overwrite:
-        raise ValueError(
-            "resume and overwrite (--resume and --overwrite) contradict each other: give one of "
-            "them"
-        )
+    refuse_both(resume=resume, overwrite=overwrite)
     if not os.path.lexists(part):
         return False
     names = {each.name for each in part.iterdir()} if part.is_dir() else {part.name}

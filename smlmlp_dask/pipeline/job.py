@@ -21,7 +21,7 @@ from smlmlp_dask.filters.chains import (
 )
 from smlmlp_dask.filters.spatial_mean import FilterOptions
 from smlmlp_dask.filters.wording import mean_alone
-from smlmlp_dask.movies.acquisition import Acquisition, Overrides
+from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arrays import ArraySource, as_source, in_memory, not_kept
 from smlmlp_dask.movies.camera import CameraSettings, digest_of
 from smlmlp_dask.movies.described import DescribedMovie
@@ -42,7 +42,7 @@ from smlmlp_dask.store.reopening import recorded_cameras, reopened_channels
 
 from .block import Measured, Task
 from .channels import KEEP, Channel, check_sent, cut_into_blocks, side_by_side, workers_for
-from .outputs import Outputs
+from .outputs import BACKGROUND_ALONE, Outputs
 
 
 @dataclass(frozen=True)
@@ -213,14 +213,6 @@ class Job:
             workers = replace(self.workers, threads=side_by_side(channels, self.workers))
         return replace(self, channels=channels, workers=workers)
 
-    def recorded_as(self, acquisitions: Sequence[Acquisition]) -> "Job":
-        """Say of each channel how it was recorded."""
-        channels = [
-            replace(channel, source=replace(channel.source, acquisition=acquisition))
-            for channel, acquisition in zip(self.channels, acquisitions, strict=True)
-        ]
-        return replace(self, channels=channels)
-
     def check_inputs(self) -> None:
         """Refuse movies that have changed since the job was prepared.
 
@@ -249,7 +241,7 @@ def prepare(
     selection: Selection,
     options: FilterOptions | None,
     storage: Storage,
-    outputs: Outputs | None = None,
+    outputs: Outputs = BACKGROUND_ALONE,
     overrides: Overrides | None = None,
     camera: CameraSettings | None = None,
     noise_corrections: Any = None,
@@ -291,7 +283,7 @@ def prepare(
         for factor, channel in zip(corrections, channels, strict=True)
         if channel.steps
     ]
-    if outputs is not None and SNR in outputs.names and 0 in factors:
+    if SNR in outputs.names and 0 in factors:
         raise ValueError(
             f"the noise correction of channel {factors.index(0)} is 0, by which the SNR divides: "
             "pass noise_corrections above 0, and a radius above 1 px"
@@ -306,7 +298,7 @@ def prepare(
         options,
         storage,
         workers,
-        outputs or Outputs(),
+        outputs,
     )
 
 
@@ -323,14 +315,19 @@ def recorded_job(attributes: Mapping[str, Any]) -> Job:
         selection=Selection.from_attributes(attributes),
         options=options,
         storage=storage,
-        outputs=None if raw else Outputs.recorded(attributes),
+        outputs=BACKGROUND_ALONE if raw else Outputs.recorded(attributes),
         camera=CameraSettings.recorded(attributes),
     )
+    channels = job.channels
     if "acquisitions" in attributes:  # the user may have said other than the files do
-        job = job.recorded_as(recorded_acquisitions(attributes, len(job.channels)))
+        told = recorded_acquisitions(attributes, len(channels))
+        channels = [
+            replace(channel, source=replace(channel.source, acquisition=acquisition))
+            for channel, acquisition in zip(channels, told, strict=True)
+        ]
     # The store records the factors after the job, not those that were passed to it.
     factors = [] if raw else attributes["noise_corrections"]
-    return replace(job.with_inputs(), noise_corrections=factors)
+    return replace(job.with_inputs(), channels=channels, noise_corrections=factors)
 
 
 def recorded_channels(attributes: Mapping[str, Any]) -> list[Channel | str]:

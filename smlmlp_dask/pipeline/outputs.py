@@ -151,6 +151,10 @@ class Outputs:
             yield SNR, storage.rounded(signal_to_noise(raw, exact, noise)), 0
 
 
+BACKGROUND_ALONE = Outputs()
+"""What is stored by default; of frames that are kept as they are, it is not asked."""
+
+
 def clipping(pixels: int, pedestal: int | None) -> str:
     """Say how many pixels were clipped, and what helps."""
     what = "pixel of the signal was" if pixels == 1 else "pixels of the signal were"

@@ -27,7 +27,7 @@ from smlmlp_dask.store.outputs import DEFAULT
 from .channels import source_list
 from .job import prepare
 from .job_plan import JobPlan
-from .outputs import Outputs
+from .outputs import BACKGROUND_ALONE, Outputs
 from .run import MEAN_ALONE
 
 
@@ -226,7 +226,7 @@ def plan_job(
     selection: Selection,
     options: FilterOptions | None,
     storage: Storage,
-    outputs: Outputs | None = None,
+    outputs: Outputs = BACKGROUND_ALONE,
     camera: CameraSettings | None = None,
     overrides: Overrides | None,
     memory_limit: int | str | None,

@@ -1,6 +1,7 @@
 """A prepared job is run: block after block, from its sources into its store."""
 
 import logging
+from collections.abc import Collection
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -10,16 +11,20 @@ from smlmlp_dask.execution.progress import Amount, progress_bar
 from smlmlp_dask.execution.tasks import run_tasks
 from smlmlp_dask.execution.workers import active_client, count_workers
 from smlmlp_dask.messages import as_size, counted
+from smlmlp_dask.movies.memory import DaskMovie
+from smlmlp_dask.movies.photons import in_counts
+from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.store.checking import Findings, clipped_pixels
 from smlmlp_dask.store.lock import this_owner
 from smlmlp_dask.store.metadata import RECORDS, package_versions
+from smlmlp_dask.store.outputs import stored_outputs
+from smlmlp_dask.store.read import stored_stacks
 from smlmlp_dask.store.write import check_destination, writing
 
-from .block import Guard, Task, filter_and_store
+from .block import Guard, Task, computed, filter_and_store
 from .channels import interleave
 from .display import display_ranges
 from .job import Job
-from .kept import check_kept
 from .outputs import clipping
 
 log = logging.getLogger(__name__)
@@ -41,7 +46,7 @@ def run_job(
     at_a_time = job.workers.threads
     every, memory = counted(at_a_time, "task"), as_size(job.workers.memory_bytes)
     log.info("%s at a time, memory for them %s", every, memory)
-    channels, plans, attributes = job.channels, job.plans, job.attributes
+    plans, attributes = job.plans, job.attributes
     guard = Guard(destination / RECORDS, this_owner(), tuple(job.roots[:8]))
     work = partial(filter_and_store, options=job.options, outputs=job.outputs, guard=guard)
     engine = "engine {engine} {engine_version}" if job.options else "frames as they are"
@@ -58,13 +63,11 @@ def run_job(
             elsewhere=active_client() is not None,
             found=found,
             check_inputs=job.check_inputs,
-            ranges=lambda: display_ranges(
-                channels, job.outputs, [job.measured(i) for i in range(len(channels))]
-            ),
+            ranges=lambda: display_ranges(job),
         ) as store,
     ):
         done = store.done
-        check_kept(job, destination, done)
+        _check_kept(job, destination, done)
         total = Amount(attributes["blocks"], sum(prod(plan.shape) for plan in plans))
         log.info("%s: %d of %s done", destination, len(done), counted(total.blocks, "block"))
         pixels = (block.pixels for i, block in interleave(plans) if (i, block.number) in done)
@@ -82,3 +85,45 @@ def run_job(
     if clipped := sum(clipped_pixels(destination, attributes) or ()):
         log.warning("%s: %s", destination, clipping(clipped, job.outputs.pedestal))
     log.info("%s: finished", destination)
+
+
+def _check_kept(job: Job, path: Path, done: Collection[tuple[int, int]]) -> None:
+    """Refuse to go on with a Dask array that gives other pixels than are stored.
+
+    Files and NumPy arrays have a fingerprint. Of a Dask array there is only its name, which mostly
+    says where its pixels are read, not what they are: a Zarr array written anew has the name of the
+    old one. So we compute the first and the last of its blocks in `done` again, and compare them.
+    """
+    if job.options is not None and job.options.cuda:
+        return  # this process may have no device, and the workers' array is no other
+    for i, channel in enumerate(job.channels):
+        movie = in_counts(channel.source).movie
+        kept = [number for own, number in done if own == i]
+        if not isinstance(movie, DaskMovie) or not kept:
+            continue
+        outputs = stored_outputs(job.attributes, len(job.channels))
+        stored = [stored_stacks(path, output)[i] for output in outputs]
+        for number in sorted({min(kept), max(kept)}):
+            task = job.task(i, channel.plan.nth_block(number), ())
+            if _differs(job, task, stored):
+                raise ValueError(
+                    f"{path} cannot be resumed: {movie.path} has the name of the array that it was "
+                    f"begun with, but gives other pixels ({task}): what it is computed from has "
+                    "changed, or is not the same each time; replace the store with overwrite=True, "
+                    "or choose another destination"
+                )
+
+
+def _differs(job: Job, task: Task, stored: list[Stack]) -> bool:
+    """Say whether a block, computed again, is not what is stored of it."""
+    found = computed(
+        task, task.source.read(), options=job.options, outputs=job.outputs, storage=job.storage
+    )
+    for output, box, pixels, _ in found:
+        try:
+            before = stored[output].part(box).read()
+        except SourceReadError:  # a damaged chunk, which tells nothing of the array
+            continue
+        if before.tobytes() != pixels.tobytes():
+            return True
+    return False

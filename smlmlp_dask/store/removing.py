@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -11,7 +11,6 @@ from time import sleep
 
 from .durable import PARTIAL, sync_folder
 from .metadata import COPY, RECORDS, ROOT, read_copy
-from .outputs import Output
 
 
 def remove_draft(draft: Path) -> None:
@@ -49,20 +48,21 @@ _CHUNK = re.compile(r"c(/\d+)+")
 _BESIDE_RECORDS = {Path(COPY), *(Path(RECORDS, name) for name in ("journal", "owner", "lock"))}
 
 
-def _foreign(path: Path, files: Iterable[str]) -> Iterator[Path]:
+def _foreign(path: Path, files: Collection[str]) -> Iterator[Path]:
     """Yield what lies in the folder of a store and is not of it."""
     arrays = {Path(file).parent for file in files}
     for folder, folders, names in os.walk(path):
         within = Path(folder).relative_to(path)
         for name in names:
-            file = within / name
-            own = file.as_posix() in files or file in _BESIDE_RECORDS or name == ".DS_Store"
-            if not (own or _PARTIAL_NAME.fullmatch(name) or _is_chunk(file, arrays)):
-                yield path / file
+            if not (_is_own(within / name, files, arrays) or name == ".DS_Store"):
+                yield path / within / name
         yield from (at for name in folders if (at := path / within / name).is_symlink())
 
 
-def _is_chunk(file: Path, arrays: Iterable[Path]) -> bool:
+def _is_own(file: Path, files: Container[str], arrays: Container[Path]) -> bool:
+    """Say whether a store has a file of this name: one of the metadata, a chunk of its arrays."""
+    if file.as_posix() in files or file in _BESIDE_RECORDS or _PARTIAL_NAME.fullmatch(file.name):
+        return True
     return any(
         array in arrays and _CHUNK.fullmatch(file.relative_to(array).as_posix())
         for array in file.parents
@@ -80,18 +80,16 @@ def remove_store(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def remove_begun(path: Path, outputs: Sequence[Output]) -> None:
+def remove_begun(path: Path) -> None:
     """Remove a store that we began and that holds no block; leave other people's files."""
-    for output in outputs:
-        for i in range(len(output.dtypes)):
-            array = output.array(path, i)
-            shutil.rmtree(array / "c", ignore_errors=True)
-            for folder in (array, array.parent):
-                _remove_folder(folder, ROOT)
-        if output.folder:
-            _remove_folder(path / output.folder, ROOT)
-    _remove_folder(path / RECORDS, ROOT, Path(COPY).name, "journal", "owner", "lock")
-    _remove_folder(path, ROOT)
+    files = read_copy(path) or {}
+    arrays = {Path(file).parent for file in files}
+    for folder, _, names in os.walk(path, topdown=False):
+        with suppress(OSError):
+            for name in names:
+                if _is_own(Path(folder, name).relative_to(path), files, arrays):
+                    Path(folder, name).unlink(missing_ok=True)
+            Path(folder).rmdir()
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
@@ -99,13 +97,6 @@ def remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:
         with suppress(OSError):  # somebody else may use the folder by now
             folder.rmdir()
-
-
-def _remove_folder(folder: Path, *files: str) -> None:
-    with suppress(OSError):
-        for name in files:
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
 
 
 _PARTIAL_NAME = re.compile(rf".*\.[0-9a-f]{{32}}{re.escape(PARTIAL)}")

@@ -83,11 +83,7 @@ def check_destination(
         If `path` is an input or lies inside one, under any spelling, link or mount; or if it is
         to be replaced and holds one; or if it is to be both resumed and replaced.
     """
-    if resume and overwrite:
-        raise ValueError(
-            "resume and overwrite (--resume and --overwrite) contradict each other: give one of "
-            "them"
-        )
+    refuse_both(resume=resume, overwrite=overwrite)
     for source in inputs:
         if lies_in(path, source):
             raise ValueError(
@@ -106,6 +102,15 @@ def check_destination(
             "(--resume), replace it with overwrite=True (--overwrite), or choose another path"
         )
     check_replaceable(path)
+
+
+def refuse_both(*, resume: bool, overwrite: bool) -> None:
+    """Refuse to go on with what is to be replaced."""
+    if resume and overwrite:
+        raise ValueError(
+            "resume and overwrite (--resume and --overwrite) contradict each other: give one of "
+            "them"
+        )
 
 
 @contextmanager
@@ -199,7 +204,7 @@ def writing(
         except BaseException:
             if new_parents is not None and not (filled or Journal.read(records / "journal").done):
                 # while we still hold the lock
-                remove_begun(path, stored_outputs(attributes, len(plans)))
+                remove_begun(path)
                 remove_empty(new_parents)
             raise
     sync_folder(records)

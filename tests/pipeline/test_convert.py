@@ -1,10 +1,7 @@
 """Movies kept as they are: the same pixels in another file, with the rules of every store."""
 
 import json
-import shutil
-import signal
 from dataclasses import replace
-from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -29,30 +26,12 @@ from smlmlp_dask.store.chunk_files import chunk_path
 from smlmlp_dask.store.read import read_attributes
 from tests.interrupting import interrupted
 from tests.movies.formats.test_carried import RICH
-from tests.processes import finish, journal, start, wait_for
+from tests.processes import journal
 from tests.stored import contents
 
 RNG = np.random.default_rng(5)
 MOVIE = RNG.poisson(200, (23, 40, 36)).astype(np.uint16)
 OTHER = RNG.integers(0, 256, (9, 20, 30), np.uint8)
-
-
-@pytest.fixture
-def tif(tmp_path):
-    path = tmp_path / "movie.tif"
-    tifffile.imwrite(path, MOVIE, byteorder=">", photometric="minisblack")
-    return path
-
-
-@pytest.fixture
-def few_frames(monkeypatch):
-    """Blocks of a few frames, so that a small movie has many, and the last chunk is filled up."""
-    monkeypatch.setattr(
-        blocks.plan_blocks, "__kwdefaults__", {**KEYWORDS, "block_bytes": 4 * 4 * 40 * 36}
-    )
-
-
-KEYWORDS = blocks.plan_blocks.__kwdefaults__
 
 
 def stored(path, channel=0):
@@ -64,7 +43,7 @@ DTYPES = ["u1", "i1", ">u2", "<u2", "i2", "u4", ">i4", "u8", "f2", ">f4", "<f8"]
 
 @pytest.mark.parametrize("codec", ["fast", "small", "none"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_pixels_and_dtype_stay(dtype, codec, tmp_path, few_frames):
+def test_pixels_and_dtype_stay(dtype, codec, tmp_path, small):
     movie = (MOVIE % 120).astype(dtype)
     if movie.dtype.kind == "f":
         movie[0, 0, :3] = np.nan, np.inf, -0.0
@@ -92,7 +71,7 @@ def test_pixels_and_dtype_stay(dtype, codec, tmp_path, few_frames):
 @pytest.mark.parametrize("memory", ["plenty", "scarce"])
 def test_every_layout_gives_the_same_pixels(layout, memory, tmp_path, monkeypatch):
     if memory == "scarce":  # frames are tiled
-        scarce = {**KEYWORDS, "slab_bytes": 9000, "block_bytes": 12_000}
+        scarce = {"slab_bytes": 9000, "block_bytes": 12_000}
         monkeypatch.setattr(blocks.plan_blocks, "__kwdefaults__", scarce)
     movie = zarr.create_array(tmp_path / "m.zarr", shape=MOVIE.shape, dtype="u2", **layout)
     movie[:] = MOVIE
@@ -198,11 +177,11 @@ def test_it_is_no_store_of_backgrounds(tif, tmp_path):
 # ---- interrupted, damaged ------------------------------------------------------------------------
 
 
-def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, few_frames, monkeypatch):
+def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, small, monkeypatch):
     whole = contents(convert_movies(tif, tmp_path / "whole.zarr"))
     path = tmp_path / "out.zarr"
     interrupted(tif, path, 3, monkeypatch, convert_movies)
-    assert 0 < len(journal(path)) < 6
+    assert 0 < len(journal(path)) < 12
     with pytest.raises(ValueError, match=r"its frames are incomplete.*smlmlp-dask convert"):
         verify_backgrounds(path)
     with pytest.raises(ValueError, match="unfinished"):
@@ -217,15 +196,6 @@ def test_resumed_it_has_the_bytes_of_an_undisturbed_run(tif, tmp_path, few_frame
     assert contents(path) == whole
 
 
-def test_a_deep_check_compares_with_the_movie(tif, tmp_path):
-    path = convert_movies(tif, tmp_path / "out.zarr")
-    shutil.move(tif, tmp_path / "gone.tif")
-    report = verify_backgrounds(path, sample=1)
-    assert report.problems == []
-    (line,) = report.not_compared
-    assert "not compared" in line
-
-
 def test_a_movie_that_changes_meanwhile_leaves_it_unfinished(tif, tmp_path, monkeypatch):
     work = running.filter_and_store
 
@@ -237,27 +207,6 @@ def test_a_movie_that_changes_meanwhile_leaves_it_unfinished(tif, tmp_path, monk
     monkeypatch.setattr(running, "filter_and_store", changing)
     with pytest.raises(OSError, match=r"has changed while it was copied: the store stays"):
         convert_movies(tif, tmp_path / "out.zarr")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["threads", "processes"])
-def test_killed_at_any_moment(tmp_path, options):
-    shape = (320, 512, 512)
-    movie = zarr.create_array(
-        tmp_path / "m.zarr", shape=shape, chunks=(16, 512, 512), dtype="u2", compressors=None
-    )
-    movie[:] = RNG.integers(0, 4000, shape, np.uint16)
-    command = ("convert", tmp_path / "m.zarr", "-o")
-    assert finish(start(*command, tmp_path / "whole.zarr"))[0] == 0
-    out = tmp_path / "out.zarr"
-    for least in (1, 5, 12):
-        process = start(*command, out, "--resume", *options)
-        wait_for(partial(lambda n: len(journal(out)) >= n, least), process, may_end=True)
-        process.kill()
-        assert finish(process)[0] in (-signal.SIGKILL, 0)
-    assert finish(start(*command, out, "--resume", *options))[0] == 0
-    assert contents(out) == contents(tmp_path / "whole.zarr")
-    assert stored(out)[:].tobytes() == movie[:].tobytes()
 
 
 # ---- planned -------------------------------------------------------------------------------------

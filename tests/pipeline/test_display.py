@@ -22,7 +22,7 @@ def ranges_of(path, radii=7.0, **selection):
         [path], SpatialMean(radii), selection=Selection.checked(**selection),
         options=FilterOptions("fused"), storage=Storage("fast", None),
     )  # fmt: skip
-    return display_ranges(job.channels, job.outputs, [None] * len(job.channels))[RANGES]
+    return display_ranges(job)[RANGES]
 
 
 def saved(path, movie):

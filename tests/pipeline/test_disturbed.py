@@ -135,28 +135,29 @@ def test_on_workers(tif, tmp_path, small, kind, processes):
     assert contents(tmp_path / "workers.zarr") == contents(tmp_path / "threads.zarr")
 
 
-SIGNAL = ["--write", "background", "--write", "signal", "--pedestal", "25", "--memory-limit"]
-CAMERA = ["--gain", "large.npy", "--baseline", "10", "--photons", "--memory-limit"]
+STEPS = ["run", "--step", "median:2", "--step", "mean:4"]
+SIGNAL = [*STEPS, "--write", "background", "--write", "signal", "--pedestal", "25"]
+CAMERA = ["--gain", "large.npy", "--baseline", "10", "--photons"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("options", "memory"),
     [
-        [*SIGNAL, "390MB"],
+        (SIGNAL, "390MB"),
         # each takes 315 MB for itself, and a quarter of what Dask allows them stays free
-        [*SIGNAL, "930MB", "--workers", "2"],
-        [*(word for name in ALL for word in ("--write", name)), *CAMERA, "400MB"],
+        ([*SIGNAL, "--workers", "2"], "930MB"),
+        ([*STEPS, *(word for name in ALL for word in ("--write", name)), *CAMERA], "400MB"),
+        (["convert", "--workers", "2"], "930MB"),
     ],
-    ids=["threads", "processes", "photons"],
+    ids=["threads", "processes", "photons", "frames as they are"],
 )
-def test_killed_again_and_again(tmp_path, options):
-    """A chain in processes of its own, two blocks at a time."""
+def test_killed_again_and_again(tmp_path, options, memory):
+    """A job in processes of its own, two blocks at a time."""
     movie = np.random.default_rng(3).poisson(90, (400, 256, 256)).astype(np.uint16)
     zarr.create_array("movie.zarr", data=movie, chunks=(8, 256, 256))
     np.save("large.npy", np.linspace(0.1, 0.9, 65536).reshape(256, 256))
-    steps = ["--step", "median:2", "--step", "mean:4"]
-    command = ["run", "movie.zarr", *steps, *options, "--resume", "-o"]
+    command = [*options, "--memory-limit", memory, "movie.zarr", "--resume", "-o"]
     whole, out = tmp_path / "whole.zarr", tmp_path / "out.zarr"
     assert finish(start(*command, whole))[0] == 0
     n_blocks = json.loads(call("info", whole, "--json").stdout)["blocks"]

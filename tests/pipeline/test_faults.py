@@ -13,7 +13,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 import tifffile
@@ -21,7 +20,6 @@ import zarr
 
 from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.execution.workers import local_threads
-from smlmlp_dask.filters import spatial_mean
 from smlmlp_dask.movies.formats import zarr_movie
 from smlmlp_dask.movies.formats.zarr_movie import ZarrMovie
 from smlmlp_dask.movies.stack import SourceReadError
@@ -298,20 +296,7 @@ def test_a_chunk_that_cannot_be_read(movie, whole, tmp_path, monkeypatch):
         run_spatial_mean(movie, out, resume=True)
 
 
-# ---- other settings ----------------------------------------------------------------------------
-
-BEGUN = {
-    "channels_mean_radii_pix": (5.0, 5.0),
-    "noise_corrections": [1.0, 1.0],
-    "bboxes": [[(0, 0, 16, 20), (4, 0, 20, 20)]],
-    "flips": None,
-    "frames": None,
-    "raw_shape": (10, 20, 40),
-    "raw_dtype": "<u2",
-    "engine": "fused",
-    "codec": "fast",
-    "keep_bits": None,
-}
+# ---- damage ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -321,88 +306,9 @@ def raw(tmp_path):
     return path
 
 
-@pytest.fixture
-def begun(raw, tmp_path, monkeypatch):
-    """A store with one of two blocks."""
-    out = tmp_path / "out.zarr"
-    with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
-        patch.setattr(block, "_read", failing(block._read, 1, KeyboardInterrupt()))
-        with pytest.raises(KeyboardInterrupt):
-            run_spatial_mean(raw, out, **BEGUN)
-    assert progress(out) == Progress(1, 2)
-    return out
-
-
-@pytest.mark.parametrize(
-    ("name", "setting"),
-    [
-        ("channels_mean_radii_pix", {"channels_mean_radii_pix": (5.0, 5.5)}),
-        ("channels_mean_radii_pix", {"channels_mean_radii_pix": [(5.0, 6.0), (5.0, 5.0)]}),
-        ("noise_corrections", {"noise_corrections": [1.0, 0.5]}),
-        ("bboxes", {"bboxes": [[(0, 0, 16, 20), (3, 0, 19, 20)]]}),
-        ("flips", {"flips": [(False, True), None]}),
-        ("frames", {"frames": slice(0, 9)}),
-        ("frames", {"frames": slice(None, None, 2)}),
-        ("raw_shape", {"raw_shape": (10, 40, 20)}),
-        ("raw_shape", {"raw_shape": (20, 20, 20)}),
-        ("raw_dtype", {"raw_dtype": ">u2"}),
-        ("raw_dtype", {"raw_dtype": "<i2"}),
-        ("engine", {"engine": "dask-image"}),
-        ("codec", {"codec": "small"}),
-        ("keep_bits", {"keep_bits": 12}),
-        ("bboxes", {"bboxes": None, "noise_corrections": None, "channels_mean_radii_pix": 5.0}),
-    ],
-)
-def test_another_setting_is_refused(raw, begun, name, setting):
-    before = state(begun), contents(begun)
-    option = {"channels_mean_radii_pix": "radius", "bboxes": "bbox", "flips": "flip"}.get(name)
-    shown = rf"{name} \(--{option}\)" if option else name
-    with pytest.raises(
-        ValueError, match=rf"begun differently: .*\b{shown} was .* and is .*: run it"
-    ):
-        run_spatial_mean(raw, begun, **BEGUN | setting, resume=True)
-    assert (state(begun), contents(begun)) == before
-    run_spatial_mean(raw, begun, **BEGUN, resume=True)
-
-
 def touch(path):
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
 
-
-def change_a_pixel(path):
-    data = path.read_bytes()
-    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-
-
-@pytest.mark.parametrize("harm", [touch, change_a_pixel])
-def test_a_changed_source_is_refused(raw, begun, harm):
-    before = state(begun), contents(begun)
-    harm(raw)
-    with pytest.raises(
-        ValueError,
-        match=r"begun differently: the movie \S+movie\.raw has changed since \(it had ",
-    ):
-        run_spatial_mean(raw, begun, **BEGUN, resume=True)
-    assert (state(begun), contents(begun)) == before
-
-
-def test_another_source_is_refused(raw, begun):
-    before = state(begun), contents(begun)
-    other = Path(shutil.copy2(raw, raw.with_name("other.raw")))
-    with pytest.raises(ValueError, match=r"sources was .*movie\.raw.* and is .*other\.raw"):
-        run_spatial_mean(other, begun, **BEGUN, resume=True)
-    assert (state(begun), contents(begun)) == before
-
-
-def test_another_version_of_the_engine_is_refused(raw, begun, monkeypatch):
-    before = state(begun), contents(begun)
-    monkeypatch.setattr(spatial_mean, "engine_version", lambda *_: "0")
-    with pytest.raises(ValueError, match='engine_version was .* and is "0"'):
-        run_spatial_mean(raw, begun, **BEGUN, resume=True)
-    assert (state(begun), contents(begun)) == before
-
-
-# ---- damage ------------------------------------------------------------------------------------
 
 LONG_UNIT = 17  # a prime, and more frames of 512 x 512 than a block has: each is a chunk of its own
 

@@ -16,7 +16,6 @@ from smlmlp_dask import (
     open_channels,
     plan_background,
     run_background,
-    run_spatial_mean,
     verify_backgrounds,
 )
 from smlmlp_dask.filters.compiled.pedestal import on_pedestal
@@ -145,12 +144,6 @@ def test_an_output_as_a_source_is_named_for_what_it_is(tif, tmp_path, outputs, p
     assert len(said) == 1
 
 
-def test_backgrounds_alone_are_the_same_store(tif, tmp_path, small):
-    by_default = run_spatial_mean(tif, tmp_path / "a.zarr", 4.0).path
-    named = run_background(tif, tmp_path / "b.zarr", SpatialMean(4.0), "background").path
-    assert contents(by_default) == contents(named)
-
-
 LAYOUTS = [  # how a movie is stored, and the memory for its blocks
     ({"chunks": (1, 16, 22)}, "plenty"),
     ({"chunks": (1, 16, 22)}, "scarce"),
@@ -200,32 +193,6 @@ def test_a_count_that_changed_in_the_journal_does_not_count(tif, tmp_path, small
     job(tif, path, resume=True)
     assert contents(path) == contents(whole)
     assert told(path) == told(whole)
-
-
-def test_a_signal_that_is_not_what_the_movie_gives(tif, tmp_path):
-    result = run_background(tif, tmp_path / "out.zarr", CHAIN, BOTH, pedestal=20)
-    other = run_background(tif, tmp_path / "other.zarr", CHAIN, BOTH, pedestal=21)
-    for name in ("signal/channel_0/0/c/0/0/0", "records/c/0"):
-        (result.path / name).write_bytes((other.path / name).read_bytes())
-    report = verify_backgrounds(result.path, sample=1)
-    assert len(report.problems) == 1
-    assert "not what the source gives" in report.problems[0]
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"outputs": "background", "pedestal": None}, r"outputs \(--write\) was .*signal.* and is"),
-        ({"outputs": "signal"}, r"outputs \(--write\) was"),
-        ({"pedestal": 101}, r"pedestal \(--pedestal\) was 100 and is 101"),
-        ({"pedestal": None}, r"pedestal \(--pedestal\) was 100 and is null"),
-    ],
-)
-def test_a_run_goes_on_only_with_its_own_outputs(tif, tmp_path, changed, said):
-    begun = {"steps": CHAIN, "outputs": BOTH, "pedestal": 100}
-    path = run_background(tif, tmp_path / "out.zarr", **begun).path
-    with pytest.raises(ValueError, match=said):
-        run_background(tif, path, **{**begun, **changed}, resume=True)
 
 
 # ---- refused -------------------------------------------------------------------------------------

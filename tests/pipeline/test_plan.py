@@ -71,13 +71,6 @@ def test_a_movie_of_five_terabytes():
     assert plan.rates is plan.seconds is plan.stored_bytes is None
 
 
-def test_as_many_blocks_as_frames():
-    plan = plan_spatial_mean(DescribedMovie((10**7, 2048, 2048), "float64"))
-    assert plan.channels[0].block == (1, 2048, 2048)
-    assert plan.n_blocks == 10**7
-    assert plan.channels[0].read_amplification == 1
-
-
 @pytest.mark.parametrize(
     "which",
     [

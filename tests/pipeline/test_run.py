@@ -21,9 +21,9 @@ from smlmlp_dask import (
     bkgd_spatial_mean,
     blocks,
     noise_correction,
-    open_backgrounds,
     plan_spatial_mean,
     run_spatial_mean,
+    verify_backgrounds,
 )
 from smlmlp_dask.execution import workers
 from smlmlp_dask.pipeline import running
@@ -40,13 +40,6 @@ def assert_is_background(bkgd, stack, radii=7.0, **options):
     """A job gives the bits of the lazy call, whose accuracy is tested elsewhere."""
     [expected], _, _ = bkgd_spatial_mean([stack], radii, **options)
     assert bkgd.compute().tobytes() == expected.compute().tobytes()
-
-
-@pytest.fixture
-def tif(tmp_path):
-    path = tmp_path / "movie.tif"
-    tifffile.imwrite(path, MOVIE, byteorder=">", photometric="minisblack")
-    return path
 
 
 def test_from_path_to_path(tif, tmp_path):
@@ -194,6 +187,7 @@ def test_codecs_and_rounding(tif, tmp_path, codec, keep_bits):
     bound = attributes["relative_error_of_rounding"]
     assert bound == (0 if keep_bits in (None, 23) else 2.0 ** -(keep_bits + 1))
     assert (np.abs(rounded - exact) <= bound * exact).all()
+    assert verify_backgrounds(result.path, sample=1).problems == []
     if bound:
         mask = np.uint32((1 << (23 - int(keep_bits))) - 1)
         assert not (rounded.view(np.uint32) & mask).any()
@@ -325,13 +319,6 @@ def test_the_bar_goes_to_stderr(tif, tmp_path, capsys):
     assert shown.out == ""
     assert "100%" in shown.err
     assert "Mpx/s" in shown.err
-
-
-def test_no_frames_give_an_empty_store(tmp_path):
-    zarr.create_array(tmp_path / "m.zarr", shape=(0, 4, 5), chunks=(1, 4, 5), dtype="u2")
-    result = run_spatial_mean(tmp_path / "m.zarr", tmp_path / "o.zarr")
-    assert result.bkgds[0].compute().shape == (0, 4, 5)
-    assert open_backgrounds(tmp_path / "o.zarr").noise_corrections == result.noise_corrections
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from smlmlp_dask import (
     verify_backgrounds,
 )
 from smlmlp_dask.store.metadata import ATTRIBUTE
-from tests import duck
 from tests.commands import call
 from tests.interrupting import interrupted
 from tests.stored import contents
@@ -114,29 +113,12 @@ def test_windows_are_of_the_frames_that_are_taken(tif, tmp_path, small, frames):
     assert result.bkgds[0].compute().tobytes() == expected.compute().tobytes()
 
 
-def test_on_a_device(tif, tmp_path, small):
-    with duck.installed(10**8):
-        result = run_background(tif, tmp_path / "out.zarr", CHAIN, cuda=True)
-    [expected], _, _ = bkgd_combination(
-        [MOVIE], median_window_fr=2, channels_mean_radii_pix=3.0, engine="dask-image"
-    )
-    np.testing.assert_allclose(result.bkgds[0].compute(), expected.compute(), rtol=1e-6)
-
-
 def test_the_local_mean_alone_is_the_same_job(tif, tmp_path, small):
     by_radii = run_spatial_mean(tif, tmp_path / "radii.zarr", 4.0)
-    by_steps = run_background(tif, tmp_path / "steps.zarr", SpatialMean(4.0))
+    by_steps = run_background(tif, tmp_path / "steps.zarr", SpatialMean(4.0), "background")
     assert contents(by_radii.path) == contents(by_steps.path)
     assert by_radii.steps == [(SpatialMean((4.0, 4.0)),)]
     assert b'"steps"' not in (by_radii.path / "zarr.json").read_bytes()
-
-
-def test_rounded(tif, tmp_path, small):
-    exact = run_background(tif, tmp_path / "exact.zarr", CHAIN).bkgds[0].compute()
-    result = run_background(tif, tmp_path / "rounded.zarr", CHAIN, keep_bits=8)
-    error = abs(result.bkgds[0].compute() - exact) / abs(exact)
-    assert 0 < error.max() <= 2.0**-9
-    assert verify_backgrounds(result.path, sample=3).problems == []
 
 
 # ---- interrupted, damaged ------------------------------------------------------------------------
@@ -149,38 +131,6 @@ def test_cut_for_less_memory_it_goes_on(tif, tmp_path, small, monkeypatch):
     whole = contents(job(tif, tmp_path / "whole.zarr").path)
     monkeypatch.setattr(blocks, "plan_blocks", partial(blocks.plan_blocks, block_bytes=9999))
     assert contents(job(tif, path, resume=True).path) == whole
-
-
-@pytest.mark.parametrize(
-    ("begun", "now", "said"),
-    [
-        (
-            CHAIN,
-            (TemporalMedian(3), SpatialMean(3.0)),
-            r"steps \(--step\) was median of 5 .* and is median of 7 ",
-        ),
-        (CHAIN, CHAIN[::-1], r"steps \(--step\) was .*median.*mean.* and is .*mean.*median"),
-        (CHAIN, CHAIN[1], r"steps \(--step\) was median of 5 frames, then .* and is mean"),
-        (CHAIN[1], CHAIN, r"steps \(--step\) was mean 3, 3 px and is median of 5"),
-        (CHAIN[1], SpatialMean(3.5), r"channels_mean_radii_pix \(--radius\) was"),
-    ],
-)
-def test_a_run_goes_on_only_with_its_own_steps(tif, tmp_path, begun, now, said):
-    path = tmp_path / "out.zarr"
-    before = contents(run_background(tif, path, begun).path)
-    with pytest.raises(ValueError, match=f"{path} was begun differently: {said}"):
-        run_background(tif, path, now, resume=True)
-    assert contents(path) == before
-
-
-def test_another_version_of_a_loop_is_refused(tif, tmp_path, small, monkeypatch):
-    job = partial(run_background, steps=CHAIN)
-    interrupted(tif, tmp_path / "out.zarr", 2, monkeypatch, job)
-    from smlmlp_dask.filters import chains
-
-    monkeypatch.setitem(chains._LOOPS, TemporalMedian, 999)
-    with pytest.raises(ValueError, match='engine_version was "median 1, mean 1" and is "median 99'):
-        job(tif, tmp_path / "out.zarr", resume=True)
 
 
 # ---- refused -------------------------------------------------------------------------------------

@@ -143,11 +143,6 @@ def test_a_name_stands_for_what_it_always_did(codec, raw, stands_for):
     assert (settings and tuple(settings[key] for key in keys)) == stands_for
 
 
-def test_each_codec_is_another():
-    made = [str(Storage(codec, None).compressors()) for codec in get_args(Codec)]
-    assert len(set(made)) == len(made)
-
-
 @pytest.mark.parametrize("layout", ["big-endian", "strided", "read-only"])
 def test_pixels_in_any_layout(tmp_path, layout):
     pixels = np.random.default_rng(2).normal(500, 3, CHUNKS).astype(np.float32)
