@@ -73,10 +73,11 @@ def result_html(result: Result) -> str:
         if unreadable
         else "finished and on disk; pixels are read when they are computed"
     )
-    title = " and ".join(_NAMES.get(name, name.replace("_", " ")) for name in stored)
-    title = title[0].upper() + title[1:]
+    names = {name: _NAMES.get(name, name.replace("_", " ")) for name in stored}
     if result.pedestal is not None:
-        title += f" (stored {result.pedestal} counts higher)"
+        names[SIGNAL] += f" (stored {result.pedestal} counts higher)"
+    title = " and ".join(names.values())
+    title = title[0].upper() + title[1:]
     header = f"<p><b>{title}</b>{unit} in <code>{_text(result.path)}</code>: {state}.</p>"
     pictures += [_NOTHING] * (n_channels - len(pictures))
     columns = (

@@ -134,6 +134,11 @@ def test_a_notebook_shows_each_output():
     ]
 
 
+def test_a_notebook_says_which_output_is_stored_higher():
+    html = run(["signal", "snr"], pedestal=100, gain=1)._repr_html_()
+    assert "<b>Signals (stored 100 counts higher) and signal-to-noise ratios</b>" in html
+
+
 def test_the_slider_shows_signals(monkeypatch):
     pytest.importorskip("ipywidgets", reason="the slider needs the extra 'notebooks'")
     drawn = []
