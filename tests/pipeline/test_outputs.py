@@ -227,28 +227,6 @@ def test_wrong_outputs_are_refused_before_anything_is_written(
 # ---- shown ---------------------------------------------------------------------------------------
 
 
-def test_on_the_command_line(tif, tmp_path):
-    out, page = tmp_path / "out.zarr", tmp_path / "page.html"
-    options = ["--radius", "4", "--write", "signal", "--write", "background", "--pedestal", "20"]
-    done = call("run", tif, "-o", out, *options)
-    assert done.exit_code == 0, done.stderr
-    by_hand = run_background(tif, tmp_path / "hand.zarr", SpatialMean(4.0), BOTH, pedestal=20)
-    assert contents(out) == contents(by_hand.path)
-    [clipped], _ = told(out)
-    for text in (done.stdout, call("info", out).stdout):
-        assert "stored: background (float32), signal (uint16), pedestal 20" in text
-        assert f"{clipped:,} pixels of the signal were clipped" in text
-    assert call("verify", out, "--deep").exit_code == 0
-    assert call("report", out, "-o", page).exit_code == 0
-    assert f"({clipped:,} pixels were)" in page.read_text(encoding="utf-8")
-    shown = call("run", tif, "--dry-run", *options).stdout
-    assert "float32 and uint16 chunks" in shown
-    assert f"{MOVIE.size * 6 / 1000:.1f} kB before compression" in shown
-    failed = call("run", tif, "-o", tmp_path / "no.zarr", "--pedestal", "20")
-    assert failed.exit_code == 2
-    assert "no signal is stored" in failed.stderr
-
-
 def test_a_signal_alone_is_shown_as_one(tif, tmp_path):
     result = run_background(tif, tmp_path / "out.zarr", CHAIN, "signal", pedestal=100)
     assert "<b>Signals (stored 100 counts higher)</b>" in result._repr_html_()

@@ -286,15 +286,6 @@ def test_engines_and_threads(tif, tmp_path, engine, parallel):
     assert_is_background(result.bkgds[0], MOVIE, engine=engine)
 
 
-@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_under_a_client(tif, tmp_path, processes):
-    with Client(
-        n_workers=2, threads_per_worker=1, processes=processes, dashboard_address="127.0.0.1:0"
-    ):
-        result = run_spatial_mean(tif, tmp_path / "o.zarr", parallel=True)
-        assert_is_background(result.bkgds[0], MOVIE)
-
-
 def test_the_bar_counts_every_pixel(tif, tmp_path, monkeypatch, capsys):
     counted = []
 

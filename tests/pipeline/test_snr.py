@@ -240,13 +240,19 @@ def test_means_of_large_frames_fit_the_memory(frame, unit):
 def test_on_the_command_line(tif, tmp_path):
     out, page = tmp_path / "out.zarr", tmp_path / "page.html"
     writes = [word for name in ALL for word in ("--write", name)]
-    options = [*writes, "--gain", "0.25", "--baseline", "20", "--variance", "1.5"]
-    done = call("run", tif, "-o", out, "--radius", "4", *options)
+    options = ["--radius", "4", *writes, "--pedestal", "20"]
+    options += ["--gain", "0.25", "--baseline", "20", "--variance", "1.5"]
+    done = call("run", tif, "-o", out, *options)
     assert done.exit_code == 0, done.stderr
-    by_hand = run_background(tif, tmp_path / "hand.zarr", SpatialMean(4.0), ALL, **GIVEN)
+    mean = SpatialMean(4.0)
+    by_hand = run_background(tif, tmp_path / "hand.zarr", mean, ALL, pedestal=20, **GIVEN)
     assert contents(out) == contents(by_hand.path)
+    signal = MOVIE.astype("f4") - by_hand.bkgds[0].compute()
+    clipped = int((np.round(signal + np.float32(20)) < 0).sum())
+    stored = "background (float32), signal (uint16), snr (float32), mean_background (float32)"
     for text in (done.stdout, call("info", out).stdout):
-        assert "snr (float32), mean_background (float32)" in text
+        assert f"stored: {stored}, pedestal 20" in text
+        assert f"{clipped:,} pixels of the signal were clipped" in text
     assert "gain: 0.25\nbaseline: 20.0\n" in call("info", out).stdout
     document = json.loads(call("info", out, "--json").stdout)
     assert document["outputs"] == [*ALL]
@@ -257,10 +263,13 @@ def test_on_the_command_line(tif, tmp_path):
     html = page.read_text(encoding="utf-8")
     assert "√((background − baseline) / gain + variance)" in html
     assert "gain 0.25 photoelectrons per count, baseline 20.0 counts" in html
+    assert f"({clipped:,} pixels were)" in html
     assert "signal-to-noise ratios and mean backgrounds</b>" in by_hand._repr_html_()
-    failed = call("run", tif, "-o", tmp_path / "no.zarr", "--write", "snr")
-    assert (failed.exit_code, len(failed.stderr.splitlines())) == (2, 1)
-    assert not (tmp_path / "no.zarr").exists()
+    assert "float32 and uint16 chunks" in call("run", tif, "--dry-run", *options).stdout
+    for wrong in (["--write", "snr"], ["--pedestal", "20"]):
+        failed = call("run", tif, "-o", tmp_path / "no.zarr", *wrong)
+        assert (failed.exit_code, len(failed.stderr.splitlines())) == (2, 1)
+        assert not (tmp_path / "no.zarr").exists()
 
 
 def test_handed_over(tif, tmp_path):
