@@ -119,9 +119,7 @@ class Storage:
     def _shuffles_bits(self) -> bool:
         return self.raw and self.codec in SHUFFLES_BITS
 
-    def rounded(
-        self, background: np.ndarray[Any, Any], *, pixels_at_a_time: int = ROUNDED_PIXELS
-    ) -> np.ndarray[Any, Any]:
+    def rounded(self, background: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the background, its mantissa rounded in place to nearest, ties to even."""
         if self.keep_bits in (None, MANTISSA_BITS):
             return background
@@ -131,7 +129,7 @@ class Storage:
             background,
             ("external_loop", "buffered", "zerosize_ok"),
             ("readwrite",),
-            buffersize=pixels_at_a_time,
+            buffersize=ROUNDED_PIXELS,
         ) as parts:
             for part in parts:
                 pixels: Any = part

@@ -31,8 +31,8 @@ _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 """Errors of file systems that cannot sync a file or folder; a failing disk answers EIO."""
 
 
-def sync_file(descriptor: int) -> bool:
-    """Return once the bytes of an open file are on the disk; False if its file system cannot."""
+def sync_file(descriptor: int) -> None:
+    """Return once the bytes of an open file are on the disk, unless its file system cannot."""
     try:
         if _full_sync is not None:
             fcntl.fcntl(descriptor, _full_sync)
@@ -43,8 +43,6 @@ def sync_file(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise
-        return False
-    return True
 
 
 def sync_folder(folder: Path) -> bool:

@@ -32,7 +32,7 @@ from smlmlp_dask.movies.recording import Recording
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.pipeline import channels, running
-from smlmlp_dask.store.codecs import Storage
+from smlmlp_dask.store import codecs
 from tests import strategies
 from tests.memory import allocated
 
@@ -377,18 +377,20 @@ def test_a_flipped_stack_is_turned_in_place(tmp_path):
 
 @pytest.mark.parametrize("keep_bits", [1, 12, 22])
 @pytest.mark.parametrize("view", [np.s_[:], np.s_[:, 3:-2, 5:-1]])
-def test_rounding_in_place_gives_the_same_bits(keep_bits, view):
+def test_rounding_in_place_gives_the_same_bits(keep_bits, view, monkeypatch):
+    monkeypatch.setattr(codecs, "ROUNDED_PIXELS", 100)
     bits = np.random.default_rng(2).integers(0, 2**32, (3, 40, 50), "u4")
     bits[1, 2] = 0x7FFFFFFF  # NaN whose mantissa would overflow
     background = bits.view("f4")[view]
     codec = BitRound(keep_bits)
     expected = codec.decode(codec.encode(background))
     expected[np.isnan(background)] = np.nan
-    rounded = Storage("fast", keep_bits).rounded(background, pixels_at_a_time=100)
+    rounded = codecs.Storage("fast", keep_bits).rounded(background)
     assert np.array_equal(rounded, expected, equal_nan=True)
     assert rounded.tobytes() == expected.tobytes()
 
 
 def test_rounding_takes_little_memory():
     background = np.ones((4, 1024, 1024), "f4")
-    assert allocated(lambda: Storage("fast", 12).rounded(background)) < background.nbytes // 2
+    storage = codecs.Storage("fast", 12)
+    assert allocated(lambda: storage.rounded(background)) < background.nbytes // 2
