@@ -64,7 +64,5 @@ def check_owner(folder: Path, owner: str) -> None:
     FileNotFoundError
         If the folder does not exist, or another run or none holds it.
     """
-    with suppress(OSError):
-        if (folder / "owner").read_text() == owner:
-            return
-    raise FileNotFoundError(f"{folder.parent} is not the store that {owner} writes")
+    if writer_of(folder) != owner:
+        raise FileNotFoundError(f"{folder.parent} is not the store that {owner} writes")
