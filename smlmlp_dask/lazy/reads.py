@@ -5,32 +5,10 @@ from uuid import uuid4
 
 import dask.array as da
 import numpy as np
-from dask.base import normalize_token
-from dask.layers import ArraySliceDep
 from numpy.typing import NDArray
 
-from smlmlp_dask.blocks import Chunks, frames_per_block, split
+from smlmlp_dask.blocks import Box, frames_per_block, split
 from smlmlp_dask.movies.stack import MAX_BLOCKS, Stack, as_slice
-
-
-class _BlockReads(ArraySliceDep):
-    """The part that each task reads, made when the graph is built: so no task list is stored."""
-
-    def __init__(self, stack: Stack, chunks: Chunks, name: str) -> None:
-        super().__init__(chunks)
-        self.stack = stack
-        self.name = name
-
-    def __getitem__(self, idx: tuple[int, ...]) -> Stack:
-        frames, rows, columns = super().__getitem__(idx)
-        return self.stack.part((frames, rows, columns))
-
-
-# When Dask fuses tasks, it takes reads with equal tokens for the same read. A subclass of
-# `ArraySliceDep` inherits its registered token, the chunks alone (dask.layers): of two stacks with
-# equal chunks, Dask would read only one. A `__dask_tokenize__` method does not help, since Dask
-# prefers the parent's registration.
-normalize_token.register(_BlockReads, lambda reads: ("_BlockReads", reads.name))
 
 
 def lazy(stack: Stack) -> da.Array:
@@ -55,20 +33,18 @@ def lazy(stack: Stack) -> da.Array:
         split(stack.shape[2], columns),
     )
     # A new name every time, as the file may change between two calls.
-    name = f"open-channels-{uuid4().hex}"
-    lazy: da.Array = da.blockwise(
-        Stack.read,
-        "tyx",
-        _BlockReads(stack, chunks, name),
-        "tyx",
-        name=name,
-        dtype=stack.dtype,
+    lazy: da.Array = da.from_array(
+        stack,
+        chunks=chunks,
+        name=f"open-channels-{uuid4().hex}",
+        getitem=_read,  # of our own: Dask fuses slices into its own, and would read blocks in parts
         meta=np.empty((0, 0, 0), stack.dtype),
-        align_arrays=False,
-        # As in da.from_array: distributed holds these tasks back until a worker is free.
-        _data_producer=True,
     )
     return lazy
+
+
+def _read(stack: Stack, part: Box) -> NDArray[Any]:
+    return stack.part(part).read()
 
 
 def _frames_in_runs(selection: range, run: int) -> tuple[int, ...]:
