@@ -12,22 +12,29 @@ from itertools import accumulate, product
 from typing import Any
 
 import dask.array as da
-import numpy as np
+from dask.array.core import concatenate3
 from dask.highlevelgraph import HighLevelGraph
 
-from smlmlp_dask.blocks import Box, Chunks
-from smlmlp_dask.filters import device
-
-Piece = tuple[int, slice]
-"""A chunk's number on its axis, and the part of it that is read."""
+from smlmlp_dask.blocks import Chunks
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What one task takes from the chunks it gets, and which part of that is its own."""
+    """What a block takes of the chunks that it overlaps, along one axis.
 
-    pieces: tuple[tuple[slice, ...], tuple[slice, ...], tuple[slice, ...]]
-    own: Box
+    Attributes
+    ----------
+    chunks : list of int
+        Their numbers.
+    parts : list of slice
+        The part of each that is read.
+    own : slice
+        Where the block itself lies in what is read.
+    """
+
+    chunks: list[int]
+    parts: list[slice]
+    own: slice
 
 
 def map_with_halo(
@@ -57,67 +64,53 @@ def map_with_halo(
     meta : array
         An empty array of the result's type and dtype.
     """
-    pieces = [
+    reaches = [
         [
-            _overlapped(ends, stop - run, stop, margin)
+            _reach(list(accumulate(old)), stop - run, stop, margin)
             for run, stop in zip(new, accumulate(new), strict=True)
         ]
-        for ends, new, margin in zip(
-            (list(accumulate(old)) for old in stack.chunks), chunks, halo, strict=True
-        )
+        for old, new, margin in zip(stack.chunks, chunks, halo, strict=True)
     ]
     graph: dict[Any, Any] = {}
     for place in product(*(range(len(runs)) for runs in chunks)):
-        frames, rows, columns = (
-            axis_pieces[i] for axis_pieces, i in zip(pieces, place, strict=True)
-        )
+        frames, rows, columns = (axis[i] for axis, i in zip(reaches, place, strict=True))
         keys = [
-            [[(stack.name, t, y, x) for x, _ in columns[0]] for y, _ in rows[0]]
-            for t, _ in frames[0]
+            [[(stack.name, t, y, x) for x in columns.chunks] for y in rows.chunks]
+            for t in frames.chunks
         ]
-        reach = Reach(
-            (_parts(frames[0]), _parts(rows[0]), _parts(columns[0])),
-            (frames[1], rows[1], columns[1]),
-        )
-        graph[(name, *place)] = (_apply, function, keys, reach)
+        graph[(name, *place)] = (_apply, function, keys, frames, rows, columns)
     layers = HighLevelGraph.from_collections(name, graph, [stack])  # type: ignore[list-item]
     return da.Array(layers, name, chunks, meta=meta)
 
 
-def _overlapped(
-    ends: Sequence[int], start: int, stop: int, margin: int
-) -> tuple[list[Piece], slice]:
-    """Return the pieces that hold `start` to `stop` and a margin, and where these lie in them.
-
-    `ends` are where the stack's chunks end on this axis.
-    """
+def _reach(ends: Sequence[int], start: int, stop: int, margin: int) -> Reach:
+    """Return what `start` to `stop` and a margin overlap of chunks that end at `ends`."""
     low, high = max(0, start - margin), min(ends[-1], stop + margin)
-    pieces = []
+    own = slice(start - low, stop - low)
+    reach = Reach([], [], own)
     number = bisect_right(ends, low)
     while low < high:
         begin, end = ends[number - 1] if number else 0, ends[number]
         if begin < end:  # chunks may be empty
-            pieces.append((number, slice(low - begin, min(end, high) - begin)))
+            reach.chunks.append(number)
+            reach.parts.append(slice(low - begin, min(end, high) - begin))
         low, number = end, number + 1
-    own = slice(start - max(0, start - margin), stop - max(0, start - margin))
     # a block without frames
-    return pieces or [(0, slice(0, 0))], own
-
-
-def _parts(pieces: Sequence[Piece]) -> tuple[slice, ...]:
-    return tuple(part for _, part in pieces)
+    return reach if reach.chunks else Reach([0], [slice(0, 0)], own)
 
 
 def _apply(
     function: Callable[..., Any],
     chunks: Sequence[Sequence[Sequence[Any]]],
-    reach: Reach,
+    frames: Reach,
+    rows: Reach,
+    columns: Reach,
 ) -> Any:
-    times, rows, columns = reach.pieces
-    whole = [
-        _merged(tiles, frames, rows, columns) for tiles, frames in zip(chunks, times, strict=True)
+    runs = [
+        _merged(tiles, part, rows.parts, columns.parts)
+        for tiles, part in zip(chunks, frames.parts, strict=True)
     ]
-    return function(whole, own=reach.own)
+    return function(runs, own=(frames.own, rows.own, columns.own))
 
 
 def _merged(
@@ -131,21 +124,4 @@ def _merged(
         [tile[frames, y, x] for tile, x in zip(line, columns, strict=True)]
         for line, y in zip(tiles, rows, strict=True)
     ]
-    if len(parts) == len(parts[0]) == 1:
-        return parts[0][0]
-    first = parts[0][0]
-    shape = (
-        len(first),
-        sum(line[0].shape[1] for line in parts),
-        sum(tile.shape[2] for tile in parts[0]),
-    )
-    on_host = isinstance(first, np.ndarray)
-    whole = np.empty(shape, first.dtype) if on_host else device.empty(shape, first.dtype)
-    y = 0
-    for line in parts:
-        x, height = 0, line[0].shape[1]
-        for tile in line:
-            whole[:, y : y + height, x : x + tile.shape[2]] = tile
-            x += tile.shape[2]
-        y += height
-    return whole
+    return concatenate3([parts]) if len(rows) * len(columns) > 1 else parts[0][0]
