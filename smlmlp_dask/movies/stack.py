@@ -1,7 +1,6 @@
 """A movie on disk, the part of it that is a channel, and the lazy array that reads it."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -14,7 +13,7 @@ from smlmlp_dask.units import Decoding
 from .acquisition import UNKNOWN, Acquisition
 
 TURNED_BYTES = 2**20
-"""Bytes copied at a time to flip frames in place."""
+"""Bytes copied at a time to flip frames in place, unless a frame takes more."""
 
 MAX_BLOCKS = 10**7
 """Most blocks along one axis that Dask can list: 160 TB at 16 MiB each."""
@@ -192,35 +191,20 @@ class Stack:
             return np.empty(self.shape, self.dtype)
         pixels = self.movie.read(self.frames, as_rising(self.rows), as_rising(self.columns))
         pixels = np.ascontiguousarray(pixels)
-        if (self.rows.step < 0 or self.columns.step < 0) and not pixels.flags.writeable:
-            pixels = pixels.copy()  # of an array of the caller's, which must not be turned
-        if self.rows.step < 0:
-            turn_rows(pixels)
-        if self.columns.step < 0:
-            for lines in _few_lines(pixels):
-                lines[...] = lines[:, ::-1].copy()
+        step_y, step_x = (-1 if part.step < 0 else 1 for part in (self.rows, self.columns))
+        if (step_y, step_x) != (1, 1):
+            if not pixels.flags.writeable:
+                pixels = pixels.copy()  # of an array of the caller's, which must not be turned
+            turn(pixels, step_y, step_x)
         return pixels
 
 
-def _few_lines(frames: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield C-contiguous frames in parts of `TURNED_BYTES`, which are copied to flip them."""
-    lines = frames.reshape(-1, frames.shape[2])
-    step = max(1, TURNED_BYTES // (lines.itemsize * lines.shape[1]))
-    for start in range(0, len(lines), step):
-        yield lines[start : start + step]
-
-
-def turn_rows(frames: NDArray[Any]) -> None:
-    """Reverse the order of the rows in place."""
-    height, width = frames.shape[1:]
-    step = max(1, TURNED_BYTES // (frames.itemsize * width))
-    for frame in frames:
-        for start in range(0, height // 2, step):
-            stop = min(start + step, height // 2)
-            above, below = frame[start:stop], frame[height - stop : height - start]
-            kept = above[::-1].copy()
-            above[...] = below[::-1]
-            below[...] = kept
+def turn(frames: NDArray[Any], step_y: int, step_x: int) -> None:
+    """Reverse the rows, the columns or both of frames in place, by steps of -1."""
+    few = max(1, TURNED_BYTES // frames[0].nbytes)
+    for start in range(0, len(frames), few):
+        part = frames[start : start + few]
+        part[...] = part[:, ::step_y, ::step_x].copy()
 
 
 def as_rising(numbers: range) -> slice:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position
-from smlmlp_dask.movies.stack import turn_rows
+from smlmlp_dask.movies.stack import turn
 
 from .frames import FileMovie, Frame, Frames, Offsets, PlainFrames
 
@@ -39,7 +39,7 @@ class BottomUp:
         last = frame[0] - 1
         stored = range(last - rows[-1], last - rows[0] + 1, rows.step)
         self.frames.read_into(out, stored, columns, frame)
-        turn_rows(out)
+        turn(out, -1, 1)
 
 
 def strided_position(
