@@ -13,7 +13,7 @@ import numpy as np
 from .filters.chains import Chain, chain_info, recorded_chains
 from .messages import shown
 from .movies.acquisition import Acquisition
-from .movies.seal import Seal, check_seal
+from .movies.formats.zarr_movie import Seal, check_seal
 from .movies.stack import Stack
 from .paths import absolute_path
 from .store.codecs import RAW

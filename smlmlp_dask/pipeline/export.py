@@ -14,8 +14,8 @@ import zarr
 
 from smlmlp_dask.messages import printable, shown
 from smlmlp_dask.movies.acquisition import Acquisition
+from smlmlp_dask.movies.formats.zarr_movie import check_seal
 from smlmlp_dask.movies.opening import Source
-from smlmlp_dask.movies.seal import check_seal
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import absolute_path, refuse_existing, refuse_inside
 from smlmlp_dask.result import SpatialMeanResult

@@ -11,8 +11,7 @@ import zarr
 from zarr.errors import NodeNotFoundError
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.formats.zarr_movie import open_stored, repair_command
-from smlmlp_dask.movies.seal import Seal
+from smlmlp_dask.movies.formats.zarr_movie import Seal, open_stored, repair_command
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import mistyped
 

@@ -11,8 +11,9 @@ from itertools import product
 from math import prod
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any, Self, cast
 
+import google_crc32c
 import numpy as np
 import zarr
 import zarr.core.codec_pipeline
@@ -21,7 +22,6 @@ from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
 from smlmlp_dask.messages import counted, one_line
-from smlmlp_dask.movies.seal import Seal, check_seal
 from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named, within
 from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 
@@ -33,6 +33,39 @@ LOOKED_AT = 1000
 
 FUSED_PIPELINE = "FusedCodecPipeline"
 """Codec pipeline of zarr 3.4 and later: it decodes chunks without a coroutine for each."""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A file that is written when a store is begun, and says what the store holds."""
+
+    file: Path
+    checksum: int
+
+    @classmethod
+    def of(cls, file: Path) -> Self | None:
+        """Return the seal of a store; None without such a file, as stores of old versions are."""
+        checksum = _checksum(file)
+        return None if checksum is None else cls(file, checksum)
+
+
+def check_seal(seal: Seal | None, store: object) -> None:
+    """Raise `SourceReadError` if another store has taken the place of the one that was opened.
+
+    A file that is gone tells nothing.
+    """
+    if seal is not None and _checksum(seal.file) not in (None, seal.checksum):
+        raise SourceReadError(
+            f"{store} has been replaced by another store since it was opened: open it again, by "
+            "open_backgrounds, and write the next one to another destination to compare the two"
+        )
+
+
+def _checksum(file: Path) -> int | None:
+    try:
+        return int(google_crc32c.value(file.read_bytes()))
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
