@@ -15,8 +15,8 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 from smlmlp_dask.blocks import frames_per_block, split
 from smlmlp_dask.filters import device
 from smlmlp_dask.filters.dask_image import view_stack
-from smlmlp_dask.messages import shown
-from smlmlp_dask.movies.labelled import check_stack, is_labelled, unlabelled
+from smlmlp_dask.messages import counted, shown
+from smlmlp_dask.movies.labelled import check_stack, unlabelled
 
 
 def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
@@ -41,12 +41,12 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
     FileNotFoundError
         If it is a Zarr array whose folder is gone.
     """
-    array = unlabelled(channel, name)[0] if is_labelled(channel) else channel
+    array, _ = unlabelled(channel, name)
     if isinstance(array, str | os.PathLike):
         raise TypeError(
             f"{name} is {shown(array)}: a path is opened by open_channels, which returns stacks"
         )
-    if not _is_array(array):
+    if not isinstance(array, da.Array | zarr.Array | np.ndarray) and not is_cupy(array):
         raise TypeError(
             f"{name} is a {type(array).__name__}: pass a dask, Zarr, NumPy, CuPy or xarray array "
             "of shape (frame, y, x)"
@@ -119,8 +119,8 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
         )
     if len(targets) != len(stacks):
         raise ValueError(
-            f"bkgds has {len(targets)} arrays for {len(stacks)} "
-            f"channel{'s' if len(stacks) != 1 else ''}: pass one per channel"
+            f"bkgds has {len(targets)} arrays for {counted(len(stacks), 'channel')}: "
+            "pass one per channel"
         )
     for i, (target, stack) in enumerate(zip(targets, stacks, strict=True)):
         if not isinstance(target, np.ndarray | zarr.Array) and not is_cupy(target):
@@ -149,8 +149,7 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
         if isinstance(target, zarr.Array):
             _check_exists(target, f"bkgds[{i}]")
         for j, channel in enumerate(channels):
-            taken = unlabelled(channel, f"channels[{j}]")[0] if is_labelled(channel) else channel
-            if _overlap(target, taken):
+            if _overlap(target, unlabelled(channel, f"channels[{j}]")[0]):
                 raise ValueError(
                     f"bkgds[{i}] shares its memory or storage with channels[{j}], which would be "
                     "overwritten while it is read: pass another array"
@@ -161,16 +160,6 @@ def check_targets(targets: Any, channels: Sequence[Any], stacks: Sequence[da.Arr
                 f"bkgds[{i}] and bkgds[{j}] share their memory or storage: pass distinct arrays"
             )
     return list(targets)
-
-
-def _is_array(array: Any) -> bool:
-    if isinstance(array, da.Array | zarr.Array):
-        return True
-    if isinstance(array, np.ma.MaskedArray | np.matrix):
-        return False
-    if isinstance(array, np.ndarray):
-        return True
-    return is_cupy(array)
 
 
 def is_cupy(array: Any) -> bool:

@@ -14,7 +14,7 @@ from zarr.storage import LocalStore, ZipStore
 from smlmlp_dask.messages import shown
 
 from .acquisition import UNKNOWN, Acquisition
-from .labelled import check_stack, is_labelled, unlabelled
+from .labelled import check_stack, unlabelled
 from .memory import DaskMovie, NumpyMovie
 from .recording import Recording
 
@@ -102,9 +102,7 @@ def as_source(value: Any, name: str) -> str | PathLike[str] | ArraySource:
         return value  # type: ignore[return-value]  # whoever opens it refuses bytes
     if isinstance(value, zarr.Array):
         return _place(value, name)
-    array, acquisition = value, UNKNOWN
-    if is_labelled(value):
-        array, acquisition = unlabelled(value, name)
+    array, acquisition = unlabelled(value, name)
     if isinstance(array, np.ndarray):
         check_stack(array, name)
         movie = NumpyMovie(path=f"<NumPy array {name}>", array=array.view(np.ndarray))

@@ -9,7 +9,7 @@ import numpy as np
 
 from smlmlp_dask.messages import printable
 
-from .acquisition import Acquisition
+from .acquisition import UNKNOWN, Acquisition
 from .axes import in_micrometres, in_order, in_seconds, plain
 
 UNEVEN = 1e-3
@@ -55,16 +55,10 @@ def check_stack(array: Any, name: str) -> None:
         )
 
 
-def is_labelled(value: Any) -> bool:
-    """Say whether this is a DataArray, without importing xarray."""
-    xarray = sys.modules.get("xarray")
-    return xarray is not None and isinstance(value, xarray.DataArray)
-
-
 def unlabelled(array: Any, name: str) -> tuple[Any, Acquisition]:
     """Return the NumPy or Dask array (frame, y, x) in a DataArray, and how it was recorded.
 
-    What a file holds and is not loaded yet stays so.
+    What a file holds and is not loaded yet stays so. Anything else is returned as it is.
 
     Raises
     ------
@@ -73,6 +67,9 @@ def unlabelled(array: Any, name: str) -> tuple[Any, Acquisition]:
     TypeError
         If its dtype is not real.
     """
+    xarray = sys.modules.get("xarray")  # it is not imported for others
+    if xarray is None or not isinstance(array, xarray.DataArray):
+        return array, UNKNOWN
     check_stack(array, name)
     dims = _dims(array, name)
     ordered = array.transpose(*dims)
