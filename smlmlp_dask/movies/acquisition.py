@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from numbers import Real
 from typing import Any, Self
 
 from smlmlp_dask.messages import counted, printable_errors, shown
+
+from .arguments import is_list, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,8 @@ class Overrides:
 
 
 def _checked_size(value: Any) -> tuple[float, float]:
-    pair = value if _is_sequence(value) else (value, value)
-    if len(pair) != 2 or not all(map(_is_number, pair)):
+    pair = value if is_list(value) else (value, value)
+    if len(pair) != 2 or not all(map(is_number, pair)):
         raise TypeError(
             f"pixel_size_um={shown(value)}: pass a number, or a pair (y, x), in micrometres "
             "(--pixel-size)"
@@ -146,7 +147,7 @@ def _checked_size(value: Any) -> tuple[float, float]:
 
 
 def _checked_interval(value: Any) -> float:
-    if not _is_number(value):
+    if not is_number(value):
         raise TypeError(
             f"frame_interval_s={shown(value)}: pass a number, in seconds (--frame-interval)"
         )
@@ -160,7 +161,7 @@ def _checked_interval(value: Any) -> float:
 
 def _checked_names(value: Any) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
-    if not _is_sequence(names) or not all(isinstance(name, str) for name in names):
+    if not is_list(names) or not all(isinstance(name, str) for name in names):
         raise TypeError(
             f"channel_names={shown(value)}: pass one name for each channel, in order "
             "(--channel-name, repeated)"
@@ -170,12 +171,3 @@ def _checked_names(value: Any) -> tuple[str, ...]:
             f"channel_names={shown(value)} has an empty name: name each channel (--channel-name)"
         )
     return tuple(names)
-
-
-def _is_sequence(value: Any) -> bool:
-    listed = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
-    return listed and not isinstance(value, str | bytes | bytearray)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

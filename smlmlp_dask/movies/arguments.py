@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
@@ -56,15 +57,20 @@ def _integer(value: object) -> int | None:
         return None
 
 
-def _is_list(values: object) -> TypeGuard["Sequence[Any] | NDArray[Any]"]:
-    """Tell whether a value lists others: a sequence, or an array of one axis or more."""
-    if isinstance(values, np.ndarray):
-        return values.ndim > 0
+def is_list(values: object) -> TypeGuard["Sequence[Any] | NDArray[Any]"]:
+    """Tell whether a value lists others: a sequence, or an array or table of an axis or more."""
+    if hasattr(values, "ndim"):
+        return bool(values.ndim > 0)
     return isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
 
 
+def is_number(value: object) -> bool:
+    """Say whether a value is a real number of Python or NumPy; no bool is."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _integers(values: object, count: int) -> tuple[int, ...] | None:
-    if not _is_list(values):
+    if not is_list(values):
         return None
     numbers = [_integer(value) for value in values]
     whole = tuple(number for number in numbers if number is not None)
@@ -93,7 +99,7 @@ def checked_choice(name: str, value: Any) -> tuple[int | str, ...] | None:
     """Return numbers and names as a tuple; a single one may stand alone."""
     if value is None:
         return None
-    choices = value if _is_list(value) else [value]
+    choices = value if is_list(value) else [value]
     checked = [c if isinstance(c, str) else _integer(c) for c in choices]
     if not checked or any(c is None or c == "" for c in checked):
         raise TypeError(f"{name}={shown(value)}: pass a number from 0, a name, or a list of them")
@@ -127,7 +133,7 @@ def checked_boxes(bboxes: object) -> tuple[Boxes, ...] | None:
     """Return the boxes of each source, as integers."""
     if bboxes is None:
         return None
-    if not _is_list(bboxes):
+    if not is_list(bboxes):
         raise TypeError(f"bboxes is of type {type(bboxes).__name__}: {BBOXES_FORM}")
     if any(_integers(boxes, 4) for boxes in bboxes):
         raise ValueError(f"bboxes={shown(bboxes)} is a flat list of boxes: {BBOXES_FORM}")
@@ -138,7 +144,7 @@ def checked_boxes(bboxes: object) -> tuple[Boxes, ...] | None:
 
 
 def _checked_list(name: str, boxes: object) -> tuple[tuple[int, ...], ...]:
-    if not _is_list(boxes) or len(boxes) == 0:
+    if not is_list(boxes) or len(boxes) == 0:
         raise ValueError(
             f"{name}={shown(boxes)} is not a list of boxes: {BBOXES_FORM}; None is the whole frame"
         )
@@ -154,11 +160,11 @@ def checked_flips(flips: object) -> tuple[tuple[bool, bool] | None, ...] | None:
     """Return the flips of each channel."""
     if flips is None:
         return None
-    if not _is_list(flips):
+    if not is_list(flips):
         raise TypeError(f"flips is of type {type(flips).__name__}: {FLIPS_FORM}")
     for index, flip in enumerate(flips):
         if flip is not None and not (
-            _is_list(flip)
+            is_list(flip)
             and len(flip) == 2
             and all(isinstance(turned, bool | np.bool_) for turned in flip)
         ):

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -17,6 +16,7 @@ from smlmlp_dask.messages import one_line, printable_errors, shown
 from smlmlp_dask.paths import absolute_path
 
 from .acquisition import Acquisition
+from .arguments import checked_bool, is_list, is_number
 from .identity import source_identity
 from .stack import SourceReadError, Stack, as_slice
 
@@ -148,8 +148,7 @@ class CameraSettings:
         snr: bool,
     ) -> Self | None:
         """Check arguments of `run_background`; return None if nothing asks for a camera."""
-        if not isinstance(photons, bool | np.bool_):
-            raise TypeError(f"photons={shown(photons)} is not a boolean: pass True or False")
+        photons = checked_bool("photons", photons)
         given = {"gain": gain, "baseline": baseline, "variance": variance}
         for name, value in given.items():
             if value is None or snr or (photons and name != "variance"):
@@ -162,7 +161,7 @@ class CameraSettings:
         if not (snr or photons):
             return None
         values = {n: None if v is None else _as_given(n, v) for n, v in given.items()}
-        return cls(**values, photons=bool(photons))
+        return cls(**values, photons=photons)
 
     @classmethod
     def recorded(cls, attributes: Mapping[str, Any]) -> Self | None:
@@ -185,7 +184,7 @@ class CameraSettings:
 
     def of_channel(self, i: int, stack: Stack, count: int) -> Camera:
         """Return the camera of one channel of so many; see `of`."""
-        values = {name: self._each(name, count)[i] for name in _MEANINGS}
+        values = {name: self._given(name, i, count) for name in _MEANINGS}
         known = Acquisition.from_attributes(stack.acquisition.to_attributes())
         if values["gain"] is None:
             values["gain"] = known.gain
@@ -212,16 +211,14 @@ class CameraSettings:
         }
         return Camera(**made, photons=self.photons)
 
-    def _each(self, name: str, count: int) -> Sequence[float | str | None]:
-        given = getattr(self, name)
-        if given is None or len(given) == 1:
-            return (given or (None,)) * count
-        if len(given) != count:
+    def _given(self, name: str, i: int, count: int) -> float | str | None:
+        given: tuple[float | str | None, ...] = getattr(self, name) or (None,)
+        if len(given) not in (1, count):
             raise ValueError(
                 f"{name} has {len(given)} values for {count} channels: pass one for all, or one "
                 f"for each channel, in order (--{name})"
             )
-        return tuple(given)
+        return given[i % len(given)]
 
 
 def _as_given(name: str, value: Any) -> tuple[float | str | None, ...]:
@@ -231,13 +228,13 @@ def _as_given(name: str, value: Any) -> tuple[float | str | None, ...]:
             f"not read again: save it as a TIFF, or by np.save('{name}.npy', ...), and pass its "
             "path"
         )
-    listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    values = list(value) if listed or getattr(value, "ndim", 0) == 1 else [value]
+    listed = is_list(value)
+    values = list(value) if listed else [value]
     checked: list[float | str | None] = []
     for each in values:
         if each is None and (listed and len(values) > 1):
             checked.append(None)
-        elif _is_number(each):
+        elif is_number(each):
             checked.append(_number(name, float(each)))
         elif isinstance(each, str | os.PathLike):
             checked.append(str(absolute_path(each, f"map of the {name}")))
@@ -250,10 +247,6 @@ def _as_given(name: str, value: Any) -> tuple[float | str | None, ...]:
     if not checked:
         raise ValueError(f"{name}={shown(value)} is empty: pass one value for each channel")
     return tuple(checked)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _number(name: str, value: float) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.units import Decoding
 
-from .stack import SourceReadError, as_slice, named, within
+from .stack import Small, SourceReadError, as_slice, named, within
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -25,12 +25,11 @@ CHECKED_BYTES = 2**24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NumpyMovie:
-    """An array (frame, y, x) in the memory of this process."""
+class NumpyMovie(Small):
+    """An array (frame, y, x) in the memory of this process, where all its blocks are read."""
 
     path: str
     array: NDArray[Any]
-    start: int = 0  # number of its first frame
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,18 +51,12 @@ class NumpyMovie:
         """Return that nothing is decoded."""
         return Decoding(self.unit, 0, 1)
 
-    def narrow(self, start: int, stop: int) -> Self:
-        """Return the frames start to stop alone, as a view."""
-        own = slice(start - self.start, stop - self.start)
-        return replace(self, array=self.array[own], start=start)
-
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers: a view, if it lies as filters need it.
 
         It cannot be written to: it is the caller's array.
         """
-        own = range(frames.start - self.start, frames.stop - self.start, frames.step)
-        box = self.array[as_slice(own), rows, columns]
+        box = self.array[as_slice(frames), rows, columns]
         return _untouchable(np.require(box, self.dtype, ["C", "A"]))
 
     def digest(self) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ class PhotonMovie:
 
     counts: Movie
     camera: Camera
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
 
     @property
     def path(self) -> str:
@@ -39,11 +40,6 @@ class PhotonMovie:
     def shape(self) -> tuple[int, int, int]:
         """Frames, rows and columns."""
         return self.counts.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Always float32."""
-        return np.dtype(np.float32)
 
     @property
     def unit(self) -> tuple[int, int, int]:

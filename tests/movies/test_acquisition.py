@@ -70,6 +70,11 @@ def test_what_the_user_says_goes_before_what_the_file_says(overrides, step, expe
     assert found == (FILE if expected is FILE else Acquisition(**{**known, **expected}))
 
 
+def test_a_column_of_a_table_is_a_list():
+    pandas = pytest.importorskip("pandas", reason="xarray, of the tests' extra, brings it")
+    assert applied(FILE, pixel_size_um=pandas.Series([0.1, 0.2])).pixel_size_um == (0.1, 0.2)
+
+
 def test_two_channels_may_have_one_name():
     names = Overrides.checked(channel_names=["a", "a"]).applied([FILE, FILE], [1, 1])
     assert [one.channel for one in names] == ["a", "a"]
