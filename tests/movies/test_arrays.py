@@ -1,7 +1,6 @@
 """Arrays in place of paths: what is taken, what is refused, and the pixels that blocks read."""
 
 import pickle
-from itertools import pairwise
 
 import dask
 import dask.array as da
@@ -373,18 +372,3 @@ def test_what_a_file_holds_is_not_loaded(xr, tmp_path):
     assert np.array_equal(Stack.of(source.movie, range(FRAMES)).read(), MOVIE)
     again = xr.open_zarr(tmp_path / "g.zarr", consolidated=False, chunks=None)["movie"]
     assert as_source(again, "sources[0]").identity() == source.identity()
-
-
-def test_borders_of_chunks_are_found_in_a_narrowed_movie_as_in_the_whole():
-    array = da.from_array(MOVIE, chunks=((2, 5, 1, 5), (10,), (12,)))
-    movie = as_source(array, "sources[0]").movie
-    for start in range(FRAMES):
-        for stop in range(start + 1, FRAMES + 1):
-            narrow = movie.narrow(start, stop)
-            assert narrow.borders[0][0] <= start < stop <= narrow.borders[0][-1]
-            spans = list(pairwise(narrow.borders[0]))
-            assert spans[0][1] > start
-            assert spans[-1][0] < stop
-            assert np.array_equal(
-                narrow.read(range(start, stop), slice(None), slice(None)), MOVIE[start:stop]
-            )

@@ -87,6 +87,7 @@ def _places(chunks):
 ZARRS = {
     "v3": {},
     "v2": {"zarr_format": 2},
+    "v2 big-endian": {"movie": MOVIE.astype(">u2"), "zarr_format": 2},
     "v3 big-endian": {"serializer": zarr.codecs.BytesCodec(endian="big")},
     "sharded": {"chunks": (1, 9, 7), "shards": (4, 9, 7)},
     "tiled": {"chunks": (2, 4, 3)},
@@ -99,11 +100,6 @@ ZARRS = {
 def test_zarr_arrays(tmp_path, layout):
     write_zarr(tmp_path / "movie.zarr", **ZARRS[layout])
     assert_reads(open_one(tmp_path / "movie.zarr"), MOVIE)
-
-
-def test_zarr_2_of_big_endian_numbers(tmp_path):
-    write_zarr(tmp_path / "movie.zarr", MOVIE.astype(">u2"), zarr_format=2)
-    assert_reads(open_one(str(tmp_path / "movie.zarr")), MOVIE)
 
 
 def test_missing_chunks_are_the_fill_value(tmp_path):
@@ -162,18 +158,14 @@ AXES = [
     # dimension_names of a 3-D array, and whether it is taken as (frame, y, x)
     (["t", "y", "x"], True),
     (["z", "y", "x"], True),  # as an OME-Zarr image of these axes is
-    (["c", "y", "x"], True),
     (["time", "Y", "X"], True),
     (["frame", "row", "column"], True),
     (["dim_0", "dim_1", "dim_2"], True),  # they say nothing
     ([None, "y", "x"], True),
     (["y", "x", "t"], False),
     (["t", "x", "y"], False),
-    (["y", "x", "c"], False),
-    (["x", "y", "z"], False),
     (["rows", "cols", "frames"], False),
     (["y", "dim_1", "dim_2"], False),
-    (["height", "width", "time"], False),
 ]
 
 
@@ -449,7 +441,7 @@ def large(tmp_path):
     """100 000 frames of nothing: sparse files, and a Zarr array without chunks."""
     raw = tmp_path / "large.raw"
     with raw.open("wb") as file:
-        file.truncate(100_000 * 512 * 512 * 2)
+        file.truncate(100_000 * 2048 * 2048 * 2)
     stored = tmp_path / "large.zarr"
     zarr.create_array(stored, shape=(100_000, 512, 512), chunks=(1, 512, 512), dtype="u2")
     tiff = tmp_path / "large.tif"
@@ -463,19 +455,11 @@ def test_large_movies_open_without_reading_pixels(large, monkeypatch):
 
     monkeypatch.setattr(stack.Stack, "read", no_reads)
     monkeypatch.setattr(zarr_movie.ZarrMovie, "read", no_reads)
-    options = {"raw_shape": (100_000, 512, 512), "raw_dtype": "<u2"}
+    options = {"raw_shape": (100_000, 2048, 2048), "raw_dtype": "<u2"}
     bboxes = [[(0, 0, 9, 9), (9, 9, 99, 99)], None, None]
     channels = open_channels(*large, bboxes=bboxes, **options)
-    assert all(len(cloudpickle.dumps(channel)) < 100_000 for channel in channels)
-
-
-def test_graph_of_one_frame_blocks_stays_small(tmp_path):
-    path = tmp_path / "large.raw"
-    with path.open("wb") as file:
-        file.truncate(100_000 * 2048 * 2048 * 2)
-    channel = open_one(path, raw_shape=(100_000, 2048, 2048), raw_dtype=">u2")
-    assert channel.npartitions == 100_000
-    assert len(cloudpickle.dumps(channel)) < 1_000_000
+    assert channels[0].npartitions == 100_000  # a block is one frame of this size
+    assert [len(cloudpickle.dumps(channel)) < 1_000_000 for channel in channels] == [True] * 4
 
 
 def test_relative_paths_are_of_the_folder_they_were_given_in(folder, monkeypatch):
@@ -599,42 +583,18 @@ def folder_of(names):
     return write
 
 
-def group_of(**attributes):
-    def write(path):
-        zarr.create_group(path, attributes=attributes)
-        return path
-
-    return write
-
-
 def inside(build, *parts):
     return lambda path: build(path).joinpath(*parts)
 
 
-def array_of(dtype, **options):
-    def write(path):
-        zarr.create_array(path, shape=(4, 3, 3), dtype=dtype, **options)
-        return path
-
-    return write
-
-
 BAD_SOURCES = {
     # what is on disk, the error, and what its message says beside the path
-    "nothing": (lambda p: p, FileNotFoundError, "does not exist: check the path"),
     "empty folder": (folder_of([]), FileNotFoundError, "has no file ending in .*tif"),
     "folder of others": (folder_of(["a.txt", ".b.tif"]), FileNotFoundError, "no file ending in"),
-    "glob of nothing": (lambda p: p / "*.tif", FileNotFoundError, "matches 0 files"),
     "glob of others": (
         inside(folder_of(["a.txt", "b.txt"]), "*"),
         FileNotFoundError,
         "matches 2 files and folders, none of them a visible file ending in",
-    ),
-    "damaged TIFF": (inside(folder_of(["a.tif"]), "a.tif"), ValueError, "cannot be read as TIFF"),
-    "raw without a shape": (
-        inside(folder_of(["a.raw"]), "a.raw"),
-        ValueError,
-        r"raw_shape=\(T, Y, X\) and raw_dtype='>u2' \(--raw-shape T,Y,X --raw-dtype",
     ),
     "array not in the store": (
         inside(store_of_two, "c"),
@@ -648,27 +608,6 @@ BAD_SOURCES = {
     ),
     "group of two": (store_of_two, ValueError, r"with 2 arrays of shape .* such as .*/a; it has"),
     "group of images": (many_arrays, ValueError, r"with 0 arrays .* and 2 more"),
-    "empty group": (group_of(), ValueError, "has no arrays"),
-    "2-D array": (
-        lambda p: write_zarr(p, MOVIE[0], chunks=(9, 7)),
-        ValueError,
-        r"has shape \(9, 7\) \(axes unnamed\), not \(frame, y, x\)",
-    ),
-    "4-D array": (
-        lambda p: write_zarr(p, MOVIE[:, None], chunks=(1, 1, 9, 7)),
-        ValueError,
-        r"has shape \(11, 1, 9, 7\) \(axes unnamed\)",
-    ),
-    "4-D array in a group": (
-        inside(lambda p: zarr.create_group(p).create_array("a", data=MOVIE[:, None]) and p, "a"),
-        ValueError,
-        r"has shape \(11, 1, 9, 7\)",
-    ),
-    "slices beside frames": (
-        lambda p: write_ome(p, np.ones((4, 1, 2, 9, 7), "u2"), "tczyx"),
-        ValueError,
-        r"has 2 slices in z: choose one by z=0 \(--z 0\)",
-    ),
     "OME image": (lambda p: write_ome(p, MOVIE[0], "yx"), ValueError, r"axes yx"),
     "axes in another order": (
         lambda p: write_ome(p, MOVIE, ["y", "x", "time"]),
@@ -676,48 +615,6 @@ BAD_SOURCES = {
         "axes y, x, time",
     ),
     "axes of another number": (lambda p: write_ome(p, MOVIE, "tczyx"), ValueError, "axes tczyx"),
-    "dataset outside": (
-        lambda p: write_ome(p, MOVIE, "tyx", dataset="../../x"),
-        ValueError,
-        "names '../../x' .*lies outside",
-    ),
-    "dataset at the root": (
-        lambda p: write_ome(p, MOVIE, "tyx", dataset="/etc"),
-        ValueError,
-        "names '/etc' .*lies outside",
-    ),
-    "dataset missing": (
-        group_of(ome={"multiscales": [{"datasets": [{"path": "0"}]}]}),
-        ValueError,
-        "names '0' .*is no Zarr array",
-    ),
-    "OME damaged": (
-        group_of(ome={"multiscales": [{}]}),
-        ValueError,
-        "damaged Zarr metadata: 'datasets'",
-    ),
-    "array damaged": (
-        damaged(write_zarr, "zarr.json", '{"node_type": "array"'),
-        ValueError,
-        "damaged Zarr metadata",
-    ),
-    "array without a shape": (
-        damaged(write_zarr, "zarr.json", '{"zarr_format": 3, "node_type": "array"}'),
-        ValueError,
-        "damaged Zarr metadata",
-    ),
-    "no pixels": (
-        lambda p: zarr.create_array(p, shape=(4, 0, 3), chunks=(1, 1, 1), dtype="u2") and p,
-        ValueError,
-        r"has shape \(4, 0, 3\), without pixels",
-    ),
-    "bool": (array_of("bool"), TypeError, "has dtype bool"),
-    "complex": (array_of("complex64"), TypeError, "has dtype complex64"),
-    "structured": (
-        array_of(np.dtype([("a", "u2")]), zarr_format=2),
-        TypeError,
-        r"has dtype \[\('a', '<u2'\)\]",
-    ),
 }
 
 
@@ -731,12 +628,6 @@ def test_bad_sources_are_named_on_one_line(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
-def test_bool_tiff(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 9, 7), bool), photometric="minisblack")
-    with pytest.raises(TypeError, match=r"a\.tif has dtype bool"):
-        open_channels(tmp_path / "a.tif")
-
-
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -748,6 +639,7 @@ def test_bool_tiff(tmp_path):
         ({"raw_shape": (10, 9)}, r"raw_shape=\(10, 9\): pass three positive integers"),
         ({"raw_shape": (10, 9, 0)}, "three positive integers"),
         ({"raw_shape": "abc"}, "three positive integers"),
+        ({"raw_shape": np.array(7)}, r"raw_shape=array\(7\)"),
         ({"raw_shape": (10.0, 9, 7)}, "three positive integers"),
     ],
 )
@@ -756,63 +648,24 @@ def test_raw_layouts_that_do_not_fit(tmp_path, options, match):
         open_channels(write_raw(tmp_path / "a.raw"), **{**RAW, **options})
 
 
-@pytest.mark.parametrize(
-    ("dtype", "match"),
-    [
-        ("complex64", "has dtype complex64"),
-        ("bool", "dtype bool"),
-        ("u2,u2", "has dtype"),
-        ("camera", "'camera' is not a NumPy dtype"),
-    ],
-)
-def test_raw_dtypes_that_are_no_movie(tmp_path, dtype, match):
-    with pytest.raises(TypeError, match=match):
-        open_channels(write_raw(tmp_path / "a.raw"), raw_shape=MOVIE.shape, raw_dtype=dtype)
-
-
-def test_an_empty_raw_file(tmp_path):
-    (tmp_path / "a.raw").touch()
-    with pytest.raises(ValueError, match="has 0 bytes.*check the frame's sizes"):
-        open_channels(tmp_path / "a.raw", **RAW)
-
-
-def test_raw_options_need_a_raw_source(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", MOVIE)
-    with pytest.raises(ValueError, match="no source is a headerless movie .*a.tif"):
-        open_channels(tmp_path / "a.tif", write_zarr(tmp_path / "b.zarr"), **RAW)
-    with pytest.raises(FileNotFoundError, match="typo"):
-        open_channels(tmp_path / "typo.raw", **RAW)
-
-
 BAD_ARGUMENTS = [
-    ({"frames": 5}, TypeError, "frames=5 is not a slice"),
-    ({"frames": slice(0, 2.5)}, TypeError, "not an integer"),
     ({"frames": slice(None, True)}, TypeError, "not an integer"),
-    ({"frames": slice(0, 5, 0)}, ValueError, "step 0"),
-    ({"frames": slice(11, 20)}, ValueError, r"selects none of the 11 frames of .*a\.raw"),
-    ({"bboxes": [(0, 0, 2, 2)]}, ValueError, r"flat list of boxes: .*bboxes=\[\[\(0, 0, 64, 64"),
-    ({"bboxes": [[0, 0, 2, 2]]}, ValueError, "flat list of boxes"),
     ({"bboxes": np.ones((1, 4), int)}, ValueError, "flat list of boxes"),
     ({"bboxes": "0,0,2,2"}, TypeError, "bboxes is of type str"),
-    ({"bboxes": {0: [(0, 0, 2, 2)]}}, TypeError, "bboxes is of type dict"),
-    ({"bboxes": 3}, TypeError, "bboxes is of type int"),
-    ({"bboxes": [None, None]}, ValueError, "2 entries for 1 source"),
     ({"bboxes": [[]]}, ValueError, r"bboxes\[0\]=\[\] is not a list of boxes"),
     ({"bboxes": [3]}, ValueError, r"bboxes\[0\]=3 is not a list of boxes"),
-    ({"bboxes": [[(0, 0, 2)]]}, ValueError, r"has \(0, 0, 2\): a box is four integers"),
     ({"bboxes": [[(0, 0, 2, 2.0)]]}, ValueError, "a box is four integers"),
     ({"bboxes": [["0002"]]}, ValueError, "a box is four integers"),
-    ({"bboxes": [[(0, 0, 8, 2)]]}, ValueError, r"box \(0, 0, 8, 2\) does not fit .*x1 <= 7"),
     ({"bboxes": [[(0, 0, 2, 10)]]}, ValueError, "y1 <= 9"),
-    ({"bboxes": [[(-1, 0, 2, 2)]]}, ValueError, "does not fit"),
-    ({"bboxes": [[(2, 0, 2, 2)]]}, ValueError, "does not fit"),
     ({"bboxes": [[(0, 0, 0, 0)]]}, ValueError, "does not fit"),
-    ({"flips": [None, None]}, ValueError, "flips has 2 entries for 1 channel"),
-    ({"flips": [(True, False)], "bboxes": [[(0, 0, 1, 1)] * 2]}, ValueError, "1 entry for 2"),
-    ({"flips": "yx"}, TypeError, "flips is of type str"),
     ({"flips": True}, TypeError, "flips is of type bool"),
+    # arrays without an axis
+    ({"bboxes": np.array(5)}, TypeError, "bboxes is of type ndarray"),
+    ({"bboxes": [np.array(5)]}, ValueError, r"bboxes\[0\]=array\(5\) is not a list of boxes"),
+    ({"bboxes": [[np.array(5)]]}, ValueError, r"has array\(5\): a box is four integers"),
+    ({"flips": np.array(True)}, TypeError, "flips is of type ndarray"),
+    ({"flips": [np.array(True)]}, ValueError, r"flips\[0\]=array\(True\)"),
     ({"flips": [True]}, ValueError, r"flips\[0\]=True: pass one \(flip_y, flip_x\)"),
-    ({"flips": [(1, 0)]}, ValueError, "booleans"),
     ({"flips": [(True,)]}, ValueError, r"flips\[0\]=\(True,\)"),
     ({"flips": [np.arange(400)]}, ValueError, r"flips\[0\]=array.*\.\.\.: pass"),
 ]
@@ -824,20 +677,6 @@ def test_bad_arguments(tmp_path, options, kind, match):
     with pytest.raises(kind, match=match) as error:
         open_channels(path, **RAW, **options)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("args", "kind", "match"),
-    [
-        ((), ValueError, "no source given"),
-        ((["a", "b"],), TypeError, r"source \['a', 'b'\] is of type list: pass paths one by one"),
-        ((b"a",), TypeError, "is of type bytes"),
-        (("",), ValueError, "is empty"),
-    ],
-)
-def test_sources_are_paths(args, kind, match):
-    with pytest.raises(kind, match=match):
-        open_channels(*args)
 
 
 # What a source stands for on disk
