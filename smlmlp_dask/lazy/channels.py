@@ -47,7 +47,9 @@ def open_channels(
         - a TIFF, BigTIFF, ImageJ or OME-TIFF of one page per frame, compressed or not;
         - a folder or a glob pattern of TIFFs, joined in natural order (2 before 10): single
           pages are the frames, stacks follow one another. Hidden and other files are ignored;
-        - any other file: a headerless movie, described by `raw_shape` and `raw_dtype`.
+        - a file of a camera or microscope, such as ND2, CZI, SPE or HDF5. The extra ``formats``
+          brings all readers;
+        - a headerless movie, described by `raw_shape` and `raw_dtype`.
     bboxes : sequence, optional
         Per source a list of boxes (x0, y0, x1, y1), each a channel ``[:, y0:y1, x0:x1]``, or
         None for the whole frame. By default every source is one channel of whole frames.
