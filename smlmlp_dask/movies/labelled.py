@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,10 +76,11 @@ def unlabelled(array: Any, name: str) -> tuple[Any, Acquisition]:
     if ordered.chunks is None and not getattr(ordered.variable, "_in_memory", True):
         ordered = ordered.chunk("auto")  # `data` would load all frames
     frame, y, x = (array.coords.get(dim) for dim in dims)
-    sides = _micrometres(y), _micrometres(x)
+    height, width = abs(_step(y, in_micrometres)), abs(_step(x, in_micrometres))
+    interval = _step(frame, in_seconds)
     return ordered.data, Acquisition(
-        pixel_size_um=sides if all(sides) else None,  # type: ignore[arg-type]
-        frame_interval_s=_seconds(frame),
+        pixel_size_um=(height, width) if height and width else None,
+        frame_interval_s=interval if interval > 0 else None,
     )
 
 
@@ -99,34 +100,19 @@ def _dims(array: Any, name: str) -> Sequence[Any]:
     return dims
 
 
-def _micrometres(coordinate: Any) -> float | None:
-    if coordinate is None or not isinstance(unit := coordinate.attrs.get("units"), str):
-        return None
-    return _known(abs(_step(coordinate.values)) * in_micrometres(unit))
-
-
-def _seconds(coordinate: Any) -> float | None:
+def _step(coordinate: Any, in_unit: Callable[[str], float]) -> float:
+    """Return the step between evenly spaced numbers, or times; 0 if they or their unit are not."""
     if coordinate is None:
-        return None
-    values = coordinate.values
+        return 0.0
+    values, unit = coordinate.values, coordinate.attrs.get("units")
     if values.dtype.kind in "mM":
-        unit, counted = "ns", values.astype(f"{values.dtype.kind}8[ns]").astype(np.int64)
-        return _known(_step(counted - counted[:1]) * in_seconds(unit))
-    if not isinstance(unit := coordinate.attrs.get("units"), str):
-        return None
-    return _known(_step(values) * in_seconds(unit))
-
-
-def _step(values: Any) -> float:
-    """Return the step between evenly spaced numbers; 0 if they are not."""
-    if values.ndim != 1 or len(values) < 2 or values.dtype.kind not in "iuf":
+        counted = values.astype(f"{values.dtype.kind}8[ns]").astype(np.int64)
+        values, unit = counted - counted[:1], "ns"
+    listed = values.ndim == 1 and len(values) > 1 and values.dtype.kind in "iuf"
+    if not listed or not isinstance(unit, str):
         return 0.0
     numbers = values.astype(np.float64)
     steps = np.diff(numbers)
     mean = float(numbers[-1] - numbers[0]) / len(steps)
     even = np.abs(steps - mean).max() <= UNEVEN * abs(mean)
-    return mean if even else 0.0
-
-
-def _known(length: float) -> float | None:
-    return length if math.isfinite(length) and length > 0 else None
+    return mean * in_unit(unit) if even else 0.0
