@@ -10,6 +10,7 @@ import numpy as np
 from smlmlp_dask.messages import printable
 
 from .acquisition import UNKNOWN, Acquisition
+from .arguments import check_dtype
 from .axes import in_micrometres, in_order, in_seconds, plain
 
 UNEVEN = 1e-3
@@ -26,11 +27,7 @@ def check_stack(array: Any, name: str) -> None:
     ValueError
         If it is not 3-D, has no pixels, or has unknown chunk sizes.
     """
-    if array.dtype.kind not in "iuf":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}: pass real integers or floats, "
-            "such as the camera's uint16"
-        )
+    check_dtype(name, array.dtype)
     shape = tuple("?" if math.isnan(length) else length for length in array.shape)
     if array.ndim != 3:
         raise ValueError(
