@@ -5,7 +5,6 @@ tasks a block, and a rechunk where a halo is longer than a chunk. Here a task ge
 it overlaps, as they are, and takes from them what it needs.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, product
@@ -16,6 +15,7 @@ from dask.array.core import concatenate3
 from dask.highlevelgraph import HighLevelGraph
 
 from smlmlp_dask.blocks import Chunks
+from smlmlp_dask.movies.stack import Piece, pieces
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,13 @@ class Reach:
 
     Attributes
     ----------
-    chunks : list of int
-        Their numbers.
-    parts : list of slice
-        The part of each that is read.
+    pieces : list of Piece
+        The parts that are read.
     own : slice
         Where the block itself lies in what is read.
     """
 
-    chunks: list[int]
-    parts: list[slice]
+    pieces: list[Piece]
     own: slice
 
 
@@ -64,39 +61,31 @@ def map_with_halo(
     meta : array
         An empty array of the result's type and dtype.
     """
+    borders = [tuple(accumulate(lengths, initial=0)) for lengths in stack.chunks]
     reaches = [
         [
-            _reach(list(accumulate(old)), stop - run, stop, margin)
-            for run, stop in zip(new, accumulate(new), strict=True)
+            _reach(edges, stop - run, stop, margin)
+            for run, stop in zip(runs, accumulate(runs), strict=True)
         ]
-        for old, new, margin in zip(stack.chunks, chunks, halo, strict=True)
+        for edges, runs, margin in zip(borders, chunks, halo, strict=True)
     ]
     graph: dict[Any, Any] = {}
     for place in product(*(range(len(runs)) for runs in chunks)):
         frames, rows, columns = (axis[i] for axis, i in zip(reaches, place, strict=True))
         keys = [
-            [[(stack.name, t, y, x) for x in columns.chunks] for y in rows.chunks]
-            for t in frames.chunks
+            [[(stack.name, t.chunk, y.chunk, x.chunk) for x in columns.pieces] for y in rows.pieces]
+            for t in frames.pieces
         ]
         graph[(name, *place)] = (_apply, function, keys, frames, rows, columns)
     layers = HighLevelGraph.from_collections(name, graph, [stack])  # type: ignore[list-item]
     return da.Array(layers, name, chunks, meta=meta)
 
 
-def _reach(ends: Sequence[int], start: int, stop: int, margin: int) -> Reach:
-    """Return what `start` to `stop` and a margin overlap of chunks that end at `ends`."""
-    low, high = max(0, start - margin), min(ends[-1], stop + margin)
-    own = slice(start - low, stop - low)
-    reach = Reach([], [], own)
-    number = bisect_right(ends, low)
-    while low < high:
-        begin, end = ends[number - 1] if number else 0, ends[number]
-        if begin < end:  # chunks may be empty
-            reach.chunks.append(number)
-            reach.parts.append(slice(low - begin, min(end, high) - begin))
-        low, number = end, number + 1
-    # a block without frames
-    return reach if reach.chunks else Reach([0], [slice(0, 0)], own)
+def _reach(borders: Sequence[int], start: int, stop: int, margin: int) -> Reach:
+    """Return what `start` to `stop` and a margin overlap of chunks with these borders."""
+    low, high = max(0, start - margin), min(borders[-1], stop + margin)
+    nothing = Piece(0, slice(0, 0), slice(0, 0))  # of a stack without frames
+    return Reach(pieces(borders, range(low, high)) or [nothing], slice(start - low, stop - low))
 
 
 def _apply(
@@ -107,8 +96,8 @@ def _apply(
     columns: Reach,
 ) -> Any:
     runs = [
-        _merged(tiles, part, rows.parts, columns.parts)
-        for tiles, part in zip(chunks, frames.parts, strict=True)
+        _merged(tiles, piece.source, rows.pieces, columns.pieces)
+        for tiles, piece in zip(chunks, frames.pieces, strict=True)
     ]
     return function(runs, own=(frames.own, rows.own, columns.own))
 
@@ -116,12 +105,12 @@ def _apply(
 def _merged(
     tiles: Sequence[Sequence[Any]],
     frames: slice,
-    rows: Sequence[slice],
-    columns: Sequence[slice],
+    rows: Sequence[Piece],
+    columns: Sequence[Piece],
 ) -> Any:
     """Return one run of frames: a view of its only tile, or its tiles put together."""
     parts = [
-        [tile[frames, y, x] for tile, x in zip(line, columns, strict=True)]
+        [tile[frames, y.source, x.source] for tile, x in zip(line, columns, strict=True)]
         for line, y in zip(tiles, rows, strict=True)
     ]
     return concatenate3([parts]) if len(rows) * len(columns) > 1 else parts[0][0]

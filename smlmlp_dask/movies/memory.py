@@ -1,7 +1,6 @@
 """Movies that are no files: NumPy arrays in memory, and Dask arrays that compute their frames."""
 
 import sys
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, product
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.units import Decoding
 
-from .stack import Small, SourceReadError, as_slice, named, within
+from .stack import Piece, Small, SourceReadError, as_slice, named, pieces
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -119,7 +118,7 @@ class DaskMovie:
     def _has_all_tasks(self) -> bool:
         """Whether the first chunk needs tasks alone, and no Future of distributed."""
         try:
-            tasks = self._tasks(self._keys([range(1)] * 3))
+            tasks = self._tasks([self._key(0, 0, 0)])
         except KeyError:
             return False
         needed = (getattr(task, "dependencies", ()) for task in tasks.values())
@@ -132,17 +131,16 @@ class DaskMovie:
 
     def narrow(self, start: int, stop: int) -> Self:
         """Return a movie with the tasks of the frames start to stop alone."""
-        places = _touched(self.borders[0], start, stop)
-        if len(places) == len(self.borders[0]) - 1:
-            return self
         along, *across = self.borders
-        narrowed = replace(
+        touched = pieces(along, range(start, stop))
+        first, last = touched[0].chunk, touched[-1].chunk + 1
+        every = (range(first, last), *(range(len(edges) - 1) for edges in across))
+        return replace(
             self,
-            borders=(along[places.start : places.stop + 1], *across),
-            first=self.first + places.start,
+            borders=(along[first : last + 1], *across),
+            graph=self._tasks([self._key(*place) for place in product(*every)]),
+            first=self.first + first,
         )
-        every = (range(len(edges) - 1) for edges in narrowed.borders)
-        return replace(narrowed, graph=self._tasks(narrowed._keys(every)))
 
     def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a box of the frames with these numbers, in their order.
@@ -166,37 +164,26 @@ class DaskMovie:
     def _compute(self, box: Sequence[range]) -> NDArray[Any]:
         from dask.local import get_sync
 
-        places = [
-            _touched(edges, part[0], part[-1] + 1)
-            for edges, part in zip(self.borders, box, strict=True)
-        ]
-        keys = self._keys(places)
+        cuts = [pieces(edges, part) for edges, part in zip(self.borders, box, strict=True)]
+        places = list(product(*cuts))
+        keys = [self._key(*(piece.chunk for piece in place)) for place in places]
         # In this thread: tasks of the job run side by side already. They have the callbacks.
-        computed = get_sync(self._tasks(keys), keys, callbacks=())
-        chunks = dict(zip(product(*places), computed, strict=True))
+        chunks = get_sync(self._tasks(keys), keys, callbacks=())
         out = np.empty([len(part) for part in box], self.dtype)
-        for place, chunk in chunks.items():
-            spans = [edges[n : n + 2] for edges, n in zip(self.borders, place, strict=True)]
-            self._check_chunk(chunk, tuple(stop - start for start, stop in spans))
-            parts = [within(axis, *span) for axis, span in zip(box, spans, strict=True)]
-            if not all(parts):  # no selected frame lies in this chunk
-                continue
-            source = (
-                slice(part[0] - start, part[-1] + 1 - start, part.step)
-                for part, (start, _) in zip(parts, spans, strict=True)
-            )
-            pixels = chunk[tuple(source)]
-            if len(chunks) == 1:
+        for place, chunk in zip(places, chunks, strict=True):
+            self._check_chunk(chunk, place)
+            pixels = chunk[tuple(piece.source for piece in place)]
+            if len(places) == 1:
                 return _untouchable(np.require(pixels, self.dtype, ["C", "A"]))
-            target = (
-                slice(axis.index(part[0]), axis.index(part[-1]) + 1)
-                for axis, part in zip(box, parts, strict=True)
-            )
-            out[tuple(target)] = pixels
+            out[tuple(piece.target for piece in place)] = pixels
         return out
 
-    def _check_chunk(self, chunk: Any, shape: tuple[int, ...]) -> None:
+    def _check_chunk(self, chunk: Any, place: Sequence[Piece]) -> None:
         """Refuse a chunk that is not what the array promises: it would be cast or cut silently."""
+        shape = tuple(
+            edges[piece.chunk + 1] - edges[piece.chunk]
+            for edges, piece in zip(self.borders, place, strict=True)
+        )
         if not isinstance(chunk, np.ndarray) or isinstance(chunk, np.ma.MaskedArray):
             raise TypeError(
                 f"a chunk is a {type(chunk).__name__}, not a NumPy array: compute it, or save it "
@@ -209,10 +196,10 @@ class DaskMovie:
                 f"{shape} and {self.dtype}: correct the function that makes it"
             )
 
-    def _keys(self, places: Any) -> list[tuple[Any, ...]]:
-        return [(self.name, self.first + t, y, x) for t, y, x in product(*places)]
+    def _key(self, t: int, y: int, x: int) -> tuple[str, int, int, int]:
+        return (self.name, self.first + t, y, x)
 
-    def _tasks(self, keys: list[tuple[Any, ...]]) -> dict[Any, Any]:
+    def _tasks(self, keys: list[tuple[str, int, int, int]]) -> dict[Any, Any]:
         """Return the tasks that these chunks need."""
         from dask.optimization import cull
 
@@ -222,11 +209,6 @@ class DaskMovie:
     def digest(self) -> str:
         """Return the array's name, which Dask makes from all that went into it."""
         return self.name
-
-
-def _touched(borders: Sequence[int], start: int, stop: int) -> range:
-    """Return the numbers of the chunks that a part touches."""
-    return range(bisect_right(borders, start) - 1, bisect_left(borders, stop))
 
 
 def _untouchable(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,9 @@
 """A movie on disk, the part of it that is a channel, and the lazy array that reads it."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,30 @@ def within(frames: range, start: int, stop: int) -> range:
     if frames.step < 0:
         return within(frames[::-1], start, stop)[::-1]
     return frames[bisect_left(frames, start) : bisect_left(frames, stop)]
+
+
+class Piece(NamedTuple):
+    """What is wanted of one chunk along an axis, and its place among all that is wanted."""
+
+    chunk: int
+    source: slice
+    target: slice
+
+
+def pieces(borders: Sequence[int], wanted: range) -> list[Piece]:
+    """Return the parts of chunks that hold rising numbers, by the borders of all chunks."""
+    found: list[Piece] = []
+    if not wanted:
+        return found
+    done = 0
+    touched = range(bisect_right(borders, wanted[0]) - 1, bisect_left(borders, wanted[-1] + 1))
+    for chunk in touched:
+        start, stop = borders[chunk : chunk + 2]
+        if inside := within(wanted, start, stop):
+            source = slice(inside[0] - start, inside[-1] + 1 - start, inside.step)
+            found.append(Piece(chunk, source, slice(done, done + len(inside))))
+            done += len(inside)
+    return found
 
 
 def named(frames: range) -> str:

@@ -150,7 +150,10 @@ def test_a_read_computes_its_own_chunks_and_nothing_at_all_before():
     assert seen == []
     with dask.config.set(scheduler="threads"):  # a task's own chunks are computed in its thread
         assert part.read()[:, 0, 0].tolist() == [20, 21, 22]
-    assert sorted(seen) == [20, 21, 22]
+        assert sorted(seen) == [20, 21, 22]
+        seen.clear()
+        assert Stack.of(movie, range(9, 50, 20)).read()[:, 0, 0].tolist() == [9, 29, 49]
+    assert sorted(seen) == [9, 29, 49]
 
 
 def test_a_task_of_a_long_dask_array_pickles_small():
