@@ -1,7 +1,7 @@
 """A movie on disk, the part of it that is a channel, and the lazy array that reads it."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -141,6 +141,9 @@ class Stack:
         Numbers in the movie; a descending range is a flip.
     acquisition : Acquisition
         How the channel was recorded, as far as its file says.
+    photons : callable or None
+        ``photons(counts, (rows, columns))`` returns a box of frames in photoelectrons, in float32;
+        without it, they are in the camera's counts.
     """
 
     movie: Movie
@@ -148,6 +151,7 @@ class Stack:
     rows: range
     columns: range
     acquisition: Acquisition = UNKNOWN
+    photons: Callable[[NDArray[Any], tuple[slice, slice]], NDArray[Any]] | None = None
 
     @classmethod
     def of(cls, movie: Movie, frames: range) -> Self:
@@ -162,8 +166,8 @@ class Stack:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The source's dtype in native byte order."""
-        return self.movie.dtype
+        """The source's dtype in native byte order; float32 of photoelectrons."""
+        return self.movie.dtype if self.photons is None else np.dtype(np.float32)
 
     @property
     def unit(self) -> tuple[int, int, int]:
@@ -214,7 +218,10 @@ class Stack:
         """Return the pixels, C-contiguous, or raise `SourceReadError`; do not write to them."""
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
-        pixels = self.movie.read(self.frames, as_rising(self.rows), as_rising(self.columns))
+        box = as_rising(self.rows), as_rising(self.columns)
+        pixels = self.movie.read(self.frames, *box)
+        if self.photons is not None:
+            pixels = self.photons(pixels, box)
         pixels = np.ascontiguousarray(pixels)
         step_y, step_x = (-1 if part.step < 0 else 1 for part in (self.rows, self.columns))
         if (step_y, step_x) != (1, 1):
