@@ -1,28 +1,29 @@
 """CZI: images of Zeiss's ZEN.
 
-The library reads the directory of the file's sub-blocks, and `czi_blocks` the sub-blocks, each a
-frame: the library gives zeros for one that the file lacks. Scenes are positions. A scene that was
-recorded as a stack in z, with no axis of time, stays a stack in z.
+The library reads the directory of the file's sub-blocks, each a frame; it gives zeros for one that
+the file lacks. Sub-blocks are read at their places: by the library where they are coded, else
+beside it, as it takes longer for a small frame than the frame itself does. Scenes are positions. A
+scene that was recorded as a stack in z, with no axis of time, stays a stack in z.
 """
 
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import as_slice, check_due
 
-from .czi_blocks import SubBlocks
-from .frames import FileMovie
+from .frames import FileMovie, Frame
+from .reading import Unsuitable, reading_as, recording_of, whole_frames
 
 CODES = range(8)
 """How pixels may be coded; 0 is not at all, and those above are of cameras."""
@@ -30,13 +31,17 @@ CODES = range(8)
 DAYS = (30_000, 80_000)
 """Times between these may be days since 1900, as some files have them, or seconds."""
 
-
 SIZES = ("SizeT", "SizeZ", "SizeC")
 """Elements of the metadata that say how much a file should hold."""
 
 
-class _Unsuitable(ValueError):
-    """A scene, or a file, is no movie that we can read."""
+HEADER = struct.Struct("<16s16xi4xq28xi")
+"""A sub-block's kind, bytes of its metadata, bytes of its pixels, and number of its axes."""
+
+KIND = "ZISRAWSUBBLOCK"
+
+ENTRY = 48
+"""Where the description of a sub-block begins in it; the metadata follow it, and the pixels."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def open(path: Path) -> Recording:
     from czifile import CziFile, CziSegment
 
     positions, others = [], []
-    try:
+    remedy = "check that the recording was finished and the file copied whole"
+    with reading_as(path, "CZI", remedy):
         with CziFile(path) as czi:
             directory = CziSegment(czi, czi.header.directory_position)
             if directory.sid != "ZISRAWDIRECTORY":
@@ -68,37 +74,30 @@ def open(path: Path) -> Recording:
             name = known.scenes.get(max(0, number), "")
             try:
                 positions.append(_position(path, name, entries, known))
-            except _Unsuitable as error:
+            except Unsuitable as error:
                 others.append(f"scene {name or max(0, number)} {error}")
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as CZI: {one_line(error)}; check that the recording was "
-            "finished and the file copied whole"
-        ) from error
-    said = "; ".join(others[:3]) + (f"; and {len(others) - 3} more" if len(others) > 3 else "")
-    if not positions:
-        raise ValueError(f"{path} holds no movie: {said or 'it has no images'}")
-    notes = [f"not all scenes are movies: {said}"] if others else []
-    if pending:
-        notes.append("its header says that a program has not finished writing it")
-    return Recording(path=str(path), format="CZI", positions=tuple(positions), notes=tuple(notes))
+        recording = recording_of(path, "CZI", positions, others, "scenes")
+    if not pending:
+        return recording
+    note = "its header says that a program has not finished writing it"
+    return replace(recording, notes=(*recording.notes, note))
 
 
 def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> Position:
     """Return a scene as a position, up to the first frame that the file lacks."""
     if any(entry.pixel_type.samples != 1 for entry in entries):
-        raise _Unsuitable("has colour samples: save one gray channel")
+        raise Unsuitable("has colour samples: save one gray channel")
     places = [_place(entry) for entry in entries]
     if len({entry.mosaic_index for entry in entries}) > 1 or len(set(places)) < len(places):
-        raise _Unsuitable("is a mosaic of tiles (M): save each tile as an image of its own")
+        raise Unsuitable("is a mosaic of tiles (M): save each tile as an image of its own")
     if any(entry.file_part for entry in entries):
-        raise _Unsuitable("continues in another file: save it as one")
+        raise Unsuitable("continues in another file: save it as one")
     codes = {int(entry.compression) for entry in entries}
     if not codes.issubset(CODES):
-        raise _Unsuitable(f"is coded as {entries[0].compression}: save it uncompressed")
+        raise Unsuitable(f"is coded as {entries[0].compression}: save it uncompressed")
     rectangles = {_rectangle(entry) for entry in entries}
     if len(rectangles) > 1 or any(entry.is_pyramid for entry in entries):
-        raise _Unsuitable("has frames of several sizes or places: save it as TIFF")
+        raise Unsuitable("has frames of several sizes or places: save it as TIFF")
     frame, _ = rectangles.pop()
     spans = [
         _span(numbers, known.sizes.get(axis, 1))
@@ -108,11 +107,10 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
     at = np.array(places) - [first for first, _ in spans]
     offsets = np.full((count, depth, channels), -1, np.int64)
     offsets[tuple(at.T)] = [entry.file_position for entry in entries]
-    lacking = np.flatnonzero((offsets < 0).any(axis=(1, 2)))
-    whole = int(lacking[0]) if len(lacking) else count
+    whole = whole_frames(offsets >= 0)
     kinds = {(channel, entry.dtype) for channel, entry in zip(at[:, 2], entries, strict=True)}
     if len(kinds) > len({channel for channel, _ in kinds}):
-        raise _Unsuitable("has frames of several kinds of numbers: save it as TIFF")
+        raise Unsuitable("has frames of several kinds of numbers: save it as TIFF")
     dtypes = dict(kinds)
 
     def movie(channel: int, z: int) -> FileMovie:
@@ -132,7 +130,7 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
         movie=movie,
         channels=tuple(replace(channel, frame_interval_s=interval) for channel in told),
         depth=depth,
-        promised=count if whole < count else None,
+        promised=count,
         cut_short=f"it should hold {count} frames, its directory lists {whole}",
     )
 
@@ -146,7 +144,7 @@ def _place(entry: Any) -> tuple[int, int, int]:
         if (size != 1 and axis not in "YX") or (start != 0 and axis not in "TZCYX")
     ]
     if others or not {"Y", "X"}.issubset(starts):
-        raise _Unsuitable(f"does not hold one frame (y, x) a block over T, Z, C: {entry.dims}")
+        raise Unsuitable(f"does not hold one frame (y, x) a block over T, Z, C: {entry.dims}")
     return starts.get("T", 0), starts.get("Z", 0), starts.get("C", 0)
 
 
@@ -218,3 +216,73 @@ def _interval(times: NDArray[np.float64], count: int) -> float | None:
         return None
     interval = float(np.median(np.diff(times)))
     return interval if 0 < interval < np.inf else None
+
+
+# The sub-blocks of a file
+
+Read: TypeAlias = Callable[[int], NDArray[Any]]
+"""Returns the frame whose sub-block begins at a byte of the file."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SubBlocks:
+    """Frames of one channel, each in a sub-block."""
+
+    path: str
+    offsets: NDArray[np.int64]
+    dtype: np.dtype[Any]
+    coded: bool
+
+    def take(self, frames: range) -> Self:
+        """Return only these frames, in this order."""
+        return replace(self, offsets=self.offsets[as_slice(frames)])
+
+    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
+        """Return the bytes of a frame, as stored and unpacked."""
+        return frame_bytes * (2 if self.coded else 1)
+
+    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+        """Fill `out` with a box of each frame."""
+        box = (as_slice(rows), as_slice(columns))
+        with (_coded if self.coded else _plain)(self.path, frame, self.dtype) as read:
+            for index, offset in enumerate(self.offsets.tolist()):
+                out[index] = read(offset)[box]
+
+
+@contextmanager
+def _plain(path: str, frame: Frame, dtype: np.dtype[Any]) -> Iterator[Read]:
+    """Read pixels as they lie in the file."""
+    with Path(path).open("rb") as file:
+
+        def read(offset: int) -> NDArray[Any]:
+            file.seek(offset)
+            head = file.read(HEADER.size).ljust(HEADER.size)
+            kind, metadata_bytes, size, axes = HEADER.unpack(head)
+            _check_kind(kind.rstrip(b"\0").decode("ascii", "replace"), offset)
+            file.seek(offset + ENTRY + max(240, 32 + 20 * axes) + metadata_bytes)
+            return np.frombuffer(file.read(size), dtype.newbyteorder("<")).reshape(frame)
+
+        yield read
+
+
+@contextmanager
+def _coded(path: str, frame: Frame, dtype: np.dtype[Any]) -> Iterator[Read]:
+    """Read pixels as the library decodes them; its directory of all frames is not read again."""
+    from czifile import CziFile, CziSegment
+
+    with CziFile(path) as czi:
+
+        def read(offset: int) -> NDArray[Any]:
+            segment: Any = CziSegment(czi, offset)
+            _check_kind(segment.sid, offset)
+            pixels: NDArray[Any] = segment.data().data()
+            # they have other axes, too, each of length 1
+            check_due(pixels.squeeze(), tuple(size for size in frame if size != 1), dtype)
+            return pixels.reshape(frame)
+
+        yield read
+
+
+def _check_kind(kind: str, offset: int) -> None:
+    if kind != KIND:
+        raise ValueError(f"no sub-block is at byte {offset}: it was deleted or never saved")

@@ -17,6 +17,7 @@ from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
 
 from .frames import FileMovie, PlainFrames
+from .reading import Unsuitable, reading_as, recording_of, whole_frames
 
 AXES = {1: "X", 2: "Y", 3: "Z", 4: "T", 10: "M"}
 """Axes by their number in a file; M are the tiles of a mosaic."""
@@ -48,33 +49,20 @@ def open(path: Path) -> Recording:
     from liffile import LifFile
 
     positions, others = [], []
-    try:
-        with LifFile(path) as lif:
-            for image in lif.images:
-                try:
-                    positions.append(_position(path, image, path.stat().st_size))
-                except _Unsuitable as error:
-                    others.append(f"image {image.path!r} {error}")
-                except (AttributeError, LookupError, TypeError, ValueError) as error:
-                    others.append(f"image {image.path!r} cannot be read: {one_line(error)}")
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as LIF: {one_line(error)}; check that the file was copied whole"
-        ) from error
-    said = "; ".join(others[:3]) + (f"; and {len(others) - 3} more" if len(others) > 3 else "")
-    if not positions:
-        raise ValueError(f"{path} holds no movie: {said or 'it has no images'}")
-    notes = (f"not all images are movies: {said}",) if others else ()
-    return Recording(path=str(path), format="LIF", positions=tuple(positions), notes=notes)
-
-
-class _Unsuitable(ValueError):
-    """An image is no movie that we can read."""
+    with reading_as(path, "LIF", "check that the file was copied whole"), LifFile(path) as lif:
+        for image in lif.images:
+            try:
+                positions.append(_position(path, image, path.stat().st_size))
+            except Unsuitable as error:
+                others.append(f"image {image.path!r} {error}")
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                others.append(f"image {image.path!r} cannot be read: {one_line(error)}")
+        return recording_of(path, "LIF", positions, others, "images")
 
 
 def _position(path: Path, image: Any, file_bytes: int) -> Position:
     if image.is_flim:
-        raise _Unsuitable("holds photon arrival times, no frames")
+        raise Unsuitable("holds photon arrival times, no frames")
     description = image.xml_element.find("./Data/Image/ImageDescription")
     axes = _axes(description.findall("./Dimensions/DimensionDescription"))
     found = description.findall("./Channels/ChannelDescription")
@@ -83,10 +71,9 @@ def _position(path: Path, image: Any, file_bytes: int) -> Position:
     dtype = image.dtype
     shape = (axes["T"].size, axes["Y"].size, axes["X"].size)
     if axes["X"].step != dtype.itemsize:
-        raise _Unsuitable("has colour samples: save its channels apart")
+        raise Unsuitable("has colour samples: save its channels apart")
     if axes["Y"].step != shape[2] * dtype.itemsize:
-        raise _Unsuitable("does not hold frame (y, x) after frame: save it as TIFF")
-    frame_bytes = shape[1] * axes["Y"].step
+        raise Unsuitable("does not hold frame (y, x) after frame: save it as TIFF")
     depth, count = axes["Z"].size, shape[0]
     names = [None] * len(channels)
     try:
@@ -95,14 +82,12 @@ def _position(path: Path, image: Any, file_bytes: int) -> Position:
         names = image.coords.get("C", names)
     except LookupError:  # the file ends before the block
         start = stop = file_bytes
-    last = start + max(starts) + (depth - 1) * axes["Z"].step + frame_bytes
-    whole = count
-    if last + (count - 1) * axes["T"].step > stop:
-        whole = max(0, (stop - last) // axes["T"].step + 1) if count > 1 else 0
+    frames = start + axes["T"].step * np.arange(count)
+    ends = frames + max(starts) + (depth - 1) * axes["Z"].step + shape[1] * axes["Y"].step
+    whole = whole_frames(ends <= stop)
 
     def movie(channel: int, z: int) -> FileMovie:
-        first = start + starts[channel] + z * axes["Z"].step
-        places = first + axes["T"].step * np.arange(whole)
+        places = frames[:whole] + starts[channel] + z * axes["Z"].step
         plain = PlainFrames(path=str(path), offsets=places, dtype=dtype)
         return FileMovie.of(plain, whole, shape[1:], dtype)
 
@@ -115,7 +100,7 @@ def _position(path: Path, image: Any, file_bytes: int) -> Position:
             for channel, name in zip(channels, names, strict=True)
         ),
         depth=depth,
-        promised=count if whole < count else None,
+        promised=count,
         cut_short=f"image {image.path!r} should hold {count} frames, the file holds {whole}",
     )
 
@@ -133,9 +118,9 @@ def _axes(found: Sequence[Any]) -> dict[str, _Axis]:
         spacing = length / (size - 1) if known else None
         axes[name] = _Axis(size, int(axis.get("BytesInc")), spacing)
     if axes.pop("M", None):
-        raise _Unsuitable("is a mosaic of tiles: save each tile as an image of its own")
+        raise Unsuitable("is a mosaic of tiles: save each tile as an image of its own")
     if set(axes) != set("TZYX"):
-        raise _Unsuitable(f"has the axes {', '.join(axes)}, and must have T, Y, X or Z, Y, X")
+        raise Unsuitable(f"has the axes {', '.join(axes)}, and must have T, Y, X or Z, Y, X")
     return axes
 
 

@@ -1,35 +1,51 @@
 """ND2: movies of Nikon's NIS-Elements.
 
-The library reads the metadata, and `nd2_chunks` the images, where the file's own index says that
-they are: the library gives zeros for an image that the file lacks. A movie that was recorded as a
-stack in z, with no loop over time, stays a stack in z.
+The library reads the metadata. Images are read beside it, where the file's own index says that
+they are: the library gives zeros for an image that the file lacks, and reads that index anew each
+time it opens a file. A movie that was recorded as a stack in z, with no loop over time, stays a
+stack in z.
 """
 
+import re
+import zlib
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from struct import Struct
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import as_slice
 
-from .frames import FileMovie
-from .nd2_chunks import IMAGE, MAGIC, TIME, Images, chunk, index_of
+from .frames import FileMovie, Frame
+from .reading import Unsuitable, reading_as, whole_frames
 
 AXES = {"TimeLoop": "T", "NETimeLoop": "T", "XYPosLoop": "P", "ZStackLoop": "Z"}
 """The loops of an experiment that a movie can have, and their axes."""
 
+MAGIC = 0x0ABECEDA
+
+HEADER = Struct("<IIQ")
+"""Before each chunk: `MAGIC`, and the bytes of its name and of its data."""
+
+END = Struct("<32sQ")
+"""The last bytes of a file: `SIGNATURE`, and where the index of its chunks is."""
+
+SIGNATURE = b"ND2 CHUNK MAP SIGNATURE 0000001!"
+
+IMAGE = b"ImageDataSeq|%d!"
+"""Name of the chunk of an image."""
+
 TIMES = b"CustomData|AcqTimesCache!"
-"""Chunk that says when each image was recorded."""
+"""Name of the chunk that says when each image was recorded."""
 
-
-class _Unsuitable(ValueError):
-    """A file is whole, but no movie that we can read."""
+TIME = Struct("<d")
+"""A time in milliseconds; one stands before the pixels of an image."""
 
 
 def open(path: Path) -> Recording:
@@ -42,21 +58,18 @@ def open(path: Path) -> Recording:
                 f"{path} is no ND2 file, or one of the first kind, which is JPEG 2000: save it "
                 "anew in NIS-Elements, as ND2 or TIFF"
             )
-        try:
-            index = index_of(file)
+        remedy = (
+            "check that the recording was finished and the file copied whole, since its index "
+            "stands at its end"
+        )
+        with reading_as(path, "ND2", remedy):
+            index = _index(file)
             times = np.empty(0)
             if TIMES in index:
-                data = chunk(file, index[TIMES], TIMES)
+                data = _chunk(file, index[TIMES], TIMES)
                 times = np.frombuffer(data[: len(data) // TIME.size * TIME.size], "<f8")
             with ND2File(path) as nd2:
                 return _recording(path, nd2, index, times)
-        except _Unsuitable as error:
-            raise ValueError(f"{path} {error}") from None
-        except Exception as error:
-            raise ValueError(
-                f"{path} cannot be read as ND2: {one_line(error)}; check that the recording was "
-                "finished and the file copied whole, since its index stands at its end"
-            ) from error
 
 
 def _recording(
@@ -65,14 +78,14 @@ def _recording(
     sizes, loops = nd2.attributes, nd2.experiment
     count = sizes.channelCount or 1
     if sizes.componentCount != count:
-        raise _Unsuitable(
+        raise Unsuitable(
             f"has {sizes.componentCount} colour samples in {count} channels: save one gray channel"
         )
     if sizes.compressionType == "lossy":
-        raise _Unsuitable("is compressed with loss: save it without")
+        raise Unsuitable("is compressed with loss: save it without")
     axes = "".join(AXES.get(loop.type, "?") for loop in loops)
     if "?" in axes or len(set(axes)) != len(axes):
-        raise _Unsuitable(
+        raise Unsuitable(
             f"has the loops {', '.join(loop.type for loop in loops)}, not one each over time, "
             "positions and z: save each movie as a file of its own"
         )
@@ -82,7 +95,7 @@ def _recording(
     start = len(IMAGE % 0) - 2
     found = {int(name[start:-1]): at for name, at in index.items() if name[:start] == IMAGE[:start]}
     if max(found, default=-1) >= len(offsets):
-        raise _Unsuitable(
+        raise Unsuitable(
             f"has {max(found) + 1} images, but its loops ({axes or 'none'}) have {len(offsets)}: "
             "save it anew in NIS-Elements, as ND2 or TIFF"
         )
@@ -94,8 +107,6 @@ def _recording(
     names = [point.name or "" for point in points[0]] if points else [""]
     channels = _channels(nd2, count)
     positions = []
-    frame = (sizes.heightPx, sizes.widthPx)
-    packed = sizes.compressionType == "lossless"
     for name, places in zip(names, numbers, strict=True):
         images = Images(
             path=str(path),
@@ -104,24 +115,23 @@ def _recording(
             dtype=nd2.dtype.newbyteorder("<"),
             line_bytes=sizes.widthBytes,
             channels=count,
-            packed=packed,
-            plain=not packed and sizes.widthBytes == frame[1] * nd2.dtype.itemsize,
+            packed=sizes.compressionType == "lossless",
         )
+        frame = (sizes.heightPx, sizes.widthPx)
         positions.append(_position(name, images, frame, channels, times))
     return Recording(path=str(path), format="ND2", positions=tuple(positions))
 
 
 def _position(
     name: str,
-    images: Images,
-    frame: tuple[int, int],
+    images: "Images",
+    frame: Frame,
     channels: list[Acquisition],
     times: NDArray[np.float64],
 ) -> Position:
     """Return a position of images (frame, z), up to the first that the file lacks."""
     promised, depth = images.offsets.shape
-    lacking = np.flatnonzero((images.offsets < 0).any(axis=1))
-    whole = int(lacking[0]) if len(lacking) else promised
+    whole = whole_frames(images.offsets >= 0)
     interval = _interval(times, images.numbers[:whole, 0])
 
     def movie(channel: int, z: int) -> FileMovie:
@@ -132,7 +142,7 @@ def _position(
         movie=movie,
         channels=tuple(replace(channel, frame_interval_s=interval) for channel in channels),
         depth=depth,
-        promised=promised if whole < promised else None,
+        promised=promised,
         cut_short=f"it should hold {promised} frames, its index lists {whole}",
     )
 
@@ -170,3 +180,81 @@ def _interval(times: NDArray[np.float64], images: NDArray[np.int64]) -> float | 
         return None
     interval = float(np.median(np.diff(times[images]))) / 1000
     return interval if 0 < interval < np.inf else None
+
+
+# The chunks of a file
+
+
+def _index(file: BinaryIO) -> dict[bytes, int]:
+    """Return the names of all chunks, and where they are."""
+    file.seek(-END.size, 2)
+    signature, offset = END.unpack(file.read(END.size))
+    if signature != SIGNATURE:
+        raise ValueError("its index is missing")
+    entries, end, _ = _chunk(file, offset, b"ND2 FILEMAP SIGNATURE NAME 0001!").partition(SIGNATURE)
+    if not end:
+        raise ValueError("its index has no end")
+    found = re.finditer(rb"([^!]*!)(.{8}).{8}", entries, re.DOTALL)
+    return {entry[1]: int.from_bytes(entry[2], "little") for entry in found}
+
+
+def _chunk(file: BinaryIO, offset: int, name: bytes) -> bytes:
+    """Return the data of a chunk; refuse one of another name."""
+    file.seek(offset)
+    magic, name_bytes, data_bytes = HEADER.unpack(file.read(HEADER.size).ljust(HEADER.size))
+    if magic != MAGIC or file.read(len(name)) != name:
+        raise ValueError(f"{name[:-1].decode()} does not begin at byte {offset}")
+    file.seek(offset + HEADER.size + name_bytes)
+    return file.read(data_bytes)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """One channel of images of a file; an image holds the pixels of all channels."""
+
+    path: str
+    numbers: NDArray[np.int64]  # of the images in the file
+    offsets: NDArray[np.int64]  # of their chunks
+    dtype: np.dtype[Any]
+    line_bytes: int  # of all channels, and what fills up a line
+    channels: int
+    channel: int = 0
+    packed: bool  # by zlib
+
+    def take(self, frames: range) -> Self:
+        """Return only these frames, in this order."""
+        return self.of(as_slice(frames), self.channel)
+
+    def of(self, frames: Any, channel: int) -> Self:
+        """Return a channel of what an index into the numbers takes."""
+        return replace(
+            self,
+            numbers=self.numbers[frames],
+            offsets=self.offsets[frames],
+            channel=channel,
+        )
+
+    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
+        """Return the bytes of an image of all channels, as stored and unpacked."""
+        return frame_bytes * self.channels * (2 if self.packed else 1)
+
+    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
+        """Fill `out` with a box of each frame."""
+        box = (as_slice(rows), as_slice(columns), self.channel)
+        places = zip(self.numbers.tolist(), self.offsets.tolist(), strict=True)
+        with Path(self.path).open("rb") as file:
+            for index, place in enumerate(places):
+                # no name keeps an image, so that two are never in memory
+                out[index] = self._image(file, *place, frame)[box]
+
+    def _image(self, file: BinaryIO, number: int, offset: int, frame: Frame) -> NDArray[Any]:
+        """Return the pixels (y, x, channel) of an image; refuse one of another size."""
+        data: Any = memoryview(_chunk(file, offset, IMAGE % number))[TIME.size :]
+        due = frame[0] * self.line_bytes
+        if self.packed:
+            data = zlib.decompress(data, bufsize=due)
+        if len(data) != due:
+            raise ValueError(f"image {number} has {len(data)} bytes where {due} are due")
+        item = self.dtype.itemsize
+        strides = (self.line_bytes, self.channels * item, item)
+        return np.ndarray((*frame, self.channels), self.dtype, data, strides=strides)

@@ -9,7 +9,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile
 
-from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
 
 from .planes import PlaneMovie, ReadPlane
+from .reading import Unsuitable, reading_as, whole_frames
 
 NAME = re.compile(r"(.*)_((?:[A-Z]\d+)+)\.tif", re.DOTALL)
 """Name of a frame's file: any text, then its number on each axis, from 1."""
-
-
-class _Unsuitable(ValueError):
-    """A file is whole, but no movie that we can read."""
 
 
 def open(path: Path) -> Recording:
     """Read the metadata of a file."""
     from oiffile import OifFile
 
-    try:
-        with OifFile(path) as oif:
-            position = _position(path, oif)
-    except _Unsuitable as error:
-        raise ValueError(f"{path} {error}") from None
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as OIF: {one_line(error)}; check that it was copied whole, an "
-            "OIF with its folder of frames"
-        ) from error
-    return Recording(path=str(path), format="OIF", positions=(position,))
+    remedy = "check that it was copied whole, an OIF with its folder of frames"
+    with reading_as(path, "OIF", remedy), OifFile(path) as oif:
+        return Recording(path=str(path), format="OIF", positions=(_position(path, oif),))
 
 
 def files(path: Path) -> list[Path]:
@@ -58,19 +45,16 @@ def _position(path: Path, oif: Any) -> Position:
     sizes = {axis: max(1, size) for axis, size in zip(oif.axes, oif.shape, strict=True)}
     others = [axis for axis in sizes if sizes[axis] > 1 and axis not in "TZCYX"]
     if others or not {"Y", "X"}.issubset(sizes):
-        raise _Unsuitable(f"has the axes {', '.join(sizes)}: save frames over T, Z, C as TIFF")
+        raise Unsuitable(f"has the axes {', '.join(sizes)}: save frames over T, Z, C as TIFF")
     shape = tuple(sizes.get(axis, 1) for axis in "TZC")
     count, depth, channels = shape
     names = _names(oif)
-    if any(
-        number not in range(size) for at in names for number, size in zip(at, shape, strict=True)
-    ):
-        raise _Unsuitable(f"has {len(names)} frames, other ones than its axes say: {sizes}")
-
-    def is_whole(frame: int) -> bool:
-        return all((frame, z, c) in names for z, c in np.ndindex(depth, channels))
-
-    whole = sum(1 for _ in takewhile(is_whole, range(count)))
+    places = np.array([*names])
+    if (places < 0).any() or (places >= shape).any():
+        raise Unsuitable(f"has {len(names)} frames, other ones than its axes say: {sizes}")
+    there = np.zeros(shape, bool)
+    there[tuple(places.T)] = True
+    whole = whole_frames(there)
     dtype = _pixels(oif, next(iter(names.values()))).dtype.newbyteorder("=")
 
     def movie(channel: int, z: int) -> PlaneMovie:
@@ -87,7 +71,7 @@ def _position(path: Path, oif: Any) -> Position:
         movie=movie,
         channels=tuple(_acquisition(oif.mainfile, number) for number in range(channels)),
         depth=depth,
-        promised=count if whole < count else None,
+        promised=count,
         cut_short=f"it should hold {count} frames, {whole} are there",
     )
 
@@ -112,7 +96,7 @@ def _names(oif: Any) -> dict[tuple[int, ...], str]:
                 series[match[1]][tuple(numbers.get(axis, 0) for axis in "TZC")] = name
     found = sorted(series.values(), key=len)  # others are reference images
     if not found or (len(found) > 1 and len(found[-1]) == len(found[-2])):
-        raise _Unsuitable(f"has {len(found)} series of frames (y, x) to choose from: save as TIFF")
+        raise Unsuitable(f"has {len(found)} series of frames (y, x) to choose from: save as TIFF")
     return found[-1]
 
 

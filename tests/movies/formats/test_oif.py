@@ -11,7 +11,7 @@ from smlmlp_dask import open_channels
 from smlmlp_dask.movies.opening import open_recording, source_roots
 from smlmlp_dask.movies.stack import SourceReadError
 
-from .reading import assert_reads
+from .contract import assert_reads_all
 
 oiffile = pytest.importorskip("oiffile", "2026.10.15", reason="the reader of OIF needs Python 3.12")
 
@@ -54,16 +54,7 @@ def numbers(*shape, dtype="u2"):
 def test_every_channel_and_slice_is_what_the_library_reads(tmp_path, axes, shape, dtype):
     path = write(tmp_path / "a.oif", axes, numbers(*shape, 4, 5, dtype=dtype))
     read = oiffile.imread(path).reshape(*shape, 4, 5)
-    absent = [axis for axis in "ZCT" if axis not in axes]
-    order = [*absent, *axes, "Y", "X"]
-    read = read.reshape(*[1] * len(absent), *read.shape)
-    read = read.transpose([order.index(axis) for axis in "ZCTYX"])
-    recording = open_recording(path)
-    assert recording.format == "OIF"
-    (position,) = recording.positions
-    assert (position.depth, len(position.channels), position.promised) == (*read.shape[:2], None)
-    for z, c in np.ndindex(read.shape[:2]):
-        assert_reads(position.movie(c, z), read[z, c], threads=8 if axes == "TZC" else 1)
+    assert_reads_all(path, "OIF", read, f"{axes}YX")
     assert source_roots(path) == [path, tmp_path / "a.oif.files"]
 
 
