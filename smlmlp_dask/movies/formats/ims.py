@@ -2,23 +2,19 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.arguments import check_dtype
 from smlmlp_dask.movies.recording import Position, Recording
-from smlmlp_dask.movies.stack import Small, check_due, unreadable
-from smlmlp_dask.units import Decoding
 
-from .hdf5_chunks import check_filters, chunk_decoding, chunk_shape, open_file, read_into
+from .hdf5_movie import HDF5_ERRORS, DatasetMovie, check_filters, chunk_shape, open_file
+from .reading import reading_as
 
 if TYPE_CHECKING:
     import h5py
@@ -26,59 +22,6 @@ if TYPE_CHECKING:
 _LEVEL = "DataSet/ResolutionLevel 0"
 _UNITS_UM = {"um": 1.0, "µm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "m": 1e6}
 _UNNAMED = "(name not specified)"  # what Imaris writes for no name
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ImsMovie(Small):
-    """One channel in one slice. The file is opened anew for each block.
-
-    Attributes
-    ----------
-    stored : (int, int, int)
-        Shape (z, y, x) of each time point's dataset, which is padded to whole chunks.
-    chunk : (int, int, int)
-        Shape of a chunk of it.
-    """
-
-    path: str
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]  # native byte order
-    stored: tuple[int, ...]
-    chunk: tuple[int, ...]
-    channel: int
-    z: int
-
-    @property
-    def unit(self) -> tuple[int, int, int]:
-        """One frame, and rows and columns of a chunk."""
-        return (1, self.chunk[1], self.chunk[2])
-
-    def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is decoded whole
-        """Return how chunks, which hold several slices, are decoded, and the memory for it."""
-        return chunk_decoding(self.unit, self.chunk, self.dtype.itemsize)
-
-    def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
-        """Return a box of the frames with these numbers, in their order.
-
-        Raises
-        ------
-        SourceReadError
-            If a time point can no longer be read as when the file was opened.
-        """
-        _, height, width = self.shape
-        box = (range(self.z, self.z + 1), range(height)[rows], range(width)[columns])
-        pixels = np.empty([len(frames), *map(len, box[1:])], self.dtype)
-        frame = frames[0]
-        try:
-            with open_file(self.path) as file:
-                level = file[_LEVEL]
-                for index, frame in enumerate(frames):
-                    dataset = level[_data(frame, self.channel)]
-                    check_due(dataset, self.stored, self.dtype)
-                    read_into(dataset, box, pixels[index : index + 1])
-        except Exception as error:
-            raise unreadable(self.path, range(frame, frame + 1), error) from error
-        return pixels
 
 
 def open(path: Path) -> Recording:
@@ -89,15 +32,9 @@ def open(path: Path) -> Recording:
     ValueError
         If it is damaged, or holds no images of Imaris.
     """
-    try:
-        with open_file(str(path)) as file:
-            return _recording(path, file)
-    except PermissionError:
-        raise
-    except (OSError, RuntimeError, KeyError) as error:  # as h5py hands on what HDF5 says
-        raise ValueError(
-            f"{path} cannot be read as an Imaris file: {one_line(error)}; copy the file again"
-        ) from error
+    wrongly = reading_as(path, "an Imaris file", "copy the file again", HDF5_ERRORS)
+    with wrongly, open_file(str(path)) as file:
+        return _recording(path, file)
 
 
 def _recording(path: Path, file: "h5py.File") -> Recording:
@@ -135,18 +72,21 @@ def _recording(path: Path, file: "h5py.File") -> Recording:
     pixel_size = _pixel_size(image, sizes)
     interval = _interval(times, frames)
 
-    def movie(channel: int, z: int) -> ImsMovie:
-        return ImsMovie(
+    dtype, stored, chunk = data.dtype.newbyteorder("="), data.shape, chunk_shape(data)
+
+    def movie(channel: int, z: int) -> DatasetMovie:
+        return DatasetMovie(
             path=str(path),
+            dataset=f"{_LEVEL}/TimePoint ",
+            after=f"/Channel {channel}/Data",
             shape=(frames, *sizes[1:]),
+            sizes=stored,
             dtype=dtype,
-            stored=stored,
             chunk=chunk,
-            channel=channel,
-            z=z,
+            axes=(None, 1, 2),
+            place=(z, 0, 0),
         )
 
-    dtype, stored, chunk = data.dtype.newbyteorder("="), data.shape, chunk_shape(data)
     position = Position(
         movie=movie,
         channels=tuple(
@@ -167,10 +107,6 @@ def _recording(path: Path, file: "h5py.File") -> Recording:
     others = f"it has {promised} of the recording's {everywhere} time points; others are elsewhere"
     notes = (others,) if everywhere > promised else ()
     return Recording(path=str(path), format="Imaris", positions=(position,), notes=notes)
-
-
-def _data(frame: int, channel: int) -> str:
-    return f"TimePoint {frame}/Channel {channel}/Data"
 
 
 def _consecutive(group: "h5py.Group", name: str) -> int:

@@ -53,5 +53,5 @@ def whole_frames(there: NDArray[Any]) -> int:
 
     The first axis of `there` is that of the frames.
     """
-    frames = there.reshape(len(there), -1).all(axis=1)
+    frames = there.all(axis=tuple(range(1, there.ndim)))
     return len(frames) if frames.all() else int(np.argmin(frames))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from smlmlp_dask.lazy.channels import open_channels
-from smlmlp_dask.movies.formats import hdf5_chunks
+from smlmlp_dask.movies.formats import hdf5_movie
 from smlmlp_dask.movies.formats.frames import FileMovie
-from smlmlp_dask.movies.formats.hdf5 import DatasetMovie
+from smlmlp_dask.movies.formats.hdf5_movie import DatasetMovie
 from smlmlp_dask.movies.formats.table import FORMATS, MissingReaderError
 from smlmlp_dask.movies.opening import open_recording, source_roots
 
@@ -308,13 +308,13 @@ def test_decoding_does_not_wait_for_hdf5(tmp_path, monkeypatch):
 
     path = write(tmp_path / "a.h5", chunks=(11, 9, 6), compression="gzip")
     both = threading.Barrier(2, timeout=60)
-    decode = hdf5_chunks._DECODERS[1]
+    decode = hdf5_movie._DECODERS[1]
 
     def meet(*args):
         both.wait()
         return decode(*args)
 
-    monkeypatch.setitem(hdf5_chunks._DECODERS, 1, meet)
+    monkeypatch.setitem(hdf5_movie._DECODERS, 1, meet)
     (stack,) = stacks(path)
     found = []
     threads = [threading.Thread(target=lambda: found.append(stack.read())) for _ in range(2)]

@@ -1,12 +1,13 @@
-"""Chunks of HDF5 datasets, read whole and decoded outside of HDF5.
+"""Movies in HDF5 datasets, whose chunks are read whole and decoded outside of HDF5.
 
-HDF5 lets one thread in at a time, also to decode. So only the encoded bytes of a chunk are read
-through it, and decoded here, many threads at a time and by faster codecs. What these do not know is
-left to HDF5.
+HDF5 lets one thread in at a time, also to decode: gzip took half as long again, on one core. So
+only the encoded bytes of a chunk are read through it, and decoded here. What these decoders do not
+know is left to HDF5.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,7 +17,7 @@ import numcodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.movies.stack import as_rising, within
+from smlmlp_dask.movies.stack import Small, check_due, unreadable, within
 from smlmlp_dask.units import Decoding, touched
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 COPIES = 3
 """Chunks in memory while one is read: its encoded bytes, what one filter gives, its pixels."""
+
+HDF5_ERRORS = (OSError, RuntimeError, KeyError)
+"""What h5py raises to hand on what HDF5 says."""
 
 Decoder: TypeAlias = Callable[[Any, int, int], Any]
 """Takes encoded bytes, the bytes of the pixels, and the bytes of a pixel."""
@@ -62,11 +66,6 @@ def chunk_shape(dataset: "h5py.Dataset") -> tuple[int, ...]:
     return dataset.chunks or (*ones, *map(int, dataset.shape[-2:]))
 
 
-def chunk_decoding(unit: tuple[int, int, int], chunk: Sequence[int], itemsize: int) -> Decoding:
-    """Return how chunks are decoded, and the memory for it."""
-    return Decoding(unit, COPIES * itemsize * prod(chunk), 1)
-
-
 def is_as_in_memory(dataset: "h5py.Dataset") -> bool:
     """Say whether pixels are stored as NumPy holds them: there are 12-bit numbers, too."""
     import h5py
@@ -96,12 +95,71 @@ def check_filters(what: str, dataset: "h5py.Dataset") -> None:
             )
 
 
-def read_into(dataset: "h5py.Dataset", box: Sequence[range], out: NDArray[Any]) -> None:
-    """Fill `out`, of native byte order, with a box of a dataset, chunk by chunk."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DatasetMovie(Small):
+    """A movie in a dataset, or in one for each frame. The file is opened anew for each block."""
+
+    path: str
+    dataset: str  # its name; or where each frame has one, what stands before the frame's number
+    after: str | None = None  # what stands after that number
+    shape: tuple[int, int, int]
+    sizes: tuple[int, ...]  # of all axes of a dataset
+    dtype: np.dtype[Any]  # native byte order
+    chunk: tuple[int, ...]
+    axes: tuple[int | None, int, int]  # of frame, y, x in a dataset
+    place: tuple[int, ...]  # on all axes; those of frame, y and x do not count
+
+    @property
+    def unit(self) -> tuple[int, int, int]:
+        """Shape of a chunk."""
+        frame, y, x = (1 if axis is None else self.chunk[axis] for axis in self.axes)
+        return (frame, y, x)
+
+    def decoding(self, *, whole: bool) -> Decoding:  # noqa: ARG002 - a chunk is decoded whole
+        """Return how chunks are decoded, and the memory for it."""
+        return Decoding(self.unit, COPIES * self.dtype.itemsize * prod(self.chunk), 1)
+
+    def read(self, frames: range, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a box of the frames with these numbers, in their order.
+
+        Raises
+        ------
+        SourceReadError
+            If a dataset can no longer be read as when the file was opened.
+        """
+        _, height, width = self.shape
+        lines, places = range(height)[rows], range(width)[columns]
+        rising = frames if frames.step > 0 else frames[::-1]
+        pixels = np.empty((len(frames), len(lines), len(places)), self.dtype)
+        together = len(frames) if self.after is None else 1
+        part = frames
+        try:
+            with open_file(self.path) as file:
+                for start in range(0, len(frames), together):
+                    part = rising[start : start + together]
+                    dataset = file[self._name(part[0])]
+                    check_due(dataset, self.sizes, self.dtype)
+                    box = [range(at, at + 1) for at in self.place]
+                    for axis, numbers in zip(self.axes, (part, lines, places), strict=True):
+                        if axis is not None:
+                            box[axis] = numbers
+                    out = pixels[start : start + together].reshape([len(axis) for axis in box])
+                    _read_into(dataset, box, out)
+        except Exception as error:
+            what = f"{self.path}::{self.dataset}" if self.after is None else self.path
+            raise unreadable(what, part, error) from error
+        return pixels if frames.step > 0 else pixels[::-1]
+
+    def _name(self, frame: int) -> str:
+        return self.dataset if self.after is None else f"{self.dataset}{frame}{self.after}"
+
+
+def _read_into(dataset: "h5py.Dataset", box: Sequence[range], out: NDArray[Any]) -> None:
+    """Fill `out`, of native byte order, with a box of rising numbers, chunk by chunk."""
     shape = chunk_shape(dataset)
     decoders = _decoders(dataset, filters_of(dataset))
-    low = [slice(min(axis), max(axis) + 1) for axis in box]
-    for place in product(*touched(low, shape)):
+    whole = [slice(axis[0], axis[-1] + 1) for axis in box]
+    for place in product(*touched(whole, shape)):
         starts = [at * length for at, length in zip(place, shape, strict=True)]
         parts = [
             within(axis, start, start + length)
@@ -109,38 +167,34 @@ def read_into(dataset: "h5py.Dataset", box: Sequence[range], out: NDArray[Any]) 
         ]
         if not all(parts):
             continue
-        if decoders is None:
-            _check_written(dataset, starts)
-            rising = tuple(as_rising(part) for part in parts)
-            pixels = dataset[rising]
-            inside = tuple(
-                slice(None, None, -1 if part.step < 0 and len(part) > 1 else 1) for part in parts
-            )
-        else:
-            pixels = _decoded(dataset, starts, shape, decoders)
-            inside = tuple(_slice(part, start) for part, start in zip(parts, starts, strict=True))
         target = tuple(
             slice(axis.index(part[0]), axis.index(part[-1]) + 1)
             for axis, part in zip(box, parts, strict=True)
         )
-        out[target] = pixels[inside]
+        inside = tuple(
+            slice(part.start - start, part.stop - start, part.step)
+            for part, start in zip(parts, starts, strict=True)
+        )
+        if decoders is None:
+            out[target] = _read_by_hdf5(dataset, starts, shape)[inside]
+        else:
+            out[target] = _decoded(dataset, starts, shape, decoders)[inside]
 
 
-def _check_written(dataset: "h5py.Dataset", start: Sequence[int]) -> None:
-    """Raise `ValueError` where HDF5 would make up pixels; `read_direct_chunk` raises by itself."""
+def _read_by_hdf5(
+    dataset: "h5py.Dataset", starts: Sequence[int], shape: Sequence[int]
+) -> NDArray[Any]:
+    """Return a chunk; refuse one that was never written, for which HDF5 would make up pixels."""
     written = (
         dataset.id.get_storage_size()
         if dataset.chunks is None
-        else dataset.id.get_chunk_info_by_coord(tuple(start)).size
+        else dataset.id.get_chunk_info_by_coord(tuple(starts)).size
     )
     if not written:
         raise ValueError("it was never written")
-
-
-def _slice(part: range, start: int) -> slice:
-    """Return the slice that takes these numbers from a chunk that begins at `start`."""
-    stop = part.stop - start
-    return slice(part.start - start, stop if stop >= 0 else None, part.step)
+    chunk = (slice(start, start + length) for start, length in zip(starts, shape, strict=True))
+    pixels: NDArray[Any] = dataset[tuple(chunk)]
+    return pixels
 
 
 def _decoders(dataset: "h5py.Dataset", filters: Sequence[tuple[int, str]]) -> list[Decoder] | None:
