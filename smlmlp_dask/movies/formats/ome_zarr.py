@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import PurePosixPath
 from typing import Any
@@ -82,19 +82,24 @@ def images_of(group: Node) -> list[Image]:
     multiscales of one array are one image.
     """
     with parsing(group):
-        attributes = attributes_of(group)
         images: dict[str, Image] = {}
-        for multiscale in attributes.get("multiscales") or ():
-            dataset = multiscale["datasets"][0]["path"]
-            image = Image(
-                dataset=dataset,
-                names=_axis_names(multiscale),
-                name=str(multiscale.get("name") or ""),
-                multiscale=multiscale,
-                omero=attributes.get("omero"),
-            )
-            images.setdefault(str(PurePosixPath(dataset)), image)
+        for image in _images(group):
+            images.setdefault(str(PurePosixPath(image.dataset)), image)
     return list(images.values())
+
+
+def _images(group: Node) -> list[Image]:
+    attributes = attributes_of(group)
+    return [
+        Image(
+            dataset=multiscale["datasets"][0]["path"],
+            names=_axis_names(multiscale),
+            name=str(multiscale.get("name") or ""),
+            multiscale=multiscale,
+            omero=attributes.get("omero"),
+        )
+        for multiscale in attributes.get("multiscales") or ()
+    ]
 
 
 def image_around(array: Node) -> Image | None:
@@ -102,37 +107,25 @@ def image_around(array: Node) -> Image | None:
     array = array.resolve()
     for group in filter(is_node, array.parents):
         try:
-            attributes = attributes_of(group)
-            for multiscale in attributes.get("multiscales") or ():
-                for dataset in multiscale["datasets"]:
+            for image in _images(group):
+                for dataset in image.multiscale["datasets"]:
                     if (group / dataset["path"]).resolve() == array:
-                        return Image(
-                            dataset=dataset["path"],
-                            names=_axis_names(multiscale),
-                            name="",
-                            multiscale=multiscale,
-                            omero=attributes.get("omero"),
-                        )
+                        return replace(image, dataset=dataset["path"])
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
             continue  # damaged metadata above do not matter for an array that can be read
     return None
 
 
-def lies_inside(node: Node, group: Node) -> bool:
-    """Say whether a path stays in a folder when all links are followed."""
+def lies_inside(group: Node, name: Any) -> bool:
+    """Say whether a path in metadata leads down from its group, also when links are followed."""
+    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
+    if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
+        return False
     try:
-        node.resolve().relative_to(group.resolve())  # type: ignore[arg-type]
+        (group / name).resolve().relative_to(group.resolve())
     except (ValueError, OSError, RuntimeError):  # a null byte, a name too long, a loop of links
         return False
     return True
-
-
-def is_name_inside(name: Any) -> bool:
-    """Say whether a path in metadata leads down from its group."""
-    if not isinstance(name, str):
-        return False
-    parts = PurePosixPath(name).parts
-    return bool(parts) and parts[0] != "/" and ".." not in parts and "\\" not in name
 
 
 def _axes(multiscale: Any) -> Any:

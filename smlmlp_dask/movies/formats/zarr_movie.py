@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -132,15 +132,12 @@ class ZarrMovie(Small):
 
     def _read(self, *box: range) -> NDArray[Any]:
         """Read a few units at a time: Zarr keeps everything it decodes for one selection."""
-        shape = [len(part) for part in box]
-        if 0 in shape:
-            return np.empty(shape, self.dtype)
         whole = [slice(part[0], part[-1] + 1) for part in box]
         groups = list(in_groups(whole, self.unit, self.decoding(whole=False).together))
         if len(groups) == 1:  # Zarr's own array, which saves the job a tenth of its time
             pixels = np.asarray(self.array[self._selection(box)]).astype(self.dtype, copy=False)
         else:
-            pixels = np.empty(shape, self.dtype)
+            pixels = np.empty([len(part) for part in box], self.dtype)
             for group in groups:
                 self._read_into(pixels, box, group)
         if self.store:
@@ -206,17 +203,13 @@ class ZarrMovie(Small):
         stored = self._along(file)
         box = (slice(min(frames), max(frames) + 1), rows, columns)
         what, reason = named(frames), error
-        for place in product(*touched(box, stored)):
-            chunk = [
-                slice(at * unit, min((at + 1) * unit, length))
-                for at, unit, length in zip(place, stored, self.shape, strict=True)
-            ]
-            parts = [range(part.start, part.stop) for part in chunk]
+        for part in in_groups(box, stored, 1):
             try:
-                self._read(*parts)
+                self._read(*(range(axis.start, axis.stop) for axis in part))
             except Exception as failure:
-                numbers = named(range(chunk[0].start, chunk[0].stop))
-                what = f"chunk {self._key(place, file)} ({numbers})"
+                place = [axis.start // unit for axis, unit in zip(part, stored, strict=True)]
+                held = range(self.shape[0])[place[0] * stored[0] :][: stored[0]]
+                what = f"chunk {self._key(place, file)} ({named(held)})"
                 reason = failure
                 break
         if self.store:
@@ -318,8 +311,8 @@ def bulk_codecs() -> AbstractContextManager[Any]:
     On 2 cores, it read tiled chunks 1.3 times as fast. Arrays keep the pipeline they were opened
     with, so the setting may end with the block.
     """
-    if not hasattr(zarr.core.codec_pipeline, FUSED_PIPELINE):
-        return nullcontext()
-    chosen = {"codec_pipeline.path": f"zarr.core.codec_pipeline.{FUSED_PIPELINE}"}
-    setting: AbstractContextManager[Any] = zarr.config.set(chosen)
+    has_it = hasattr(zarr.core.codec_pipeline, FUSED_PIPELINE)
+    path = f"zarr.core.codec_pipeline.{FUSED_PIPELINE}"
+    setting: AbstractContextManager[Any]
+    setting = zarr.config.set({"codec_pipeline.path": path} if has_it else {})
     return setting

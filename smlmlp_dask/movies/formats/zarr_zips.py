@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from zarr.abc.store import (
     ByteRequest,
@@ -28,33 +28,14 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Signature, length of the name, length of the extra field."""
 
 
-class _Entry(NamedTuple):
-    header: int  # byte of the file where it begins
-    stored: int  # bytes in the file
-    size: int
-    crc: int
-    method: int
-    is_encrypted: bool
-
-
 @lru_cache(maxsize=4)
-def _entries(path: str, size: int, changed: int) -> dict[str, _Entry]:  # noqa: ARG001 - of the key
+def _entries(path: str, size: int, changed: int) -> dict[str, zipfile.ZipInfo]:  # noqa: ARG001 - of the key
     """Return what a zip holds. Tasks of one process share it: long lists take seconds to read."""
-    entries = {}
     with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.is_dir():
-                continue
-            if not 0 <= info.header_offset <= size - info.compress_size:
-                raise zipfile.BadZipFile(f"{info.filename} lies beyond the end of the file")
-            entries[info.filename] = _Entry(
-                info.header_offset,
-                info.compress_size,
-                info.file_size,
-                info.CRC,
-                info.compress_type,
-                bool(info.flag_bits & 1),
-            )
+        entries = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    for name, entry in entries.items():
+        if not 0 <= entry.header_offset <= size - entry.compress_size:
+            raise zipfile.BadZipFile(f"{name} lies beyond the end of the file")
     return entries
 
 
@@ -67,7 +48,7 @@ class ZippedStore(Store):
 
     supports_writes = False
     supports_deletes = False
-    supports_listing = True
+    supports_listing = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(read_only=True)
@@ -86,7 +67,7 @@ class ZippedStore(Store):
         return self.path
 
     @cached_property
-    def entries(self) -> dict[str, _Entry]:
+    def entries(self) -> dict[str, zipfile.ZipInfo]:
         """Places of all files in the zip, by their names."""
         status = Path(self.path).stat()
         return _entries(self.path, status.st_size, status.st_mtime_ns)
@@ -100,31 +81,33 @@ class ZippedStore(Store):
             If the zip is damaged there, or cannot be read by us.
         """
         entry = self.entries[key]
-        if entry.is_encrypted or entry.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            how = "is encrypted" if entry.is_encrypted else f"has compression {entry.method}"
+        method, is_encrypted = entry.compress_type, entry.flag_bits & 1
+        if is_encrypted or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            how = "is encrypted" if is_encrypted else f"has compression {method}"
             raise ValueError(f"{key} {how}: zip it again without")
-        stop = entry.size if stop is None else min(stop, entry.size)
+        stop = entry.file_size if stop is None else min(stop, entry.file_size)
         try:
             return self._read(entry, start, stop)
         except (zipfile.BadZipFile, zlib.error, struct.error) as error:
             raise ValueError(f"{key} is damaged in the zip: {error}") from error
 
-    def _read(self, entry: _Entry, start: int, stop: int) -> bytes:
+    def _read(self, entry: zipfile.ZipInfo, start: int, stop: int) -> bytes:
+        whole = (start, stop) == (0, entry.file_size)
         with Path(self.path).open("rb") as file:
-            file.seek(entry.header)
+            file.seek(entry.header_offset)
             signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
             if signature != b"PK\x03\x04":
                 raise zipfile.BadZipFile("it is not where the list of files says")
             file.seek(name + extra, os.SEEK_CUR)
-            if entry.method == zipfile.ZIP_STORED and (start, stop) != (0, entry.size):
+            if entry.compress_type == zipfile.ZIP_STORED and not whole:
                 file.seek(start, os.SEEK_CUR)
                 return file.read(max(0, stop - start))
-            content = file.read(entry.stored)
-        if entry.method == zipfile.ZIP_DEFLATED:
-            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
-        if len(content) != entry.size or zlib.crc32(content) != entry.crc:
+            content = file.read(entry.compress_size)
+        if entry.compress_type == zipfile.ZIP_DEFLATED:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.file_size + 1)
+        if len(content) != entry.file_size or zlib.crc32(content) != entry.CRC:
             raise zipfile.BadZipFile("it does not have its checksum")
-        return content if (start, stop) == (0, entry.size) else content[start:stop]
+        return content if whole else content[start:stop]
 
     def get_sync(
         self,
@@ -136,7 +119,7 @@ class ZippedStore(Store):
         """Return the bytes of a key, None if it is missing; zarr 3.4 calls it in its threads."""
         if key not in self.entries:
             return None
-        size = self.entries[key].size
+        size = self.entries[key].file_size
         match byte_range:
             case RangeByteRequest(start, stop):
                 content = self.read(key, start, stop)
@@ -166,21 +149,17 @@ class ZippedStore(Store):
         """Say whether a key is in the zip."""
         return key in self.entries
 
-    async def list(self) -> AsyncIterator[str]:
-        """List all keys."""
-        for key in self.entries:
-            yield key
+    def list(self) -> AsyncIterator[str]:
+        """Raise: a `ZipNode` finds what is in a zip."""
+        raise NotImplementedError
 
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """List the keys that begin so."""
-        for key in self.entries:
-            if key.startswith(prefix):
-                yield key
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Raise, as `list` does."""
+        raise NotImplementedError
 
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """List the names in a folder."""
-        for name in ZipNode(self, PurePosixPath(prefix)).names():
-            yield name
+    def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Raise, as `list` does."""
+        raise NotImplementedError
 
     async def set(self, key: str, value: Buffer) -> None:  # noqa: ARG002
         """Raise: it only reads."""
@@ -240,18 +219,15 @@ class ZipNode:
 
     def is_dir(self) -> bool:
         """Say whether anything lies below."""
-        return any(True for _ in self.names())
+        return any(self.iterdir())
 
     def read_bytes(self) -> bytes:
         """Return the bytes of a file."""
         return self.store.read(str(self.place))
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of the files and folders in this one, each once."""
+    def iterdir(self) -> Iterator["ZipNode"]:
+        """Yield the files and folders in this one, each once."""
         inside = f"{self.place}/" if self.place.parts else ""
         keys = (key for key in self.store.entries if key.startswith(inside))
-        yield from dict.fromkeys(key.removeprefix(inside).partition("/")[0] for key in keys)
-
-    def iterdir(self) -> Iterator["ZipNode"]:
-        """Yield the files and folders in this one."""
-        return (self / name for name in self.names())
+        names = dict.fromkeys(key.removeprefix(inside).partition("/")[0] for key in keys)
+        return (self / name for name in names)

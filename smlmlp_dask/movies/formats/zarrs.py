@@ -15,14 +15,7 @@ from smlmlp_dask.movies.axes import AXES, in_order, plain
 from smlmlp_dask.movies.recording import Position, Recording
 from smlmlp_dask.movies.stack import Movie
 
-from .ome_zarr import (
-    Image,
-    attributes_of,
-    image_around,
-    images_of,
-    is_name_inside,
-    lies_inside,
-)
+from .ome_zarr import Image, attributes_of, image_around, images_of, lies_inside
 from .zarr_movie import ZarrMovie, empty_chunks, open_array, parsing
 from .zarr_nodes import METADATA, Node, arrays_in, groups_in, is_array, is_node
 from .zarr_zips import SUFFIXES, ZipNode, ZippedStore
@@ -230,7 +223,7 @@ def _names_in_xml(document: Node) -> list[str]:
 
 
 def _member(group: Node, path: str) -> Node:
-    if not is_name_inside(path) or not lies_inside(group / path, group):
+    if not lies_inside(group, path):
         raise ValueError(f"it lists {path!r}, which lies outside")
     member = group / path
     if not is_node(member):
@@ -286,7 +279,7 @@ def _is_movie(array: zarr.Array[Any]) -> bool:
 
 def _in_image(group: Node, image: Image, name: str = "") -> Position:
     dataset = image.dataset
-    if not is_name_inside(dataset) or not lies_inside(group / dataset, group):
+    if not lies_inside(group, dataset):
         raise ValueError(
             f"{group} names {dataset!r} as its full-resolution array, which lies outside: pass "
             "the array's own path if you trust it"
