@@ -13,8 +13,7 @@ from tifffile import TiffFile, natural_sorted
 from tifffile.tifffile import read_micromanager_metadata
 
 from smlmlp_dask.messages import counted, one_line
-from smlmlp_dask.movies.acquisition import Acquisition
-from smlmlp_dask.movies.recording import Recording
+from smlmlp_dask.movies.recording import Position, Recording
 
 from .file_names import in_a_run
 from .frames import FileMovie, PlainFrames, open_file
@@ -63,12 +62,12 @@ def open_ndtiff(folder: Path) -> Recording:
         ordered = found if any(isinstance(v, str) for v in found) else sorted(found)
         values[axis] = {value: number for number, value in enumerate(ordered)}
     names = natural_sorted({beside(index, entry[1]).name for entry in entries})
-    summary = _ndtiff_summary(folder / entries[0][1])
     cut = "" if whole else f"{NDTIFF_INDEX} is cut short, after {len(entries)} images"
     cut = cut or _not_listed(folder, entries, names)
-    recording = _ndtiff_recording(folder, entries, values, summary, names, cut)
+    positions = _ndtiff_positions(folder, entries, values, names, cut)
     times = [time for time in values["time"] if isinstance(time, int)]
-    return replace(recording, notes=in_a_run(times, "frame")[1])
+    notes = in_a_run(times, "frame")[1]
+    return Recording(path=str(folder), format="NDTiff", positions=tuple(positions), notes=notes)
 
 
 def _not_listed(folder: Path, entries: Sequence[_Entry], names: Sequence[str]) -> str:
@@ -141,19 +140,20 @@ _ND_AXES = ("time", "channel", "z", "position")
 _ND_TYPES = {0: "u1", 1: "u2", 3: "u2", 4: "u2", 5: "u2", 6: "u2"}
 
 
-def _ndtiff_recording(
+def _ndtiff_positions(
     folder: Path,
-    entries: Sequence[Any],
+    entries: Sequence[_Entry],
     values: Mapping[str, Mapping[Any, int]],
-    summary: Mapping[str, Any],
     names: Sequence[str],
     missing: str,
-) -> Recording:
+) -> list[Position]:
     sizes = [max(1, len(values[axis])) for axis in _ND_AXES]
     sizes[0] += bool(missing)  # at least a frame more
     planes = no_planes(folder, sizes)
     offsets: dict[str, list[int]] = {name: [] for name in names}
     kinds = set()
+    files = [folder / name for name in names]
+    ends = {file.name: file.stat().st_size if file.is_file() else 0 for file in files}
     for axes, name, offset, width, height, kind, compression in entries:
         if kind not in _ND_TYPES or compression:
             what = "is compressed" if compression else f"has pixels of NDTiff's type {kind}"
@@ -161,56 +161,43 @@ def _ndtiff_recording(
         kinds.add((height, width, _ND_TYPES[kind]))
         if len(kinds) > 1:
             raise ValueError(f"{folder} has images of several sizes or types: {sorted(kinds)}")
-        file = folder / name
-        size = height * width * int(_ND_TYPES[kind][1])
-        if not file.is_file() or offset + size > file.stat().st_size:
+        if offset + height * width * int(_ND_TYPES[kind][1]) > ends[name]:
             missing = missing or f"{name} is missing or cut short"
             continue
         place = tuple(values[axis].get(axes.get(axis), 0) for axis in _ND_AXES)
         planes[place] = (names.index(name), len(offsets[name]))
         offsets[name].append(offset)
     ((height, width, dtype),) = kinds
-    order = ""
-    for name in names:
-        if not order and (folder / name).is_file():
-            with (folder / name).open("rb") as file:
-                order = {b"II": "<", b"MM": ">"}.get(file.read(2), "<")
-    stored = np.dtype((order or "<") + dtype)
-    files = [
-        FileMovie.of(
-            PlainFrames(
-                path=str(folder / name), offsets=np.array(offsets[name], np.int64), dtype=stored
-            ),
-            len(offsets[name]),
-            (height, width),
-            stored,
-        )
-        for name in names
-    ]
+    order, summary = _ndtiff_head(files)
+    stored = np.dtype(order + dtype)
+    movies = []
+    for file in files:
+        places = np.array(offsets[file.name], np.int64)
+        frames = PlainFrames(path=str(file), offsets=places, dtype=stored)
+        movies.append(FileMovie.of(frames, len(places), (height, width), stored))
     channels = summary_channels(summary, {}, sizes[1])
-    named = [str(value) if isinstance(value, str) else None for value in values["channel"]]
-    positions = []
-    for number, position in enumerate(values["position"] or {"": 0}):
-        positions.append(
-            position_of(
-                str(folder),
-                files,
-                planes[:, :, :, number],
-                name=str(position),
-                channels=[
-                    Acquisition(**{**vars(known), "channel": name or known.channel})
-                    for known, name in zip(channels, named or [None], strict=True)
-                ],
-                why=missing,
-            )
+    for number, value in enumerate(values["channel"]):
+        if isinstance(value, str) and value:
+            channels[number] = replace(channels[number], channel=value)
+    return [
+        position_of(
+            str(folder),
+            movies,
+            planes[:, :, :, number],
+            name=str(position),
+            channels=channels,
+            why=missing,
         )
-    return Recording(path=str(folder), format="NDTiff", positions=tuple(positions))
+        for number, position in enumerate(values["position"] or {"": 0})
+    ]
 
 
-def _ndtiff_summary(path: Path) -> Mapping[str, Any]:
-    try:
+def _ndtiff_head(files: Sequence[Path]) -> tuple[str, Mapping[str, Any]]:
+    """Return the byte order of the first file that is there, and the summary of the recording."""
+    for path in filter(Path.is_file, files):
         with path.open("rb") as file:
-            found: dict[str, Any] = read_micromanager_metadata(file, {"Summary"})
-            return found.get("Summary") or {}
-    except (OSError, ValueError, json.JSONDecodeError):
-        return {}
+            order, found = ">" if file.read(2) == b"MM" else "<", {}
+            with suppress(ValueError):
+                found = read_micromanager_metadata(file, {"Summary"})
+            return order, found.get("Summary") or {}
+    return "<", {}
