@@ -8,8 +8,7 @@ from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.movies.formats import hdf5_movie
 from smlmlp_dask.movies.formats.frames import FileMovie
 from smlmlp_dask.movies.formats.hdf5_movie import DatasetMovie
-from smlmlp_dask.movies.formats.table import FORMATS, MissingReaderError
-from smlmlp_dask.movies.opening import open_recording, source_roots
+from smlmlp_dask.movies.opening import source_roots
 
 from .contract import assert_reads, stacks
 
@@ -67,7 +66,10 @@ def test_every_layout(tmp_path, layout, userblock):
     assert type(stack.movie) is (DatasetMovie if userblock else kind)
     chunk = (1, 9, 6) if kind is FileMovie else options["chunks"]
     if "chunks" in options:
-        assert stack.movie.unit == (options["chunks"] if userblock else chunk)
+        decoding = stack.movie.decoding(whole=True)
+        assert decoding.unit == stack.movie.unit == (options["chunks"] if userblock else chunk)
+        if type(stack.movie) is DatasetMovie:  # a chunk in three forms
+            assert (decoding.unit_bytes, decoding.together) == (6 * np.prod(decoding.unit), 1)
     assert source_roots(f"{path}::/entry/my data") == [path]
 
 
@@ -137,13 +139,6 @@ def test_a_filter_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: code != 3)
     with pytest.raises(ValueError, match=r"a\.h5::/data .*filter 3 \(fletcher32\).*hdf5plugin$"):
         open_channels(path)
-
-
-def test_memory_is_that_of_a_chunk_in_three_forms(tmp_path):
-    path = write(tmp_path / "a.h5", chunks=(4, 5, 6), compression="gzip")
-    (stack,) = stacks(path)
-    decoding = stack.decoding
-    assert (decoding.unit, decoding.unit_bytes, decoding.together) == ((4, 5, 6), 3 * 240, 1)
 
 
 # Channels and slices
@@ -323,17 +318,3 @@ def test_decoding_does_not_wait_for_hdf5(tmp_path, monkeypatch):
     for thread in threads:
         thread.join()
     assert [np.array_equal(pixels, MOVIE) for pixels in found] == [True, True]
-
-
-def test_a_missing_library_names_its_extra(tmp_path, monkeypatch):
-    path = write(tmp_path / "a.h5")
-    (known,) = [known for known in FORMATS if known.name == "HDF5"]
-    monkeypatch.setattr(type(known), "is_installed", False)
-    with pytest.raises(MissingReaderError, match=r"pip install .*\[hdf5\]'"):
-        open_channels(path)
-
-
-def test_what_a_recording_says(tmp_path):
-    path = write(tmp_path / "a.h5")
-    recording = open_recording(path)
-    assert (recording.format, recording.path) == ("HDF5", f"{path}::/data")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from smlmlp_dask.lazy.channels import open_channels
-from smlmlp_dask.movies.opening import open_recording, source_roots
+from smlmlp_dask.movies.opening import source_roots
 from smlmlp_dask.movies.stack import SourceReadError
 
 from .contract import assert_reads, stacks
@@ -208,9 +208,3 @@ def test_a_time_point_that_cannot_be_read_is_named(tmp_path, compression):
         del file["DataSet/ResolutionLevel 0/TimePoint 4/Channel 0/Data"]
     with pytest.raises(SourceReadError, match=r"a\.ims: frame 4 cannot be read"):
         stack.read()
-
-
-def test_what_a_recording_says(tmp_path):
-    recording = open_recording(write(tmp_path / "a.ims"))
-    (position,) = recording.positions
-    assert (recording.format, position.depth, len(position.channels)) == ("Imaris", 3, 2)

@@ -8,7 +8,6 @@ import pytest
 
 from smlmlp_dask import open_channels
 from smlmlp_dask.movies.opening import open_recording
-from smlmlp_dask.movies.stack import SourceReadError
 
 from .contract import assert_reads_all
 
@@ -96,18 +95,6 @@ def test_every_image_channel_and_slice_is_what_the_library_reads(tmp_path, axes,
     assert_reads_all(path, "LIF", read, f"P{axes}".replace("M", ""))
 
 
-def test_a_selection_through_dask(tmp_path):
-    pixels = numbers(3, 2, 2, 4, 5)
-    path = write(tmp_path / "a.lif", image("a", "TZCYX", pixels), image("b", "TZCYX", pixels + 1))
-    (stack,) = open_channels(path, position="b", channels=["dye 1"], z=1, frames=slice(1, 3))
-    read = stack.compute(scheduler="threads", num_workers=8)
-    np.testing.assert_array_equal(read, pixels[1:3, 1, 1] + 1)
-    with pytest.raises(ValueError, match=r"holds 2 positions \(0: a, 1: b\)"):
-        open_channels(path)
-    with pytest.raises(ValueError, match="2 slices in z"):
-        open_channels(path, position=0)
-
-
 def test_how_it_was_recorded(tmp_path):
     times = [0.0, 0.0, 0.0301, 0.0301, 0.0603, 0.0603, 9.0, 9.0]  # of both channels
     path = write(
@@ -116,7 +103,9 @@ def test_how_it_was_recorded(tmp_path):
         image("b", "TCYX", numbers(4, 3, 4, 5)),
         image("c", "YX", numbers(4, 5)),
     )
-    timed, spaced, still = (position.channels for position in open_recording(path).positions)
+    positions = open_recording(path).positions
+    assert [position.name for position in positions] == ["a", "b", "c"]
+    timed, spaced, still = (position.channels for position in positions)
     assert timed[0].to_attributes() == {
         "channel": "dye 0",
         "pixel_size_um": (pytest.approx(0.2), pytest.approx(0.1)),
@@ -205,12 +194,3 @@ def test_what_is_no_lif(tmp_path, data):
     with pytest.raises(ValueError, match=f"^{path} cannot be read as LIF: ") as caught:
         open_channels(path)
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_shrinks_after_it_was_opened(tmp_path):
-    path = write(tmp_path / "a.lif", image("a", "TYX", numbers(3, 4, 5)))
-    (stack,) = open_channels(path)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - 1)
-    with pytest.raises(SourceReadError, match="check that the file is whole"):
-        stack.compute(scheduler="threads")

@@ -10,7 +10,7 @@ import pytest
 import zarr
 from zarr.storage import ZipStore
 
-from smlmlp_dask import open_channels, run_spatial_mean
+from smlmlp_dask import open_channels
 from smlmlp_dask.movies.formats import zarr_zips
 from smlmlp_dask.movies.opening import open_recording, open_stacks, source_roots
 from smlmlp_dask.movies.selection import Selection
@@ -98,28 +98,19 @@ def test_images_in_a_zip_are_positions(tmp_path):
     np.testing.assert_array_equal(stacks[0].read(), MOVIE + 1)
 
 
-def test_eight_threads_read_one_zip(tmp_path):
-    frames = np.arange(1, 65, dtype="u4")[:, None, None] * np.ones((1, 32, 32), "u4")
-    zarr.create_array(tmp_path / "a", data=frames, chunks=(1, 16, 32))
-    [stack] = open_stacks(zipped(tmp_path / "a", tmp_path / "a.zip"))
-    places = [slice(at % 64, at % 64 + 3) for at in range(0, 64 * 7, 7)]
-    parts = [stack.part((place, slice(None), slice(None))) for place in places]
-    with ThreadPoolExecutor(8) as pool:
-        read = pool.map(type(stack).read, parts)
-        for place, pixels in zip(places, read, strict=True):
-            np.testing.assert_array_equal(pixels, frames[place])
-
-
 def test_a_task_is_small_and_reads_for_itself(tmp_path):
     frames = np.zeros((600, 2, 2), "u2")
     frames[:] = np.arange(600)[:, None, None]
     zarr.create_array(tmp_path / "a", data=frames, chunks=(1, 2, 2), fill_value=600)
     [stack] = open_stacks(zipped(tmp_path / "a", tmp_path / "a.zip"))
     stack.read()  # the list of its 600 files does not travel
-    part = stack.part((slice(7, 600, 100), slice(None), slice(None)))
-    assert len(pickle.dumps(part)) < 4_000
+    part = slice(7, 600, 100)
+    task = pickle.dumps(stack.part((part, slice(None), slice(None))))
+    assert len(task) < 4_000
     zarr_zips._entries.cache_clear()  # as in another process
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(part)).read(), frames[7:600:100])
+    with ThreadPoolExecutor(8) as pool:
+        for pixels in pool.map(lambda _: pickle.loads(task).read(), range(32)):
+            np.testing.assert_array_equal(pixels, frames[part])
 
 
 def test_no_file_stays_open(tmp_path):
@@ -162,17 +153,6 @@ def test_a_zip_that_was_replaced_is_not_read_at_the_old_places(tmp_path):
     zipped(array_at(tmp_path / "b", chunks=(1, 9, 7)), path, inside="longer/path")
     with pytest.raises(SourceReadError, match=r"a\.zip: chunk c/0/0/0"):
         stack.read()
-
-
-def test_a_zip_runs_as_its_folder_does(tmp_path):
-    folder = array_at(tmp_path / "a.zarr")
-    path = zipped(folder, tmp_path / "a.zarr.zip", inside="a.zarr")
-    results = [
-        run_spatial_mean(source, tmp_path / f"out_{number}.zarr")
-        for number, source in enumerate((folder, path))
-    ]
-    first, second = (zarr.open_array(result.path / "channel_0" / "0")[:] for result in results)
-    np.testing.assert_array_equal(first, second)
 
 
 def encrypted(path):
@@ -231,10 +211,8 @@ def without_metadata(path):
 
 REFUSED = {
     "no Zarr": (texts("a.txt", "b/c.txt"), "", "is a zip without a Zarr array or group: unpack it"),
-    "empty": (texts(), "", "is a zip without a Zarr array or group"),
     "no zip": (lambda p: p.write_text("text"), "", "cannot be read as a zip: .*; copy it again"),
     "cut short": (cut, "", "cannot be read as a zip"),
-    "no content": (lambda p: p.write_bytes(b""), "", "cannot be read as a zip"),
     "cut in its list": (longer_list, "", "cannot be read as a zip: .*; copy it again"),
     "places beyond": (lies_elsewhere(2**31), "", "zarr.json lies beyond the end of the file; copy"),
     "places of others": (lies_elsewhere(7), "", "zarr.json is damaged in the zip: it is not where"),
