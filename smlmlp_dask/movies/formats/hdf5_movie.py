@@ -8,7 +8,6 @@ know is left to HDF5.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,8 +16,8 @@ import numcodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.movies.stack import Small, check_due, unreadable, within
-from smlmlp_dask.units import Decoding, touched
+from smlmlp_dask.movies.stack import Small, check_due, parts_of, unreadable
+from smlmlp_dask.units import Decoding
 
 if TYPE_CHECKING:
     import h5py
@@ -158,19 +157,8 @@ def _read_into(dataset: "h5py.Dataset", box: Sequence[range], out: NDArray[Any])
     """Fill `out`, of native byte order, with a box of rising numbers, chunk by chunk."""
     shape = chunk_shape(dataset)
     decoders = _decoders(dataset, filters_of(dataset))
-    whole = [slice(axis[0], axis[-1] + 1) for axis in box]
-    for place in product(*touched(whole, shape)):
-        starts = [at * length for at, length in zip(place, shape, strict=True)]
-        parts = [
-            within(axis, start, start + length)
-            for axis, start, length in zip(box, starts, shape, strict=True)
-        ]
-        if not all(parts):
-            continue
-        target = tuple(
-            slice(axis.index(part[0]), axis.index(part[-1]) + 1)
-            for axis, part in zip(box, parts, strict=True)
-        )
+    for parts, target in parts_of(box, shape):
+        starts = [part[0] // length * length for part, length in zip(parts, shape, strict=True)]
         inside = tuple(
             slice(part.start - start, part.stop - start, part.step)
             for part, start in zip(parts, starts, strict=True)

@@ -22,7 +22,7 @@ from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
 from smlmlp_dask.messages import counted, one_line
-from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named, within
+from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named, parts_of
 from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 
 from .zarr_nodes import Node
@@ -132,29 +132,18 @@ class ZarrMovie(Small):
 
     def _read(self, *box: range) -> NDArray[Any]:
         """Read a few units at a time: Zarr keeps everything it decodes for one selection."""
-        whole = [slice(part[0], part[-1] + 1) for part in box]
-        groups = list(in_groups(whole, self.unit, self.decoding(whole=False).together))
+        groups = list(parts_of(box, self.unit, self.decoding(whole=False).together))
         if len(groups) == 1:  # Zarr's own array, which saves the job a tenth of its time
             pixels = np.asarray(self.array[self._selection(box)]).astype(self.dtype, copy=False)
         else:
             pixels = np.empty([len(part) for part in box], self.dtype)
-            for group in groups:
-                self._read_into(pixels, box, group)
+            for parts, target in groups:
+                out = NDBuffer.from_numpy_array(pixels[target])
+                self.array.get_basic_selection(self._selection(parts), out=out)
         if self.store:
-            self._refuse_missing(whole)
+            self._refuse_missing([slice(part[0], part[-1] + 1) for part in box])
             check_seal(self.seal, self.store)  # after the read: chunks are written after the seal
         return pixels
-
-    def _read_into(self, out: NDArray[Any], box: Sequence[range], group: Sequence[slice]) -> None:
-        parts = [within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)]
-        if not all(parts):  # no selected frame lies in this group
-            return
-        places = (
-            slice(axis.index(part[0]), axis.index(part[-1]) + 1)
-            for axis, part in zip(box, parts, strict=True)
-        )
-        target = NDBuffer.from_numpy_array(out[tuple(places)])
-        self.array.get_basic_selection(self._selection(parts), out=target)
 
     def _selection(self, parts: Sequence[range]) -> tuple[int | slice, ...]:
         selection: list[int | slice] = list(self.at)
