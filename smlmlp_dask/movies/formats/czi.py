@@ -87,7 +87,7 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
     """Return a scene as a position, up to the first frame that the file lacks."""
     if any(entry.pixel_type.samples != 1 for entry in entries):
         raise Unsuitable("has colour samples: save one gray channel")
-    places = [_place(entry) for entry in entries]
+    places, rectangles = zip(*map(_place, entries), strict=True)
     if len({entry.mosaic_index for entry in entries}) > 1 or len(set(places)) < len(places):
         raise Unsuitable("is a mosaic of tiles (M): save each tile as an image of its own")
     if any(entry.file_part for entry in entries):
@@ -95,10 +95,9 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
     codes = {int(entry.compression) for entry in entries}
     if not codes.issubset(CODES):
         raise Unsuitable(f"is coded as {entries[0].compression}: save it uncompressed")
-    rectangles = {_rectangle(entry) for entry in entries}
-    if len(rectangles) > 1 or any(entry.is_pyramid for entry in entries):
+    if len(set(rectangles)) > 1 or any(entry.is_pyramid for entry in entries):
         raise Unsuitable("has frames of several sizes or places: save it as TIFF")
-    frame, _ = rectangles.pop()
+    (_, height), (_, width) = rectangles[0]
     spans = [
         _span(numbers, known.sizes.get(axis, 1))
         for axis, numbers in zip("TZC", zip(*places, strict=True), strict=True)
@@ -121,7 +120,7 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
             dtype=dtype,
             coded=codes != {0},
         )
-        return FileMovie.of(blocks, whole, frame, dtype)
+        return FileMovie.of(blocks, whole, (height, width), dtype)
 
     told = known.channels if len(known.channels) == channels else [UNKNOWN] * channels
     interval = _interval(known.times, count)
@@ -135,23 +134,22 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
     )
 
 
-def _place(entry: Any) -> tuple[int, int, int]:
-    """Return the numbers in T, Z and C of a sub-block of one frame."""
-    starts = dict(zip(entry.dims, entry.start, strict=True))
+_Span: TypeAlias = tuple[int, int]
+"""Start and size on an axis."""
+
+
+def _place(entry: Any) -> tuple[tuple[int, ...], tuple[_Span, _Span]]:
+    """Return the numbers in T, Z and C of a sub-block of one frame, and its span in Y and X."""
+    spans = zip(entry.start, entry.shape, strict=True)
+    axes: dict[str, _Span] = dict(zip(entry.dims, spans, strict=True))
     others = [
         axis
-        for axis, start, size in zip(entry.dims, entry.start, entry.shape, strict=True)
+        for axis, (start, size) in axes.items()
         if (size != 1 and axis not in "YX") or (start != 0 and axis not in "TZCYX")
     ]
-    if others or not {"Y", "X"}.issubset(starts):
+    if others or not {"Y", "X"}.issubset(axes):
         raise Unsuitable(f"does not hold one frame (y, x) a block over T, Z, C: {entry.dims}")
-    return starts.get("T", 0), starts.get("Z", 0), starts.get("C", 0)
-
-
-def _rectangle(entry: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the size and the place of a sub-block, as (y, x)."""
-    y, x = entry.dims.index("Y"), entry.dims.index("X")
-    return (entry.shape[y], entry.shape[x]), (entry.start[y], entry.start[x])
+    return tuple(axes.get(axis, (0, 1))[0] for axis in "TZC"), (axes["Y"], axes["X"])
 
 
 def _span(numbers: Iterable[int], promised: int) -> tuple[int, int]:

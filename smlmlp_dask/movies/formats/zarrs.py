@@ -180,11 +180,8 @@ def _channels_of_ours(root: Node, images: Sequence[Image], own: Mapping[str, Any
     noted = [] if BACKGROUNDS in own else own.get("acquisitions", [])
     for number, image in enumerate(images):
         position = _in_image(root, image)
-        folder, _, name = image.dataset.rpartition("/")
-        group = root / folder
         # The channel's own group says more of it.
-        described = [found for found in images_of(group) if found.dataset == name] or [image]
-        [acquired] = described[0].acquisitions(1)
+        [acquired] = (image_around(root / image.dataset) or image).acquisitions(1)
         label = acquired.channel or image.name or None
         if noted:
             with parsing(root):
