@@ -1,7 +1,7 @@
 """A movie on disk, the part of it that is a channel, and the lazy array that reads it."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smlmlp_dask.messages import one_line, printable
-from smlmlp_dask.units import Decoding, in_groups
+from smlmlp_dask.units import Decoding
 
 from .acquisition import UNKNOWN, Acquisition
 
@@ -81,25 +81,6 @@ def pieces(borders: Sequence[int], wanted: range) -> list[Piece]:
             found.append(Piece(chunk, source, slice(done, done + len(inside))))
             done += len(inside)
     return found
-
-
-def parts_of(
-    box: Sequence[range], unit: Sequence[int], most: int = 1
-) -> Iterator[tuple[list[range], tuple[slice, ...]]]:
-    """Cut a box of rising numbers along the borders of units, into parts of at most `most` of them.
-
-    Yield the numbers of each part on all axes, and where they lie in the box.
-    """
-    for group in in_groups([slice(axis[0], axis[-1] + 1) for axis in box], unit, most):
-        parts = [within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)]
-        if all(parts):  # else no number of a box with steps lies in it
-            yield (
-                parts,
-                tuple(
-                    slice(axis.index(part[0]), axis.index(part[-1]) + 1)
-                    for axis, part in zip(box, parts, strict=True)
-                ),
-            )
 
 
 def named(frames: range) -> str:

@@ -19,7 +19,8 @@ from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
 
-from .planes import PlaneMovie, ReadPlane
+from .frames import FileMovie
+from .planes import Planes, ReadPlane
 
 # The camera writes this over the first pixels of one row, and keeps their values elsewhere.
 _OVERWRITTEN = np.frombuffer(b"\0\0\xff\xff\0\0\xff\xff", np.uint8)
@@ -90,13 +91,9 @@ def _recording(path: Path, info: Mapping[str, Any]) -> Recording:
     first, last = extra.get("frame_counter_range") or (1, frames)
     if whole == frames and last - first + 1 > frames:
         notes = (f"the camera counted {last - first + 1} frames, and {frames} were written",)
-    movie = PlaneMovie(
-        path=str(path),
-        shape=(whole, image["size_y"], image["size_x"]),
-        dtype=np.dtype(image["pixel_type"]),
-        open=reading,
-        place=(0, 0, 0),
-    )
+    planes = Planes(path=str(path), frames=range(whole), open=reading, place=(0, 0, 0))
+    frame, dtype = (image["size_y"], image["size_x"]), np.dtype(image["pixel_type"])
+    movie = FileMovie.of(planes, whole, frame, dtype)
     position = Position(
         movie=lambda *_: movie,
         channels=(_acquisition(image),),

@@ -16,8 +16,10 @@ import numcodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.movies.stack import Small, check_due, parts_of, unreadable
+from smlmlp_dask.movies.stack import Small, check_due, unreadable
 from smlmlp_dask.units import Decoding
+
+from .reading import parts_of
 
 if TYPE_CHECKING:
     import h5py

@@ -19,7 +19,8 @@ from tifffile import TiffFile
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
 
-from .planes import PlaneMovie, ReadPlane
+from .frames import FileMovie
+from .planes import Planes, ReadPlane
 from .reading import Unsuitable, reading_as, whole_frames
 
 NAME = re.compile(r"(.*)_((?:[A-Z]\d+)+)\.tif", re.DOTALL)
@@ -55,17 +56,17 @@ def _position(path: Path, oif: Any) -> Position:
     there = np.zeros(shape, bool)
     there[tuple(places.T)] = True
     whole = whole_frames(there)
-    dtype = _pixels(oif, next(iter(names.values()))).dtype.newbyteorder("=")
+    dtype = _pixels(oif, next(iter(names.values()))).dtype
 
-    def movie(channel: int, z: int) -> PlaneMovie:
-        return PlaneMovie(
+    def movie(channel: int, z: int) -> FileMovie:
+        planes = Planes(
             path=str(path),
-            shape=(whole, sizes["Y"], sizes["X"]),
-            dtype=dtype,
+            frames=range(whole),
             open=_planes,
             place=(z, channel),
             copies=4 if oif.is_oib else 3,
         )
+        return FileMovie.of(planes, whole, (sizes["Y"], sizes["X"]), dtype)
 
     return Position(
         movie=movie,

@@ -1,4 +1,4 @@
-"""What readers of microscopes' files say and count alike: refusals, and frames that are whole."""
+"""What readers of several formats share: refusals, frames that are whole, boxes cut in parts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.recording import Position, Recording
+from smlmlp_dask.movies.stack import within
+from smlmlp_dask.units import in_groups
 
 
 class Unsuitable(ValueError):
@@ -18,7 +20,7 @@ class Unsuitable(ValueError):
 
 @contextmanager
 def reading_as(
-    path: Path,
+    what: object,
     format: str,
     remedy: str,
     errors: type[Exception] | tuple[type[Exception], ...] = Exception,
@@ -27,10 +29,10 @@ def reading_as(
     try:
         yield
     except Unsuitable as error:
-        raise ValueError(f"{path} {error}") from None
+        raise ValueError(f"{what} {error}") from None
     except errors as error:
         raise ValueError(
-            f"{path} cannot be read as {format}: {one_line(error)}; {remedy}"
+            f"{what} cannot be read as {format}: {one_line(error)}; {remedy}"
         ) from error
 
 
@@ -55,3 +57,22 @@ def whole_frames(there: NDArray[Any]) -> int:
     """
     frames = there.all(axis=tuple(range(1, there.ndim)))
     return len(frames) if frames.all() else int(np.argmin(frames))
+
+
+def parts_of(
+    box: Sequence[range], unit: Sequence[int], most: int = 1
+) -> Iterator[tuple[list[range], tuple[slice, ...]]]:
+    """Cut a box of rising numbers along the borders of units, into parts of at most `most` of them.
+
+    Yield the numbers of each part on all axes, and where they lie in the box.
+    """
+    for group in in_groups([slice(axis[0], axis[-1] + 1) for axis in box], unit, most):
+        parts = [within(axis, part.start, part.stop) for axis, part in zip(box, group, strict=True)]
+        if all(parts):  # else no number of a box with steps lies in it
+            yield (
+                parts,
+                tuple(
+                    slice(axis.index(part[0]), axis.index(part[-1]) + 1)
+                    for axis, part in zip(box, parts, strict=True)
+                ),
+            )

@@ -22,9 +22,10 @@ from zarr.buffer.cpu import NDBuffer
 from zarr.storage import LocalStore
 
 from smlmlp_dask.messages import counted, one_line
-from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named, parts_of
+from smlmlp_dask.movies.stack import Small, SourceReadError, as_rising, named
 from smlmlp_dask.units import Decoding, at_a_time, in_groups, touched
 
+from .reading import parts_of
 from .zarr_nodes import Node
 from .zarr_zips import ZipNode, ZippedStore
 

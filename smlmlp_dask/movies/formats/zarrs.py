@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from errno import EINVAL
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 from xml.etree import ElementTree
 
 import zarr
 
-from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.axes import AXES, in_order, plain
 from smlmlp_dask.movies.recording import Position, Recording
 from smlmlp_dask.movies.stack import Movie
 
 from .ome_zarr import Image, attributes_of, image_around, images_of, lies_inside
+from .reading import reading_as
 from .zarr_movie import ZarrMovie, empty_chunks, open_array, parsing
 from .zarr_nodes import METADATA, Node, arrays_in, groups_in, is_array, is_node
 from .zarr_zips import SUFFIXES, ZipNode, ZippedStore
@@ -56,14 +55,8 @@ def open(path: Path, inside: str = "") -> Recording:
 
 def _root_in_zip(top: ZipNode, inside: str) -> ZipNode:
     """Return the Zarr root in a zip: often a folder was zipped, rather than what is in it."""
-    try:
+    with reading_as(top, "a zip", "copy it again"):
         roots = _outermost(top)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno != EINVAL:  # zipfile seeks before the start
-            raise
-        raise ValueError(
-            f"{top} cannot be read as a zip: {one_line(error)}; copy it again"
-        ) from error
     if not roots:
         raise ValueError(
             f"{top} is a zip without a Zarr array or group: unpack it, and pass the movie in it"
