@@ -9,20 +9,21 @@ scene that was recorded as a stack in z, with no axis of time, stays a stack in 
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
-from smlmlp_dask.movies.stack import as_slice, check_due
+from smlmlp_dask.movies.stack import check_due
 
 from .frames import FileMovie, Frame
+from .planes import Planes, ReadPlane
 from .reading import Unsuitable, reading_as, recording_of, whole_frames
 
 CODES = range(8)
@@ -97,7 +98,7 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
         raise Unsuitable(f"is coded as {entries[0].compression}: save it uncompressed")
     if len(set(rectangles)) > 1 or any(entry.is_pyramid for entry in entries):
         raise Unsuitable("has frames of several sizes or places: save it as TIFF")
-    (_, height), (_, width) = rectangles[0]
+    frame = rectangles[0][0][1], rectangles[0][1][1]
     spans = [
         _span(numbers, known.sizes.get(axis, 1))
         for axis, numbers in zip("TZC", zip(*places, strict=True), strict=True)
@@ -114,13 +115,14 @@ def _position(path: Path, name: str, entries: Sequence[Any], known: _Known) -> P
 
     def movie(channel: int, z: int) -> FileMovie:
         dtype = dtypes.get(channel, entries[0].dtype).newbyteorder("=")
-        blocks = SubBlocks(
+        planes = Planes(
             path=str(path),
-            offsets=offsets[:whole, z, channel],
-            dtype=dtype,
-            coded=codes != {0},
+            frames=offsets[:whole, z, channel],
+            open=_plain if codes == {0} else _coded,
+            place=(frame, dtype),
+            copies=1 if codes == {0} else 2,
         )
-        return FileMovie.of(blocks, whole, (height, width), dtype)
+        return FileMovie.of(planes, whole, frame, dtype)
 
     told = known.channels if len(known.channels) == channels else [UNKNOWN] * channels
     interval = _interval(known.times, count)
@@ -218,41 +220,13 @@ def _interval(times: NDArray[np.float64], count: int) -> float | None:
 
 # The sub-blocks of a file
 
-Read: TypeAlias = Callable[[int], NDArray[Any]]
-"""Returns the frame whose sub-block begins at a byte of the file."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SubBlocks:
-    """Frames of one channel, each in a sub-block."""
-
-    path: str
-    offsets: NDArray[np.int64]
-    dtype: np.dtype[Any]
-    coded: bool
-
-    def take(self, frames: range) -> Self:
-        """Return only these frames, in this order."""
-        return replace(self, offsets=self.offsets[as_slice(frames)])
-
-    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
-        """Return the bytes of a frame, as stored and unpacked."""
-        return frame_bytes * (2 if self.coded else 1)
-
-    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
-        """Fill `out` with a box of each frame."""
-        box = (as_slice(rows), as_slice(columns))
-        with (_coded if self.coded else _plain)(self.path, frame, self.dtype) as read:
-            for index, offset in enumerate(self.offsets.tolist()):
-                out[index] = read(offset)[box]
-
 
 @contextmanager
-def _plain(path: str, frame: Frame, dtype: np.dtype[Any]) -> Iterator[Read]:
+def _plain(path: str) -> Iterator[ReadPlane]:
     """Read pixels as they lie in the file."""
     with Path(path).open("rb") as file:
 
-        def read(offset: int) -> NDArray[Any]:
+        def plane(offset: int, frame: Frame, dtype: np.dtype[Any]) -> NDArray[Any]:
             file.seek(offset)
             head = file.read(HEADER.size).ljust(HEADER.size)
             kind, metadata_bytes, size, axes = HEADER.unpack(head)
@@ -260,17 +234,17 @@ def _plain(path: str, frame: Frame, dtype: np.dtype[Any]) -> Iterator[Read]:
             file.seek(offset + ENTRY + max(240, 32 + 20 * axes) + metadata_bytes)
             return np.frombuffer(file.read(size), dtype.newbyteorder("<")).reshape(frame)
 
-        yield read
+        yield plane
 
 
 @contextmanager
-def _coded(path: str, frame: Frame, dtype: np.dtype[Any]) -> Iterator[Read]:
+def _coded(path: str) -> Iterator[ReadPlane]:
     """Read pixels as the library decodes them; its directory of all frames is not read again."""
     from czifile import CziFile, CziSegment
 
     with CziFile(path) as czi:
 
-        def read(offset: int) -> NDArray[Any]:
+        def plane(offset: int, frame: Frame, dtype: np.dtype[Any]) -> NDArray[Any]:
             segment: Any = CziSegment(czi, offset)
             _check_kind(segment.sid, offset)
             pixels: NDArray[Any] = segment.data().data()
@@ -278,7 +252,7 @@ def _coded(path: str, frame: Frame, dtype: np.dtype[Any]) -> Iterator[Read]:
             check_due(pixels.squeeze(), tuple(size for size in frame if size != 1), dtype)
             return pixels.reshape(frame)
 
-        yield read
+        yield plane
 
 
 def _check_kind(kind: str, offset: int) -> None:

@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
-from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import as_slice, check_due
 
-from .frames import Frame
+from .frames import Frame, Offsets
 
 ReadPlane: TypeAlias = Callable[..., NDArray[Any]]
 
@@ -25,11 +25,12 @@ class Planes:
     ----------
     path : str
         File or folder.
-    frames : range
-        Their numbers.
+    frames : range or array
+        Their numbers, or their places in the file.
     open : callable
         A function of a module, which pickles by its name. ``open(path)`` is a context manager; it
-        returns ``plane(frame, *place)``, which returns the pixels (y, x) of a frame.
+        returns ``plane(frame, *place)``, which returns the pixels (y, x) of a frame. Its errors
+        say which frame cannot be read.
     place : tuple
         Which movie of the file this is, such as position, channel and slice.
     copies : int
@@ -37,7 +38,7 @@ class Planes:
     """
 
     path: str
-    frames: range
+    frames: Offsets
     open: Callable[[str], AbstractContextManager[ReadPlane]]
     place: tuple[Any, ...] = ()
     copies: int = 2
@@ -53,10 +54,8 @@ class Planes:
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
         """Fill `out` with a box of each frame; refuse a frame of another size or dtype."""
         with self.open(self.path) as plane:
-            for index, number in enumerate(self.frames):
-                try:
-                    pixels = plane(number, *self.place)
-                    check_due(pixels, frame, out.dtype)
-                except Exception as error:
-                    raise ValueError(f"frame {number}: {one_line(error)}") from error
+            for index, number in enumerate(np.asarray(self.frames).tolist()):
+                pixels = plane(number, *self.place)
+                check_due(pixels, frame, out.dtype)
                 out[index] = pixels[as_slice(rows), as_slice(columns)]
+                del pixels  # free it before reading the next
