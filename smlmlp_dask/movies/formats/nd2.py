@@ -8,21 +8,22 @@ stack in z.
 
 import re
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from struct import Struct
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
-from smlmlp_dask.movies.stack import as_slice
 
 from .frames import FileMovie, Frame
+from .planes import Planes, ReadPlane
 from .reading import Unsuitable, reading_as, whole_frames
 
 AXES = {"TimeLoop": "T", "NETimeLoop": "T", "XYPosLoop": "P", "ZStackLoop": "Z"}
@@ -106,36 +107,46 @@ def _recording(
     points = [loop.parameters.points for loop in loops if loop.type == "XYPosLoop"]
     names = [point.name or "" for point in points[0]] if points else [""]
     channels = _channels(nd2, count)
-    positions = []
-    for name, places in zip(names, numbers, strict=True):
-        images = Images(
-            path=str(path),
-            numbers=places,
-            offsets=offsets[places],
-            dtype=nd2.dtype.newbyteorder("<"),
-            line_bytes=sizes.widthBytes,
-            channels=count,
-            packed=sizes.compressionType == "lossless",
-        )
-        frame = (sizes.heightPx, sizes.widthPx)
-        positions.append(_position(name, images, frame, channels, times))
+    layout = Layout(
+        frame=(sizes.heightPx, sizes.widthPx),
+        dtype=nd2.dtype.newbyteorder("<"),
+        line_bytes=sizes.widthBytes,
+        channels=count,
+        packed=sizes.compressionType == "lossless",
+    )
+    places = np.stack([numbers, offsets[numbers]], axis=-1)
+    positions = [
+        _position(path, name, place, layout, channels, times)
+        for name, place in zip(names, places, strict=True)
+    ]
     return Recording(path=str(path), format="ND2", positions=tuple(positions))
 
 
 def _position(
+    path: Path,
     name: str,
-    images: "Images",
-    frame: Frame,
+    places: NDArray[np.int64],
+    layout: "Layout",
     channels: list[Acquisition],
     times: NDArray[np.float64],
 ) -> Position:
-    """Return a position of images (frame, z), up to the first that the file lacks."""
-    promised, depth = images.offsets.shape
-    whole = whole_frames(images.offsets >= 0)
-    interval = _interval(times, images.numbers[:whole, 0])
+    """Return a position of images, up to the first that the file lacks.
+
+    `places` (frame, z, 2) are the numbers of images, and where their chunks are.
+    """
+    promised, depth, _ = places.shape
+    whole = whole_frames(places[..., 1] >= 0)
+    interval = _interval(times, places[:whole, 0, 0])
 
     def movie(channel: int, z: int) -> FileMovie:
-        return FileMovie.of(images.of((slice(whole), z), channel), whole, frame, images.dtype)
+        images = Planes(
+            path=str(path),
+            frames=places[:whole, z],
+            open=_images,
+            place=(channel, layout),
+            copies=layout.channels * (2 if layout.packed else 1),
+        )
+        return FileMovie.of(images, whole, layout.frame, layout.dtype)
 
     return Position(
         name=name,
@@ -208,53 +219,33 @@ def _chunk(file: BinaryIO, offset: int, name: bytes) -> bytes:
     return file.read(data_bytes)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Images:
-    """One channel of images of a file; an image holds the pixels of all channels."""
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How an image of all channels lies in its chunk."""
 
-    path: str
-    numbers: NDArray[np.int64]  # of the images in the file
-    offsets: NDArray[np.int64]  # of their chunks
+    frame: Frame
     dtype: np.dtype[Any]
     line_bytes: int  # of all channels, and what fills up a line
     channels: int
-    channel: int = 0
     packed: bool  # by zlib
 
-    def take(self, frames: range) -> Self:
-        """Return only these frames, in this order."""
-        return self.of(as_slice(frames), self.channel)
 
-    def of(self, frames: Any, channel: int) -> Self:
-        """Return a channel of what an index into the numbers takes."""
-        return replace(
-            self,
-            numbers=self.numbers[frames],
-            offsets=self.offsets[frames],
-            channel=channel,
-        )
+@contextmanager
+def _images(path: str) -> Iterator[ReadPlane]:
+    """Open a file to read its images."""
+    with Path(path).open("rb") as file:
 
-    def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
-        """Return the bytes of an image of all channels, as stored and unpacked."""
-        return frame_bytes * self.channels * (2 if self.packed else 1)
+        def image(place: tuple[int, int], channel: int, layout: Layout) -> NDArray[Any]:
+            number, offset = place
+            data: Any = memoryview(_chunk(file, offset, IMAGE % number))[TIME.size :]
+            due = layout.frame[0] * layout.line_bytes
+            if layout.packed:
+                data = zlib.decompress(data, bufsize=due)
+            if len(data) != due:
+                raise ValueError(f"image {number} has {len(data)} bytes where {due} are due")
+            item = layout.dtype.itemsize
+            strides = (layout.line_bytes, layout.channels * item, item)
+            shape = (*layout.frame, layout.channels)
+            return np.ndarray(shape, layout.dtype, data, strides=strides)[..., channel]
 
-    def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
-        """Fill `out` with a box of each frame."""
-        box = (as_slice(rows), as_slice(columns), self.channel)
-        places = zip(self.numbers.tolist(), self.offsets.tolist(), strict=True)
-        with Path(self.path).open("rb") as file:
-            for index, place in enumerate(places):
-                # no name keeps an image, so that two are never in memory
-                out[index] = self._image(file, *place, frame)[box]
-
-    def _image(self, file: BinaryIO, number: int, offset: int, frame: Frame) -> NDArray[Any]:
-        """Return the pixels (y, x, channel) of an image; refuse one of another size."""
-        data: Any = memoryview(_chunk(file, offset, IMAGE % number))[TIME.size :]
-        due = frame[0] * self.line_bytes
-        if self.packed:
-            data = zlib.decompress(data, bufsize=due)
-        if len(data) != due:
-            raise ValueError(f"image {number} has {len(data)} bytes where {due} are due")
-        item = self.dtype.itemsize
-        strides = (self.line_bytes, self.channels * item, item)
-        return np.ndarray((*frame, self.channels), self.dtype, data, strides=strides)
+        yield image
