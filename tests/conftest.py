@@ -3,6 +3,7 @@ from pathlib import Path
 import dask
 import hypothesis
 import pytest
+import tifffile
 
 # The gate takes the second one, by --hypothesis-profile.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
@@ -18,6 +19,14 @@ def short_samples():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("smlmlp_dask.pipeline.measure.SECONDS", 0.1)
         yield
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, request):
+    """A working folder with the module's MOVIE as `movie.tif`."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", request.module.MOVIE, photometric="minisblack")
+    return tmp_path
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from click.testing import CliRunner
 
-from smlmlp_dask.cli import smlmlp
-
+from .commands import call
 from .powerloss import differing
 from .stored import contents
 
@@ -101,40 +99,7 @@ def harm(store, name, kind, rng):
         (store / name).write_bytes(changed)
 
 
-# Commands
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that has ended.
-
-    Attributes
-    ----------
-    code : int
-        Its exit code.
-    out, err : str
-        What it said.
-    crash : str
-        What ended it, if it was no exit.
-    """
-
-    code: int
-    out: str
-    err: str
-    crash: str
-
-    @property
-    def said(self):
-        """Everything that it printed."""
-        return self.out + self.err
-
-
-def call(*arguments):
-    """Run a command in this process."""
-    result = CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
-    crashed = result.exception is not None and not isinstance(result.exception, SystemExit)
-    crash = f"{type(result.exception).__name__}: {result.exception}" if crashed else ""
-    return Ended(result.exit_code, result.stdout, result.stderr, crash)
+# The store
 
 
 @dataclass(frozen=True)
@@ -178,7 +143,7 @@ def make_store(folder):
     zarr.create_array(movie, data=pixels, chunks=(UNIT, 512, 512))
     path = folder / "b.zarr"
     ended = call("run", movie, "-o", path, *SETTINGS)
-    if ended.code or call("verify", path).code:
+    if ended.exit_code or call("verify", path).exit_code:
         raise RuntimeError(f"the undisturbed run failed: {ended}")
     return Whole(movie, path, contents(path))
 
@@ -188,21 +153,21 @@ def make_store(folder):
 
 def check_words(ended):
     """Hold a command's words to be ours, and its error to be one line."""
-    if ended.crash:
-        return [f"it crashed: {ended.crash[:200]}"]
-    if "No such option" in ended.said:
+    if not isinstance(ended.exception, SystemExit | None):
+        return [f"it crashed: {ended.exception!r:.200}"]
+    if "No such option" in ended.output:
         return [f"there is no such option: {one_line(ended)}"]
     failures = []
-    if match := LIBRARY_WORDS.search(ended.said):
+    if match := LIBRARY_WORDS.search(ended.output):
         failures.append(f"words of a library, {match[0]!r}: {one_line(ended)}")
-    if len(ended.err.splitlines()) > 1:
+    if len(ended.stderr.splitlines()) > 1:
         failures.append(f"more than one line of error: {one_line(ended)}")
     return failures
 
 
 def one_line(ended):
     """Return the beginning of the output."""
-    return " ".join(ended.said.split())[:300]
+    return " ".join(ended.output.split())[:300]
 
 
 def is_named(name, said):
@@ -229,8 +194,8 @@ def check_verify(whole, copy, harms):
     harmed = {name for name, _ in harms}
     ended = call("verify", copy)
     failures = check_words(ended)
-    said = ended.said.replace(str(copy), "STORE")
-    if ended.code == 0:
+    said = ended.output.replace(str(copy), "STORE")
+    if ended.exit_code == 0:
         failures.append(f"verify ends with 0: {one_line(ended)}")
     if harmed >= BEYOND:
         return failures
@@ -249,8 +214,8 @@ def check_verify(whole, copy, harms):
 def check_repaired(whole, copy, ended, command):
     """Let a command end with 0 and with the bytes of the undisturbed store."""
     failures = check_words(ended)
-    if ended.code != 0:
-        failures.append(f"{command} ends with {ended.code}: {one_line(ended)}")
+    if ended.exit_code != 0:
+        failures.append(f"{command} ends with {ended.exit_code}: {one_line(ended)}")
     if bad := differing(contents(copy), whole.bytes):
         failures.append(f"after {command}, differ: {bad}; it said: {one_line(ended)}")
     return failures
@@ -267,9 +232,9 @@ def unchanged(copy, before):
 def check_refused(copy, before, ended, command, about=""):
     """Let a command refuse, in one line that says `about` what, and change nothing."""
     failures = check_words(ended)
-    if ended.code == 0:
+    if ended.exit_code == 0:
         failures.append(f"{command} ends with 0, though it cannot repair: {one_line(ended)}")
-    if about not in ended.said:
+    if about not in ended.output:
         failures.append(f"{command} does not say {about!r}: {one_line(ended)}")
     if bad := unchanged(copy, before):
         failures.append(f"{command} changed {bad} though it refused: {one_line(ended)}")
@@ -280,7 +245,7 @@ def check_resume(whole, copy, harms):
     """Let ``run --resume`` repair everything: it is given the settings."""
     before = contents(copy)
     ended = whole.run_again(copy)
-    if ended.code != 0 and {name for name, _ in harms} >= BEYOND:
+    if ended.exit_code != 0 and {name for name, _ in harms} >= BEYOND:
         return check_refused(copy, before, ended, "run --resume")
     return check_repaired(whole, copy, ended, "run --resume")
 
@@ -289,7 +254,7 @@ def check_repair(whole, copy, harms):
     """Let ``verify --repair`` repair all but the metadata that name the sources."""
     before = contents(copy)
     ended = call("verify", copy, "--repair")
-    if ended.code != 0 and ROOT & {name for name, _ in harms}:
+    if ended.exit_code != 0 and ROOT & {name for name, _ in harms}:
         about = "" if {name for name, _ in harms} >= BEYOND else "metadata"
         return check_refused(copy, before, ended, "verify --repair", about)
     return check_repaired(whole, copy, ended, "verify --repair")
@@ -310,7 +275,7 @@ def check_gone(whole, copy, harms):
         ended = call("verify", copy, "--repair")
     finally:
         away.rename(whole.movie)
-    if ended.code == 0:
+    if ended.exit_code == 0:
         return failures + check_repaired(whole, copy, ended, "verify --repair, source gone,")
     about = "" if ROOT & {name for name, _ in harms} else "movie.zarr"
     return failures + check_refused(copy, before, ended, "verify --repair, source gone,", about)

@@ -3,7 +3,6 @@ written. The table grows by a row for every way that a user finds to be misunder
 
 import json
 import os
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 
 from smlmlp_dask import (
     bkgd_combination,
@@ -28,8 +26,9 @@ from smlmlp_dask import (
     run_spatial_mean,
     verify_backgrounds,
 )
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.pipeline import block
+
+from .commands import typed
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 RAW = "--raw-shape 11,20,24 --raw-dtype '>u2'"
@@ -38,17 +37,15 @@ HUGE = 10**30
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(folder, monkeypatch):
     """A working folder with one movie in many forms, a finished store, and what is in the way."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(block, "RETRY_AFTER_SECONDS", ())
     monkeypatch.setitem(sys.modules, "cupy", None)  # as where it is not installed
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     MOVIE.astype(">u2").tofile("movie.raw")
     zarr.create_array("movie.zarr", data=MOVIE, chunks=(4, 20, 24))
     Path("there").mkdir()
     Path("empty").mkdir()
-    return tmp_path
+    return folder
 
 
 def contents(folder):
@@ -446,7 +443,7 @@ def test_command_line(folder, line, message, make):
     if make is not None:
         make()
     before = contents(folder)
-    result = CliRunner().invoke(smlmlp, shlex.split(line))
+    result = typed(line)
     assert result.exit_code == 2, result.exception
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")

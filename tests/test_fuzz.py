@@ -295,11 +295,9 @@ def zarr_cases(rng, folder):
 
 def command(*arguments):
     """Run a command line; its errors are exit code 2, and 1 where `verify` finds problems."""
-    from click.testing import CliRunner
+    from .commands import call
 
-    from smlmlp_dask.cli import smlmlp
-
-    result = CliRunner().invoke(smlmlp, [str(argument) for argument in arguments])
+    result = call(*arguments)
     if result.exit_code not in (0, 1, 2) or not isinstance(result.exception, SystemExit | None):
         raise result.exception
 

@@ -2,7 +2,6 @@
 result stays where it is when the folder changes."""
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 
 from smlmlp_dask import (
     open_backgrounds,
@@ -19,10 +17,11 @@ from smlmlp_dask import (
     run_spatial_mean,
     verify_backgrounds,
 )
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.cli.demo import run_demo
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.paths import absolute_path, local_path, mistyped
+
+from .commands import typed
 
 MOVIE = np.random.default_rng(5).poisson(200, (5, 20, 24)).astype(np.uint16)
 URLS = [
@@ -49,10 +48,6 @@ def folder(tmp_path, monkeypatch):
 
 def everything(folder):
     return sorted(folder.rglob("*"))
-
-
-def call(line):
-    return CliRunner().invoke(smlmlp, shlex.split(line))
 
 
 # ---- URLs and names of files ---------------------------------------------------------------------
@@ -103,7 +98,7 @@ def test_urls_are_refused(folder, use):
 def test_urls_are_refused_on_the_command_line(folder, line):
     run_spatial_mean("movie.zarr", "store.zarr")
     before = everything(folder)
-    done = call(line)
+    done = typed(line)
     assert done.exit_code == 2
     assert "looks like a URL" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -158,7 +153,7 @@ def test_home_is_written_out(folder, kind):
 )
 def test_home_on_the_command_line(folder, line, made):
     run_spatial_mean("~/movie.tif", "~/out.zarr")
-    done = call(line)
+    done = typed(line)
     assert done.exit_code == 0, done.output
     assert (folder / "home" / made).exists()
     assert not (folder / "~").exists()

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.messages import one_line, printable, printable_errors
 from smlmlp_dask.movies.stack import SourceReadError
 
+from .commands import call
 from .memory import needs_proc
 
 MOVIE = (np.arange(5 * 9 * 7) * 37 % 4099).astype(np.uint16).reshape(5, 9, 7)
@@ -421,7 +420,7 @@ def test_names_steer_no_terminal(folder):
         open_channels(NASTY)
     assert str(error.value).isprintable()
     for arguments in (["run", NASTY, "-o", "out.zarr"], ["info", NASTY], ["verify", NASTY]):
-        result = CliRunner().invoke(smlmlp, arguments)
+        result = call(*arguments)
         assert result.exit_code == 2
         assert result.stderr.count("\n") == 1
         assert result.stderr[:-1].isprintable()

@@ -8,20 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from smlmlp_dask import open_backgrounds
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 OPTIONS = {"job-name", "cpus-per-task", "mem", "time", "signal", "output"}
 """Options of sbatch, by its manual page."""
 
 
 @pytest.fixture
-def script(tmp_path, monkeypatch):
+def script(folder):
     """The script, written by the lines of the page that shows it, beside a movie and a job."""
-    monkeypatch.chdir(tmp_path)
     blocks = [
         block
         for page in PAGES
@@ -30,8 +29,6 @@ def script(tmp_path, monkeypatch):
     ]
     (block,) = blocks
     subprocess.run(["bash", "-euc", block], check=True)
-    movie = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
-    tifffile.imwrite("movie.tif", movie, photometric="minisblack")
     job = 'output = "background.zarr"\nradius = 3\n[[source]]\npath = "movie.tif"\n'
     Path("job.toml").write_text(job)
     (made,) = Path().glob("*.sbatch")

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tifffile
 from click.testing import CliRunner
 
 from smlmlp_dask.cli import smlmlp
@@ -17,11 +16,9 @@ def call(*arguments):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def folder(folder, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path
+    return folder
 
 
 def lines(text):

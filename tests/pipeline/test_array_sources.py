@@ -42,11 +42,7 @@ CHAIN = (TemporalMedian(2), SpatialMean(3.0))
 NUMPY, DASK = "<NumPy array sources[0]>", "<Dask array sources[0]>"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def lazily(movie=MOVIE):

@@ -20,10 +20,10 @@ from smlmlp_dask.pipeline import running
 from smlmlp_dask.store import checking, lock
 from smlmlp_dask.store.chunk_files import own_checksum
 from smlmlp_dask.store.metadata import set_finished
+from tests.commands import call
 from tests.damaging import (
     KINDS,
     TARGETS,
-    call,
     check_gone,
     check_refused,
     check_repair,
@@ -160,7 +160,7 @@ def test_what_is_whole_is_not_repaired(whole, tmp_path):
     before = {name: (copy / name).stat().st_mtime_ns for name in whole.bytes}
     for ended in (call("verify", copy, "--repair"), whole.run_again(copy)):
         assert check_words(ended) == []
-        assert ended.code == 0
+        assert ended.exit_code == 0
     assert contents(copy) == whole.bytes
     assert {name: (copy / name).stat().st_mtime_ns for name in whole.bytes} == before
 
@@ -196,7 +196,7 @@ def small(tmp_path):
     pixels = np.random.default_rng(4).poisson(200, (10, 20, 40)).astype("<u2")
     movie.write_bytes(pixels.tobytes())
     command = ("run", movie, "-o", out, "--raw-shape", "10,20,40", "--raw-dtype", "<u2")
-    assert call(*command).code == 0
+    assert call(*command).exit_code == 0
     harm(out, "channel_0/0/c/0/0/0", "flip", random.Random(1))
     return movie, out, (*command, "--resume")
 
@@ -206,7 +206,7 @@ def earlier(tmp_path, small):
     """The store as versions without a copy of the metadata wrote it, undamaged."""
     out = tmp_path / "earlier.zarr"
     shutil.copytree(small[1], out)
-    assert call("verify", out, "--repair").code == 0
+    assert call("verify", out, "--repair").exit_code == 0
     (out / "records" / "metadata.json").unlink()
     root, records = (json.loads((out / name).read_text()) for name in EARLIER)
     for name in ("metadata_copy", "display_ranges", "acquisitions"):
@@ -226,7 +226,7 @@ EARLIER = ("zarr.json", "records/zarr.json")
 def test_a_store_of_an_earlier_version_is_whole(earlier):
     before = contents(earlier)
     verified = call("verify", earlier, "--deep")
-    assert (verified.code, verified.err) == (0, ""), verified
+    assert (verified.exit_code, verified.stderr) == (0, ""), verified
     assert contents(earlier) == before
 
 
@@ -247,14 +247,14 @@ def test_a_store_of_an_earlier_version_is_repaired(small, earlier, harms, repair
     for name, how in harms:
         harm(earlier, name, how, random.Random(2))
     verified = call("verify", earlier)
-    assert verified.code == 1
-    assert all(is_named(name, verified.said) for name, _ in harms if "json" in name), verified
+    assert verified.exit_code == 1
+    assert all(is_named(name, verified.output) for name, _ in harms if "json" in name), verified
     again = (*small[2][:3], earlier, *small[2][4:])
     ended = call("verify", earlier, "--repair") if repair.startswith("verify") else call(*again)
-    assert ended.code == 0, ended
+    assert ended.exit_code == 0, ended
     assert contents(earlier / "channel_0/0/c") == pixels
     assert recorded(earlier) == records
-    assert call("verify", earlier, "--deep").code == 0
+    assert call("verify", earlier, "--deep").exit_code == 0
     assert not (earlier / "records" / "metadata.json").exists()  # it would lack the root's
 
 
@@ -281,9 +281,9 @@ def test_a_changed_source_repairs_nothing(small, repair):
     change_a_pixel(movie)
     os.utime(movie, ns=(0, 0))
     ended = call("verify", out, "--repair") if repair == "verify --repair" else call(*again)
-    (line,) = ended.err.splitlines() or [ended.out.splitlines()[-1]]
+    (line,) = ended.stderr.splitlines() or [ended.stdout.splitlines()[-1]]
     assert f"the movie {movie.resolve()} has changed since" in line
-    assert ended.code != 0
+    assert ended.exit_code != 0
     assert check_words(ended) == []
     assert contents(out) == before
 
@@ -295,8 +295,8 @@ def test_other_pixels_are_not_taken_for_the_lost_ones(small, repair):
     change_a_pixel_unseen(movie)
     ended = call("verify", out, "--repair") if repair == "verify --repair" else call(*again)
     assert check_words(ended) == []
-    assert ended.code != 0
-    assert call("verify", out).code != 0
+    assert ended.exit_code != 0
+    assert call("verify", out).exit_code != 0
 
 
 @pytest.mark.parametrize("by", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
@@ -315,18 +315,18 @@ def test_an_interrupted_repair_goes_on(whole, tmp_path, monkeypatch, by):
     with monkeypatch.context() as patch:
         patch.setattr(running, "filter_and_store", failing)
         ended = call(*command)
-    assert ended.code == (130 if isinstance(by, KeyboardInterrupt) else 2)
-    told = re.fullmatch(r"Error: .*; \d of 6 blocks are kept; to go on: (.*)\n", ended.err)
+    assert ended.exit_code == (130 if isinstance(by, KeyboardInterrupt) else 2)
+    told = re.fullmatch(r"Error: .*; \d of 6 blocks are kept; to go on: (.*)\n", ended.stderr)
     assert told, ended
-    assert "is not finished" in call("verify", copy).err
+    assert "is not finished" in call("verify", copy).stderr
     away = whole.movie.rename(whole.movie.with_name("away.zarr"))
     refused = call(*command)
     away.rename(whole.movie)
-    assert refused.code == 2
-    assert "an interrupted repair and cannot be repaired, nothing was changed" in refused.err
+    assert refused.exit_code == 2
+    assert "an interrupted repair and cannot be repaired, nothing was changed" in refused.stderr
     again = call(*shlex.split(told[1])[1:])
-    assert again.code == 0
-    assert "repaired: what an interrupted repair had left" in again.out
+    assert again.exit_code == 0
+    assert "repaired: what an interrupted repair had left" in again.stdout
     assert contents(copy) == whole.bytes
 
 
@@ -336,8 +336,8 @@ def test_what_has_never_been_finished_is_not_repaired(whole, tmp_path):
     shutil.rmtree(copy / "records/c")
     before = contents(copy)
     refused = call("verify", copy, "--repair")
-    assert refused.code == 2
-    assert "is not finished" in refused.err
+    assert refused.exit_code == 2
+    assert "is not finished" in refused.stderr
     assert contents(copy) == before
 
 
@@ -348,8 +348,10 @@ def test_a_store_that_may_not_be_written(small, monkeypatch):
     _, out, _ = small
     monkeypatch.setattr(lock.FileLock, "acquire", refuse)
     ended = call("verify", out, "--repair")
-    assert ended.code == 2
-    assert re.fullmatch(r"Error: .*b\.zarr cannot be written \(Read-only .*: make .*\n", ended.err)
+    assert ended.exit_code == 2
+    assert re.fullmatch(
+        r"Error: .*b\.zarr cannot be written \(Read-only .*: make .*\n", ended.stderr
+    )
 
 
 # ---- what judges is judged -----------------------------------------------------------------------
@@ -385,7 +387,7 @@ def test_a_refusal_that_changes_something_is_seen(whole, tmp_path):
     copy = whole.copy(tmp_path, [(CHUNK, "cut")], random.Random(2))
     before = contents(copy)
     refusal = call("verify", copy / "nowhere")
-    assert refusal.code == 2
+    assert refusal.exit_code == 2
     assert check_refused(copy, before, refusal, "verify", "does not exist") == []
     shutil.copyfile(whole.path / CHUNK, copy / CHUNK)
     (seen,) = check_refused(copy, before, refusal, "verify", "does not exist")
