@@ -1,7 +1,7 @@
 """Whatever is handed out lazily, used next to something else: any two or three, in one expression.
 
 A stack that is right alone may be taken for another one beside it, where Dask fuses their tasks.
-Here each kind meets some of the others; `tests/benchmarks/algebra.py` lets all pairs meet.
+Here each kind meets all others of its chunks at once, and some of all in twos and threes.
 """
 
 import operator

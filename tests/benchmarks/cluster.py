@@ -1,12 +1,11 @@
 """What distributing costs: seconds over the blocks' own work, the scheduler's memory, scaling.
 
-    python tests/benchmarks/cluster.py overhead|blocks|scaling|all [options]
+    python tests/benchmarks/cluster.py overhead|scaling [options]
 
 - overhead: blocks without work on 4 workers of one thread, 1 000 to 100 000 of them: time a block,
   and what the scheduler's process holds;
-- blocks: blocks of 16 MB, their work replaced by sleeping for the time that it takes here, on 4
-  workers of one thread: what the job takes beyond that;
-- scaling: the same on 1 to 64 worker threads.
+- scaling: blocks of 16 MB, their work replaced by sleeping for the time that it takes here, on 1 to
+  64 worker threads.
 
 Blocks go through `smlmlp_dask.execution.tasks.run_tasks`, with arguments as large as a job's.
 Scheduler, workers and client are processes of their own on 127.0.0.1; nothing is left behind.
@@ -23,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,15 +32,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dask
 import zarr
 from distributed import Client
-from job import Movie, print_machine, print_table, spread, write_zarr
+from measuring import camera_movie, print_machine, print_table, spread, write_zarr
+from measuring import job_seconds as whole_job_seconds
 
 from smlmlp_dask.blocks import plan_blocks
 from smlmlp_dask.execution.local import SCHEDULER_LOG
 from smlmlp_dask.execution.tasks import run_tasks
-from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
+from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.movies.opening import open_stacks
 from smlmlp_dask.movies.selection import Selection
-from smlmlp_dask.pipeline.block import Task, filter_and_store
+from smlmlp_dask.pipeline.block import Task
 from smlmlp_dask.store.chunk_files import ChunkFiles
 from smlmlp_dask.store.codecs import Storage
 
@@ -140,12 +142,13 @@ def tasks(folder: Path, count: int) -> Iterator[Task]:
     if not path.exists():
         shape = (10**9, *BLOCK_SHAPE[1:])
         zarr.create_array(path, shape=shape, chunks=BLOCK_SHAPE, dtype="uint16")
-    (stack,) = open_stacks(path, selection=Selection(frames=slice(frames)))
+    with warnings.catch_warnings(action="ignore"):  # its chunks have no files
+        (stack,) = open_stacks(path, selection=Selection(frames=slice(frames)))
     target = ChunkFiles(folder / "out.zarr", BLOCK_SHAPE, Storage.checked("fast", None))
     steps = (SpatialMean((7.0, 7.0)),)
     plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
     for block in plan.blocks():
-        yield Task(0, stack.part(block.read), (target,), block, steps)
+        yield Task(0, stack.part(block.read), (target,), block, steps, BLOCK_SHAPE[0])
 
 
 def job_seconds(count: int, work: Sleep) -> float:
@@ -166,23 +169,16 @@ def job_seconds(count: int, work: Sleep) -> float:
     return seconds
 
 
-def block_seconds(blocks: int = 12) -> float:
+def block_seconds(blocks: int = 32) -> float:
     """Measure what reading, filtering and writing a 16 MB block takes one thread, alone."""
-    with tempfile.TemporaryDirectory(prefix="smlmlp-dask-cluster-") as name:
-        folder = Path(name)
-        frames = blocks * BLOCK_SHAPE[0]
-        write_zarr(folder / "movie.zarr", Movie(frames, BLOCK_SHAPE[1]), BLOCK_SHAPE)
-        (stack,) = open_stacks(folder / "movie.zarr")
-        target = ChunkFiles(folder / "out.zarr", BLOCK_SHAPE, Storage.checked("fast", None))
-        steps = (SpatialMean((7.0, 7.0)),)
-        plan = plan_blocks(stack.shape, 2, stack.unit, (9, 9))
-        seconds = []
-        for block in plan.blocks():
-            task = Task(0, stack.part(block.read), (target,), block, steps)
-            start = time.perf_counter()
-            filter_and_store(task, options=FilterOptions("fused"))
-            seconds.append(time.perf_counter() - start)
-    return median(seconds[2:])
+    with (
+        tempfile.TemporaryDirectory(prefix="smlmlp-dask-cluster-") as name,
+        dask.config.set(scheduler="threads", num_workers=1),
+    ):
+        folder, frames = Path(name), BLOCK_SHAPE[0]
+        movie = camera_movie(blocks * frames, BLOCK_SHAPE[1])
+        job = partial(whole_job_seconds, write_zarr(folder / "movie.zarr", movie, frames), folder)
+        return min(job(), job()) / blocks
 
 
 # Tables
@@ -210,25 +206,9 @@ def measure_overhead(options: argparse.Namespace) -> None:
     print(flush=True)
 
 
-def measure_blocks(options: argparse.Namespace) -> None:
-    """Compare a job of 16 MB blocks with their work alone."""
-    work = options.block_seconds or block_seconds()
-    ideal = options.count * work / 4
-    with cluster(4, 1):
-        job_seconds(40, Sleep(work))
-        spent = [job_seconds(options.count, Sleep(work)) for _ in range(options.rounds)]
-    print(f"blocks: {options.count:,} of 16 MB, {1e3 * work:.0f} ms each, slept on 4 workers of")
-    print(f"one thread, {options.rounds} rounds")
-    over = [100 * (seconds / ideal - 1) for seconds in spent]
-    print_table(
-        ["", "seconds (range)", "% over the work (range)"],
-        [["the work alone", f"{ideal:.2f}", "0"], ["job", spread(spent), spread(over, 1)]],
-    )
-
-
 def measure_scaling(options: argparse.Namespace) -> None:
     """Time 16 MB blocks on more and more worker threads."""
-    work = options.block_seconds or block_seconds()
+    work = block_seconds()
     rows = []
     for threads in options.threads:
         processes = max(1, threads // 16)
@@ -247,43 +227,21 @@ def measure_scaling(options: argparse.Namespace) -> None:
 # Command line
 
 
-def arguments() -> argparse.ArgumentParser:
-    """Describe the commands and their options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def command(name: str, run: Any) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=run.__doc__.splitlines()[0])
-        added.set_defaults(run=run)
-        added.add_argument("--rounds", type=int, default=3)
-        return added
-
-    added = command("overhead", measure_overhead)
-    added.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    for name, run in (("blocks", measure_blocks), ("scaling", measure_scaling)):
-        added = command(name, run)
-        added.add_argument("--block-seconds", type=float, help="instead of measuring it")
-        if name == "blocks":
-            added.add_argument("--count", type=int, default=1000)
-        else:
-            added.add_argument("--threads", type=int, nargs="+", default=[1, 4, 16, 64])
-            added.add_argument("--seconds", type=float, default=10.0, help="of each job")
-    command("all", run_all)
-    return parser
-
-
-def run_all(options: argparse.Namespace) -> None:
-    """Run all commands as they are by default."""
-    for name in ("overhead", "blocks", "scaling"):
-        chosen = arguments().parse_args([name, "--rounds", str(options.rounds)])
-        chosen.run(chosen)
-
-
 def main() -> None:
     """Parse the command line, and run the command."""
-    options = arguments().parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    added = commands.add_parser("overhead", help=measure_overhead.__doc__)
+    added.set_defaults(run=measure_overhead)
+    added.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    added.add_argument("--rounds", type=int, default=3)
+    added = commands.add_parser("scaling", help=measure_scaling.__doc__)
+    added.set_defaults(run=measure_scaling)
+    added.add_argument("--threads", type=int, nargs="+", default=[1, 4, 16, 64])
+    added.add_argument("--seconds", type=float, default=10.0, help="of each job")
+    added.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
     print_machine()
-    print(f"distributed {__import__('distributed').__version__}, dask {dask.__version__}\n")
     options.run(options)
 
 

@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from tests.benchmarks.measuring import print_table
 from tests.damaging import CHECKS, KINDS, TARGETS, make_store, target_of
 
 SEVERAL = 0.1
@@ -33,15 +34,13 @@ def draw(whole, rng):
     return list(chosen.items())
 
 
-def print_table(seen, wrong) -> None:
-    """Print a row for each kind and target: how many, and in how many each check failed."""
-    columns = ["damages", *(f"not {check}" for check in CHECKS)]
-    print("".ljust(32), *columns, sep="  ")
-    rows = [(f"{target}, {kind}", [(target, kind)]) for target, kind in sorted(seen)]
-    for title, keys in [*rows, ("in all", [*seen])]:
-        counts = (sum(counter[key] for key in keys) for counter in (seen, *wrong.values()))
-        cells = (str(n).rjust(len(name)) for n, name in zip(counts, columns, strict=True))
-        print(title.ljust(32), *cells, sep="  ")
+def rows(seen, wrong):
+    """Yield a row for each kind and target: how many, and in how many each check failed."""
+    for title, keys in [*((", ".join(key), [key]) for key in sorted(seen)), ("in all", seen)]:
+        yield [
+            title,
+            *(str(sum(counts[key] for key in keys)) for counts in (seen, *wrong.values())),
+        ]
 
 
 def main() -> None:
@@ -69,7 +68,7 @@ def main() -> None:
                     wrong[check].update(keys)
                 for failure in failures:
                     print(f"FAILED: {harms}: {check}: {failure}", flush=True)
-    print_table(seen, wrong)
+    print_table(["", "damages", *(f"not {check}" for check in CHECKS)], list(rows(seen, wrong)))
     sys.exit(any(wrong.values()))
 
 

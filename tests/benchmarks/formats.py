@@ -1,7 +1,7 @@
 """Time whole jobs from every format against the same job from Zarr, and its reader's bare loop.
 
     python tests/benchmarks/formats.py [--formats HDF5 ND2 ...] [--frames 2048] [--size 512]
-        [--rounds 3] [--settle 1] [--work DIR]
+        [--rounds 3] [--work DIR]
 
 Writes one movie in each format, in turns: a job from Zarr, a job from the format, and, where there
 is one, the loop over all frames that the format's own library offers, on one thread and with the
@@ -20,12 +20,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import job
 import numpy as np
 import tifffile
 import zarr
-from job import (
-    Movie,
+from measuring import (
+    camera_movie,
     in_turns,
     job_seconds,
     print_machine,
@@ -245,12 +244,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2048)
     parser.add_argument("--size", type=int, default=512, help="rows, and columns, of a frame")
     parser.add_argument("--rounds", type=int, default=3, help="timed turns")
-    parser.add_argument("--settle", type=float, default=1.0, help="seconds before each job")
     parser.add_argument("--work", type=Path, help="where to put movies (default: temporary)")
     options = parser.parse_args()
-    job.SETTLE_SECONDS = options.settle
     print_machine()
-    movie = Movie(options.frames, options.size).part(0, options.frames)
+    movie = camera_movie(options.frames, options.size)
     names = options.formats or [name for name in WRITTEN if WRITTEN[name].is_installed]
     rows, all_enough = [], True
     with workplace(options.work) as folder:

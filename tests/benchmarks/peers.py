@@ -114,7 +114,7 @@ PEERS = {
 }
 
 IN_MEMORY = {"smlmlp-chain": smlmlp_chain}
-"""Ways that write nothing; `chain.py` times them."""
+"""Ways that write nothing."""
 
 PACKAGES = {"smlmlp": (3, 12), "dyna-zarr": (3, 11), "dask-image": (3, 11), "zarr": (3, 11)}
 """What they need from PyPI, and the first Python that has it."""

@@ -20,22 +20,20 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from tests.benchmarks.measuring import print_table
 from tests.powerloss import FAILURES, FLAGS, PHASES, losses, tally, why_not
 
-STATES = ("nothing", "unfinished", "finished")
+COLUMNS = ("losses", *FLAGS, "nothing", "unfinished", "finished", *FAILURES)
 
 
-def print_table(seen) -> None:
-    """Print a row a phase: its losses, what the stores said after them, and what was wrong."""
-    columns = ["losses", *FLAGS, *STATES, *FAILURES]
-    print("".ljust(20), *(column.rjust(max(6, len(column))) for column in columns))
+def rows(seen):
+    """Yield a row a phase: its losses, what the stores said after them, and what was wrong."""
     for phase in (*PHASES, "in all"):
         some = [loss for loss in seen if phase in (loss.phase, "in all")]
         flags = Counter(loss.moment.flag for loss in some)
         states = Counter(loss.state for loss in some)
         counts = {"losses": len(some), **flags, **states, **tally(some)}
-        cells = (str(counts.get(name, 0)).rjust(max(6, len(name))) for name in columns)
-        print(phase.ljust(20), *cells)
+        yield [phase, *(str(counts.get(name, 0)) for name in COLUMNS)]
 
 
 def main() -> None:
@@ -60,7 +58,7 @@ def main() -> None:
                 print(f"FAILED: loss {number} ({loss.phase}; {loss.moment}): {kind}: {said}")
             if number % 20 == 19:
                 print(f"{number + 1} losses", flush=True)
-    print_table(seen)
+    print_table(["", *COLUMNS], list(rows(seen)))
     lost = sum(loss.phase == "after the end" and loss.state != "finished" for loss in seen)
     print(f"finished before a loss, and not after it: {lost}")
     sys.exit(any(loss.failures for loss in seen))
