@@ -25,9 +25,7 @@
 # system, not a temporary folder as here.
 
 # %%
-import shutil
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import dask.array as da
@@ -103,47 +101,20 @@ client.close()
 cluster.close()
 
 # %% [markdown]
-# ## SLURM
-#
-# [dask-jobqueue](https://jobqueue.dask.org) makes workers out of SLURM jobs: the lines above with
-# another `cluster`. It is not part of the `notebooks` extra (`pip install dask-jobqueue`). The next
-# cell submits nothing until you set `USE_SLURM` to True. Before that, adapt queue, memory and time to
-# your cluster, and put movie and result on a file system that its nodes share.
-
-# %%
-USE_SLURM = False
-
-if USE_SLURM:
-    from dask_jobqueue import SLURMCluster
-
-    # each job: one worker of 4 threads and 16 GB
-    with SLURMCluster(cores=4, processes=1, memory="16GB", walltime="02:00:00") as cluster:
-        cluster.scale(jobs=4)
-        with Client(cluster) as client:
-            client.wait_for_workers(1)  # until the queue has started a job
-            run_spatial_mean(movie_path, Path(folder.name, "slurm.zarr"), 7.0, resume=True)
-else:
-    what = {
-        "the command sbatch": shutil.which("sbatch"),
-        "the package dask-jobqueue": find_spec("dask_jobqueue"),
-    }
-    lacking = [name for name, there in what.items() if not there]
-    print("not run: USE_SLURM is False;", f"this computer lacks {lacking}" if lacking else "ready")
-
-# %% [markdown]
 # ## Any other client
 #
 # Any `Client` will do: of an address (`Client("tcp://10.0.0.5:8786")`), of a file that a scheduler
-# wrote (`Client(scheduler_file="scheduler.json")`), of Kubernetes, SSH, or the cloud. The pattern is
-# always
+# wrote (`Client(scheduler_file="scheduler.json")`), of SLURM jobs
+# ([dask-jobqueue](https://jobqueue.dask.org); on the command line, `run --slurm`), of Kubernetes,
+# SSH, or the cloud. The pattern is always
 #
 # ```python
 # with Client(...):
 #     run_spatial_mean("/shared/movie.zarr", "/shared/background.zarr", 7.0, resume=True)
 # ```
 #
-# `resume=True` costs nothing the first time; later it resumes a job that the queue has ended. Here is the
-# pattern with a client that needs no other computer:
+# `resume=True` costs nothing the first time; later it resumes a job that the queue has ended. Here
+# is the pattern with a client that needs no other computer:
 
 # %%
 with Client(
