@@ -28,7 +28,7 @@ from smlmlp_dask import (
 )
 from smlmlp_dask.pipeline import block
 
-from .commands import typed
+from .commands import call_line
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 RAW = "--raw-shape 11,20,24 --raw-dtype '>u2'"
@@ -251,6 +251,7 @@ LINES = [
     (f"run bad.zarr {OUT}", "damaged Zarr metadata", text_zarr("[" * 100_000)),
     (f"run bad.zarr {OUT}", "damaged Zarr metadata", edited_zarr(data_type=None)),
     (f"run bad.zarr {OUT}", "damaged Zarr metadata", edited_zarr(data_type="uint17")),
+    (f"run bad.zarr {OUT}", "damaged Zarr metadata", edited_zarr(shape=None)),
     (f"run bad.zarr {OUT}", "damaged Zarr metadata", edited_zarr(shape=[11, -20, 24])),
     (f"run bad.zarr {OUT}", str(HUGE), edited_zarr(shape=[HUGE, 20, 24])),
     (f"run bad.zarr {OUT}", "damaged Zarr metadata",
@@ -416,7 +417,7 @@ def test_command_line(folder, line, message, make):
     if make is not None:
         make()
     before = contents(folder)
-    result = typed(line)
+    result = call_line(line)
     assert result.exit_code == 2, result.exception
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")

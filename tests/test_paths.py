@@ -21,7 +21,7 @@ from smlmlp_dask.cli.demo import run_demo
 from smlmlp_dask.movies.identity import source_identity
 from smlmlp_dask.paths import absolute_path, local_path, mistyped
 
-from .commands import typed
+from .commands import call_line
 
 MOVIE = np.random.default_rng(5).poisson(200, (5, 20, 24)).astype(np.uint16)
 URLS = [
@@ -98,7 +98,7 @@ def test_urls_are_refused(folder, use):
 def test_urls_are_refused_on_the_command_line(folder, line):
     run_spatial_mean("movie.zarr", "store.zarr")
     before = everything(folder)
-    done = typed(line)
+    done = call_line(line)
     assert done.exit_code == 2
     assert "looks like a URL" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -152,7 +152,7 @@ def test_home_is_written_out(folder, kind):
 )
 def test_home_on_the_command_line(folder, line, made):
     run_spatial_mean("~/movie.tif", "~/out.zarr")
-    done = typed(line)
+    done = call_line(line)
     assert done.exit_code == 0, done.output
     assert (folder / "home" / made).exists()
     assert not (folder / "~").exists()

@@ -18,6 +18,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from smlmlp_dask import __version__, cli, noise_correction, open_backgrounds
@@ -32,12 +33,14 @@ MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 
 
 @pytest.fixture
-def folder(folder):
+def folder(tmp_path, monkeypatch):
     """A working folder with one movie in many forms, good and bad."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     MOVIE.astype(">u2").tofile("movie.raw")
     stored = zarr.create_array("movie.zarr", shape=MOVIE.shape, chunks=(4, 20, 24), dtype="u2")
     stored[:] = MOVIE
-    return folder
+    return tmp_path
 
 
 # ---- what is passed on -------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from smlmlp_dask import open_channels
 from smlmlp_dask.cli import documents
@@ -15,6 +16,13 @@ from tests.commands import call
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 FILTERING = ("cuda", "parallel", "engine", "keep_bits")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path
 
 
 @pytest.mark.parametrize(

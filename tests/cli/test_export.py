@@ -9,19 +9,26 @@ from signal import SIGINT, SIGTERM
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 
 from smlmlp_dask import convert_movies, open_channels, run_background
+from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.pipeline import export, filling
 from tests.cli.test_app import Called
-from tests.commands import typed as call
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 
 
 @pytest.fixture
-def folder(folder):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     run_background("movie.tif", "s.zarr", outputs=["background", "signal"], pedestal=100)
-    return folder
+    return tmp_path
+
+
+def call(line):
+    return CliRunner().invoke(smlmlp, shlex.split(line))
 
 
 @pytest.mark.parametrize(

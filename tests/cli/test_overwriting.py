@@ -2,29 +2,36 @@
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
 
 from smlmlp_dask import convert_movies, open_backgrounds, run_background, run_spatial_mean
 from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.cli.errors import resuming_command
 from smlmlp_dask.store.lock import sole_writer
-from tests.commands import typed as call
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 
 
+def call(line):
+    return CliRunner().invoke(smlmlp, shlex.split(line))
+
+
 @pytest.fixture
-def folder(folder):
+def folder(tmp_path, monkeypatch):
     """A movie, and its finished store."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     run_spatial_mean("movie.tif", "store.zarr", 2.0)
-    return folder
+    return tmp_path
 
 
 def everything(folder):

@@ -61,6 +61,13 @@ class Page(HTMLParser):
         return [" ".join(text.split()) for found, text in self.paragraphs if found == kind]
 
 
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path
+
+
 def report(*arguments):
     return CliRunner().invoke(smlmlp, ["report", *arguments])
 

@@ -33,6 +33,13 @@ def lines(*arguments):
     return {name.strip(): text.strip() for name, _, text in facts}
 
 
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path
+
+
 def ome(axes="TCYX", pixels=TWO, **metadata):
     metadata = {"axes": axes, **metadata}
     tifffile.imwrite("m.ome.tif", pixels, photometric="minisblack", metadata=metadata)

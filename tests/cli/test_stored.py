@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
 
 from smlmlp_dask.cli import smlmlp
@@ -16,9 +17,11 @@ def call(*arguments):
 
 
 @pytest.fixture(autouse=True)
-def folder(folder, monkeypatch):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
-    return folder
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path
 
 
 def lines(text):

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from click.testing import CliRunner
 
@@ -22,9 +23,11 @@ MOVIE = np.random.default_rng(3).poisson(200, (12, 20, 24)).astype(np.uint16)
 
 
 @pytest.fixture(autouse=True)
-def folder(folder):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     run_spatial_mean("movie.tif", "out.zarr", 7.0)
-    return folder
+    return tmp_path
 
 
 needs_neuroglancer = pytest.mark.skipif(

@@ -21,7 +21,11 @@ MOVIE = np.random.default_rng(0).poisson(np.linspace(100, 200, 40), (12, 30, 40)
 MEAN = SpatialMean(7.0)
 
 
-pytestmark = pytest.mark.usefixtures("folder")
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    return tmp_path
 
 
 def run(outputs, path="out.zarr", **options):
