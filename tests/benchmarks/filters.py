@@ -74,11 +74,10 @@ def in_shares(fill: Callable[[np.ndarray, np.ndarray], None], cores: int) -> Cal
 
 def means(radius: float, cores: int) -> dict[str, Callable[[np.ndarray, np.ndarray], None]]:
     """Return what is compared; each casts frames to float32 and fills `out` with backgrounds."""
-    padded = gaussian_kernel(radius / 2)
-    kernel = without_zero_ends(padded)
+    kernel = without_zero_ends(gaussian_kernel(radius / 2))
 
     def ours(frames: np.ndarray, out: np.ndarray) -> None:
-        correlate_frames(frames, padded, padded, out=out, threads=cores)
+        correlate_frames(frames, kernel, kernel, out=out, threads=cores)
 
     def scipy(frames: np.ndarray, out: np.ndarray) -> None:
         along_y = ndimage.correlate1d(frames.astype(np.float32), kernel, 1, mode="nearest")
