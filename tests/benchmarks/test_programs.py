@@ -21,7 +21,6 @@ HERE = Path(__file__).parent
         ("filters.py --radii 7 --frames 4 8 --rounds 1", "mean, radius 7"),
         ("formats.py --formats NumPy --frames 32 --size 128 --rounds 1", "NumPy "),
         ("cluster.py overhead --counts 20 --rounds 1", "20 "),
-        ("memory.py --only shards", "Zarr, shards "),
     ],
 )
 def test_it_prints_its_table(monkeypatch, capsys, command, row):
