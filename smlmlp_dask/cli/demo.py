@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 import zarr
 from dask.base import compute
+from rich.console import Console
 from zarr.codecs import BloscCodec
 
 from smlmlp_dask.background import bkgd_spatial_mean
@@ -19,7 +20,12 @@ from smlmlp_dask.pictures.overview import plot_result, write_picture
 from smlmlp_dask.pipeline.run import run_spatial_mean
 from smlmlp_dask.result import SpatialMeanResult
 from smlmlp_dask.simulation.movie import SimulatedMovie, simulate_movie
+from smlmlp_dask.store.read import read_attributes
 from smlmlp_dask.store.removing import remove_store
+
+from .documents import Document, store_document
+from .stored import channels_table
+from .tables import table_of
 
 FRAME_SIZES = ((256, 256), (192, 320))
 """(height, width) of the two channels in pixels, different to show that they may be."""
@@ -154,3 +160,39 @@ def _check(estimate: da.Array, known: da.Array) -> Check:
     difference = estimate[chosen] - known
     mean, square, bias = compute(known.mean(), (difference**2).mean(), difference.mean())
     return Check(float(mean), float(np.sqrt(square)), float(bias))
+
+
+def print_demo(out: Console, report: DemoReport) -> None:
+    """Print the results of the demo."""
+    out.print(channels_table(read_attributes(report.result.path)))
+    checks = report.checks
+    columns = {
+        "channel": [str(i) for i in range(len(checks))],
+        "known background": [f"{c.known:.1f} counts" for c in checks],
+        "error (RMS)": [f"{c.rms:.2f} counts ({c.rms / c.known:.1%})" for c in checks],
+        "error (mean)": [f"{c.bias:+.2f} counts ({c.bias / c.known:+.1%})" for c in checks],
+    }
+    out.print(table_of(columns))
+    out.print(f"rate: {report.rate / 1e6:,.0f} Mpx/s, from Zarr to Zarr")
+    out.print(f"movie: {report.movie}")
+    out.print(f"background: {report.result.path}")
+    out.print(f"picture: {report.picture}")
+
+
+def demo_document(report: DemoReport) -> Document:
+    """Describe the results of the demo."""
+    return {
+        "store": store_document(report.result.path),
+        "checks": [
+            {
+                "channel": i,
+                "known_background_counts": check.known,
+                "error_rms_counts": check.rms,
+                "error_mean_counts": check.bias,
+            }
+            for i, check in enumerate(report.checks)
+        ],
+        "pixels_per_second": report.rate,
+        "movie_path": str(report.movie),
+        "picture_path": str(report.picture),
+    }

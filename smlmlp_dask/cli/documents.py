@@ -82,8 +82,6 @@ from smlmlp_dask.store.read import (
 if TYPE_CHECKING:
     from smlmlp_dask.pipeline.job_plan import JobPlan
 
-    from .demo import DemoReport  # imports matplotlib
-
 Document: TypeAlias = dict[str, Any]
 
 
@@ -92,7 +90,7 @@ def store_document(path: Path) -> Document:
     attributes = read_attributes(path)
     state = progress(path, attributes)
     if attributes.get("finished") is True:
-        _refuse_without_arrays(path, attributes)
+        refuse_without_arrays(path, attributes)
     with refusing_damage(path, ValueError):
         return _store_document(path, attributes, state)
 
@@ -187,7 +185,7 @@ def recorded(acquisition: Acquisition) -> Document:
     }
 
 
-def _refuse_without_arrays(path: Path, attributes: Mapping[str, Any]) -> None:
+def refuse_without_arrays(path: Path, attributes: Mapping[str, Any]) -> None:
     """Raise if arrays of a finished store are missing."""
     if holds_raw(attributes):
         with refusing_damage(path, ValueError, OSError):
@@ -235,25 +233,6 @@ def verify_document(path: Path, report: VerifyReport) -> Document:
         "problems": report.problems,
         "repaired": report.repaired,
         "not_compared": report.not_compared,
-    }
-
-
-def demo_document(report: "DemoReport") -> Document:
-    """Describe the results of the demo."""
-    return {
-        "store": store_document(report.result.path),
-        "checks": [
-            {
-                "channel": i,
-                "known_background_counts": check.known,
-                "error_rms_counts": check.rms,
-                "error_mean_counts": check.bias,
-            }
-            for i, check in enumerate(report.checks)
-        ],
-        "pixels_per_second": report.rate,
-        "movie_path": str(report.movie),
-        "picture_path": str(report.picture),
     }
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 from smlmlp_dask.messages import counted, one_line, printable
 
 from .lines import between_words, in_options
-from .sections import write_options
+from .options import write_options
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """Errors of wrong inputs, full disks or missing devices; any other error is a bug of ours."""

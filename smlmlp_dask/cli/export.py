@@ -1,6 +1,5 @@
 """The command that writes a stored channel as a file for the next program."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,26 +8,15 @@ import click
 from smlmlp_dask.messages import counted
 
 from .errors import Command, explaining_resume, log_to_stderr, printing, resuming_command
-from .options import (
-    LocalPath,
-    overwrite_option,
-    progress_option,
-    resume_option,
-    verbose_option,
-)
+from .options import LocalPath, output_option
+from .run_options import Call, declared
 
 
 @click.command(
     cls=Command, short_help="Write a stored channel as one file, for Picasso, Fiji and others."
 )
 @click.argument("store", type=LocalPath())
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=LocalPath(),
-    help="File to write, ending in .raw, .tif or .tiff.",
-)
+@output_option("File to write, ending in .raw, .tif or .tiff.", required=True)
 @click.option(
     "--what",
     type=click.Choice(["signal", "background", "snr", "mean_background", "raw"]),
@@ -37,10 +25,7 @@ from .options import (
 @click.option(
     "--channel", metavar="NUMBER|NAME", help="Channel to write, counted from 0, if several."
 )
-@resume_option
-@overwrite_option
-@progress_option
-@verbose_option
+@declared(Call, "resume", "overwrite", "progress", "verbose")
 def export(
     store: Path,
     output: Path,
@@ -48,7 +33,7 @@ def export(
     channel: str | None,
     resume: bool,
     overwrite: bool,
-    show_progress: bool | None,
+    progress: bool,
     verbose: bool,
 ) -> None:
     """Write a channel of a finished store as one file, for Picasso, Fiji and others.
@@ -65,7 +50,6 @@ def export(
     from smlmlp_dask.pipeline.export import export_movie
 
     log_to_stderr(verbose=verbose)
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
     with explaining_resume(output, partial(_how_to_resume, before=_place(output))):
         export_movie(
             store,
@@ -74,7 +58,7 @@ def export(
             channel=channel,
             resume=resume,
             overwrite=overwrite,
-            progress=shown,
+            progress=progress,
         )
     with printing():
         click.echo(f"finished: {output}")

@@ -28,8 +28,7 @@ from smlmlp_dask.paths import absolute_path, local_path, refuse_existing
 from smlmlp_dask.store.durable import write_whole
 
 from .errors import Command, OneLineError
-from .options import LocalPath, of_camera
-from .sections import SectionedOption
+from .options import LocalPath, SectionedOption, of_camera
 
 OF_ONE_CALL = (
     "save-job",

@@ -1,4 +1,4 @@
-"""Options that several commands share, and parsers of the text of options.
+"""How options are declared, shown in sections, and parsed.
 
 A parser raises ValueError for a wrong text.
 """
@@ -12,45 +12,47 @@ import click
 
 from smlmlp_dask.paths import local_path
 
-from .sections import sectioned
+SECTIONS = ("Sources", "Recording", "Background", "Output", "Where it runs", "Plan", "Messages")
+"""Their order; an option without a section is one of the last."""
 
-verbose_option = sectioned(
-    "Messages",
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help="Say more: each step, how a plan is reckoned, the tracebacks of errors.",
-)
+LONG = 12
+"""Fewest options of a help that has sections."""
 
-json_option = sectioned(
-    "Messages",
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print one JSON document and nothing else.",
-)
+NAMES_WIDTH = 30
+"""Most columns of an option's names; what they mean begins below longer ones."""
 
-resume_option = sectioned(
-    "Output",
-    "--resume",
-    is_flag=True,
-    help="Resume an interrupted run, or start one if there is none.",
-)
 
-overwrite_option = sectioned(
-    "Output",
-    "--overwrite",
-    is_flag=True,
-    help="Replace what this command wrote there before: never a source, nor files of others.",
-)
+class SectionedOption(click.Option):
+    """An option that knows its section."""
 
-progress_option = sectioned(
-    "Messages",
-    "--progress/--no-progress",
-    "show_progress",
-    default=None,
-    help="Show progress: a bar in a terminal (the default there), a line now and then in a log.",
-)
+    def __init__(self, *names: Any, section: str = SECTIONS[-1], **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.section = section
+
+    def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
+        """Return what stands in brackets; limits such as x>=0 do not: an error says them."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
+
+def write_options(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    """Write the options of a command: of a long one in sections, else in one."""
+    params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
+    records = [(param, record) for param in params if (record := param.get_help_record(ctx))]
+    found: dict[str, list[tuple[str, str]]] = {name: [] for name in SECTIONS}
+    for param, record in records:
+        found[getattr(param, "section", SECTIONS[-1])].append(record)
+    if len(records) < LONG:
+        found = {"Options": [record for _, record in records]}
+    widest = min(NAMES_WIDTH, max((len(names) for _, (names, _) in records), default=0))
+    for title, rows in found.items():
+        if rows:
+            (names, text), *others = rows
+            with formatter.section(title):  # the texts of all sections begin in one column
+                formatter.write_dl([(names.ljust(widest), text), *others], NAMES_WIDTH)
 
 
 def radius(text: str) -> tuple[float, ...]:
@@ -148,6 +150,21 @@ class LocalPath(click.Path):
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path."""
         return super().convert(local_path(value), param, ctx)
+
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def output_option(text: str, **settings: Any) -> Decorator:
+    """Declare the path of what a command writes, with its help."""
+    return click.option(
+        *("-o", "--output"),
+        cls=SectionedOption,
+        section="Output",
+        type=LocalPath(),
+        help=text,
+        **settings,
+    )
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]

@@ -1,10 +1,9 @@
 """The screen of a dry run: what a job will do and need, and with ``-v`` how that is reckoned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 
 from rich.console import Console
-from rich.table import Table
 
 from smlmlp_dask.blocks import BlockPlan
 from smlmlp_dask.execution.tasks import REGION_TASKS
@@ -12,27 +11,19 @@ from smlmlp_dask.messages import as_size, as_time, counted, printable
 from smlmlp_dask.pipeline.job_plan import JobPlan
 from smlmlp_dask.pipeline.measure import Rates
 
-from .tables import say
+from .tables import Fact, print_facts, say, times
 
 LISTED_CHANNELS = 3
 """Most channels of the short screen; it has ten lines then."""
 
-Fact = tuple[str, str]
-"""What a line is about, and what it says."""
 
-
-def print_plan(console: Console, plan: JobPlan, *, verbose: bool = False) -> None:
+def print_plan(out: Console, plan: JobPlan, *, verbose: bool = False) -> None:
     """Print what a job would do and need, one fact a line; `verbose` adds how it is reckoned."""
-    facts = Table.grid(padding=(0, 1))
-    facts.add_column(no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, text in _facts(plan, verbose=verbose):
-        facts.add_row(f"{name}:" if name else "", text)
-    console.print(facts)
+    print_facts(out, _facts(plan, verbose=verbose))
     for line in plan.warnings:
-        say(console, printable(line), "yellow")
+        say(out, printable(line), "yellow")
     more = "" if verbose else "; -v shows how this is reckoned"
-    console.print(f"nothing was run (--dry-run){more}")
+    out.print(f"nothing was run (--dry-run){more}")
 
 
 def _facts(plan: JobPlan, *, verbose: bool) -> Iterator[Fact]:
@@ -48,7 +39,7 @@ def _facts(plan: JobPlan, *, verbose: bool) -> Iterator[Fact]:
     decoded = max((channel.read_amplification for channel in plan.channels), default=1.0)
     yield "read", f"every pixel is decoded {_often(decoded)}"
     chunks = dict.fromkeys(
-        f"{dtype} chunks of {_times(channel.chunks)}"
+        f"{dtype} chunks of {times(channel.chunks)}"
         for channel, dtype in zip(plan.channels, plan.dtypes, strict=True)
     )
     yield "write", f"{', '.join(list(chunks)[: None if verbose else 1])} (frames×y×x)"
@@ -66,9 +57,8 @@ def _facts(plan: JobPlan, *, verbose: bool) -> Iterator[Fact]:
 
 def _channel(plan: BlockPlan) -> str:
     movie = as_size(plan.itemsize * prod(plan.shape))
-    frames = "×".join(f"{length:,}" for length in plan.shape)
-    blocks = f"{counted(plan.n_blocks, 'block')} of {_times(plan.block)}"
-    return f"{frames}, {movie}, in {blocks}"
+    blocks = f"{counted(plan.n_blocks, 'block')} of {times(plan.block)}"
+    return f"{times(plan.shape)}, {movie}, in {blocks}"
 
 
 def _of_channel(plan: BlockPlan) -> Iterator[Fact]:
@@ -125,7 +115,3 @@ def _measured(plan: JobPlan, rates: Rates) -> Iterator[Fact]:
         f"{counted(rates.blocks, 'block')} of {sample}, {rates.threads} side by side, here and "
         f"now; each had a core for {min(1.0, at_work):.0%} of its time",
     )
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))

@@ -11,9 +11,8 @@ from rich.table import Table
 from smlmlp_dask.messages import printable
 
 from .errors import Command, log_to_stderr, printing
-from .options import LocalPath, json_option, overwrite_option, verbose_option
-from .run_options import Movies, grouped
-from .sections import sectioned
+from .options import output_option
+from .run_options import Call, Movies, declared, grouped
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
 if TYPE_CHECKING:
@@ -21,17 +20,10 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, short_help="Suggest a radius for a movie, before any run.")
-@sectioned(
-    "Output",
-    "-o",
-    "--output",
-    type=LocalPath(),
-    help="Picture to write, ending in .png, .svg or .pdf (default: none).",
-)
-@overwrite_option
+@output_option("Picture to write, ending in .png, .svg or .pdf (default: none).")
+@declared(Call, "overwrite")
 @grouped(movies=Movies)
-@json_option
-@verbose_option
+@declared(Call, "as_json", "verbose")
 def radius(
     output: Path | None, overwrite: bool, movies: Movies, as_json: bool, verbose: bool
 ) -> None:

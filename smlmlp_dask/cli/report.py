@@ -1,13 +1,15 @@
 """A store as one HTML page, with all that a methods section and a reviewer need."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from smlmlp_dask import __version__
@@ -15,7 +17,7 @@ from smlmlp_dask.filters.chains import recorded_chains
 from smlmlp_dask.filters.kernels import without_zero_ends
 from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.filters.wording import in_words, mean_alone, mean_of
-from smlmlp_dask.messages import as_size, one_line, printable
+from smlmlp_dask.messages import as_size, as_time, counted, one_line, printable
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import local_path, refuse_existing, refuse_inside
@@ -27,14 +29,18 @@ from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_chann
 from smlmlp_dask.pipeline.outputs import clipping
 from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
+from smlmlp_dask.store.checking import stored_plans
 from smlmlp_dask.store.durable import WRITABLE, not_written, write_whole
 from smlmlp_dask.store.metadata import recorded_acquisitions
+from smlmlp_dask.store.outputs import arrays_of, stored_outputs
 from smlmlp_dask.store.read import read_attributes, refuse_raw, refusing_damage
 from smlmlp_dask.store.reopening import recorded_roots
+from smlmlp_dask.store.times import when_written
 
 from .documents import Document, store_document
-from .report_facts import cited, listed, overview, utc
-from .tables import recorded_rows
+from .sources import sizes_below
+from .stored import outputs_text, recorded_columns
+from .tables import Fact
 
 DRAWN_CHANNELS = 8
 """Most channels in the picture; the tables hold all."""
@@ -110,7 +116,7 @@ def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bo
             facts=overview(path, store, attributes),
             origins=origins(attributes),
             inputs=attributes["inputs"],
-            recorded=recorded_rows(recorded_acquisitions(attributes, len(raws))),
+            recorded=recorded_columns(recorded_acquisitions(attributes, len(raws))),
             gone=[f"Channel {i}: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)],
             kernels=[_kernel(mean_of(chain)) for chain in chains],
             steps=[in_words(chain) for chain in chains],
@@ -194,3 +200,78 @@ def _drawn(sample: ChannelSample) -> dict[str, Any]:
             for card in cards_of(sample)
         ],
     }
+
+
+# ---- Facts in words -----------------------------------------------------------------------------
+
+
+def overview(path: Path, store: Document, attributes: Mapping[str, Any]) -> list[Fact]:
+    """Return what the job was, how large, and when it ran."""
+    channels = store["channels"]
+    frames = sum(channel["frames"] for channel in channels)
+    shapes = [tuple(plan["shape"]) for plan in attributes["plan"]]
+    inputs = attributes["inputs"]
+    read, files = (sum(one[key] for one in inputs) for key in ("bytes", "files"))
+    outputs = stored_outputs(attributes, len(channels))
+    plain = sum(
+        prod(output.layout(plan).shape) * np.dtype(dtype).itemsize
+        for output in outputs
+        for plan, dtype in zip(stored_plans(attributes), output.dtypes, strict=True)
+    )
+    facts = [
+        ("stored", outputs_text(path, attributes, whole=store["finished"])),
+        (
+            "size",
+            f"{counted(len(channels), 'channel')}, {counted(frames, 'frame')}, "
+            f"{counted(sum(map(prod, shapes)), 'pixel')} in {counted(store['blocks'], 'block')}",
+        ),
+        ("movies", f"{as_size(read)} in {counted(files, 'file')}"),
+        (
+            "store",
+            f"{as_size(sum(sizes_below(path)))} on the disk; {as_size(plain)} before "
+            "compression" + ("" if store["finished"] else ", once it is finished"),
+        ),
+    ]
+    return facts + _times(path, store, attributes)
+
+
+def _times(path: Path, store: Document, attributes: Mapping[str, Any]) -> list[Fact]:
+    if not store["finished"]:
+        return []
+    plans = stored_plans(attributes)
+    outputs = stored_outputs(attributes, len(plans))
+    placed = [one for own in arrays_of(path, outputs, plans) for one in own]
+    written = when_written(path, placed)
+    if written is None:
+        return [("time", "not known: the times of the store's files are not those of a run")]
+    begun, finished = written
+    seconds = (finished - begun).total_seconds()
+    return [
+        ("begun", utc(begun)),
+        ("finished", utc(finished)),
+        ("elapsed", f"{as_time(seconds)} from begun to finished, any pauses included"),
+    ]
+
+
+def utc(time: datetime) -> str:
+    """Return a date and a time of day with its time zone."""
+    return f"{time:%F %T} UTC"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return words one after another, the last after an "and"."""
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+
+
+def cited(store: Document) -> str:
+    """Return a sentence that names the software and the method, for a methods section."""
+    names = {"mean": "local Gaussian mean", "median": "temporal median", "opening": "opening"}
+    steps = [step["step"] for channel in store["channels"] for step in channel["steps"]]
+    methods = ", then ".join(names[kind] for kind in dict.fromkeys(steps))
+    versions = store["versions"]
+    return (
+        f"Background by {methods}: smlmlp-dask {versions['smlmlp-dask']} (engine "
+        f"{store['engine']} {store['engine_version']}; Python {versions['python']}, NumPy "
+        f"{versions['numpy']}, Dask {versions['dask']}, Zarr {versions['zarr']}), after the "
+        "definitions of smlmlp 0.1.20."
+    )

@@ -1,5 +1,6 @@
 """The options of ``run`` in groups, each a dataclass: a field is an option and its value."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import wraps
@@ -9,16 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from . import options
-from .options import LocalPath, Parsed
-from .sections import SectionedOption
+from .options import Decorator, LocalPath, Parsed, SectionedOption
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
 if TYPE_CHECKING:
     from smlmlp_dask.execution.connect import Place
     from smlmlp_dask.execution.workers import Workers
-    from smlmlp_dask.filters.spatial_mean import Engine
     from smlmlp_dask.movies.described import DescribedMovie
-    from smlmlp_dask.store.codecs import Codec
 
 
 def option(*names: str, section: str = "", **settings: Any) -> Any:
@@ -36,32 +34,33 @@ def argument(**settings: Any) -> Any:
     return field(metadata={"declare": lambda _, name: click.argument(name, **settings)})
 
 
-def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def grouped(**groups: type) -> Decorator:
     """Add the options of these groups to a command; its function gets one object per group."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
-        def command(**values: Any) -> None:
+        def filling(**values: Any) -> None:
             filled = {
                 name: group(**{each.name: values.pop(each.name) for each in fields(group)})
                 for name, group in groups.items()
             }
             function(**filled, **values)
 
-        declared = [(group, each) for group in groups.values() for each in fields(group)]
-        for group, each in reversed(declared):
-            command = each.metadata["declare"](group, each.name)(command)
+        command: Callable[..., None] = filling
+        for group in reversed(groups.values()):
+            command = declared(group)(command)
         return command
 
     return decorate
 
 
-def declared(group: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add only these options of a group to a command; its function gets them one by one."""
+def declared(group: type, *names: str) -> Decorator:
+    """Add these options of a group, or all, to a command; its function gets them one by one."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for each in reversed([each for each in fields(group) if each.name in names]):
-            function = each.metadata["declare"](group, each.name)(function)
+        for each in reversed(fields(group)):
+            if each.name in names or not names:
+                function = each.metadata["declare"](group, each.name)(function)
         return function
 
     return decorate
@@ -206,55 +205,6 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Filtering:
-    """How blocks are filtered and stored; the names are those of `run_spatial_mean`."""
-
-    SECTION: ClassVar[str] = "Background"
-
-    engine: "Engine" = option(
-        "--engine",
-        type=click.Choice(["auto", "fused", "dask-image"]),
-        default="auto",
-        show_default=True,
-        help="Which filter to use.",
-    )
-    cuda: bool = option("--cuda", is_flag=True, help="Filter on the GPU.")
-    parallel: bool = option(
-        "--parallel", is_flag=True, help="Split each block's frames over threads, too."
-    )
-    codec: "Codec" = option(
-        "--codec",
-        section="Output",
-        type=click.Choice(["fast", "small", "none"]),
-        default="fast",
-        show_default=True,
-        help="How the store is compressed, without loss.",
-    )
-    keep_bits: int | None = option(
-        "--keep-bits",
-        section="Output",
-        type=int,
-        metavar="BITS",
-        help="Round to this many mantissa bits of 23: 12 halves the store, within 0.012 %.",
-    )
-
-
-@dataclass(frozen=True)
-class Storing:
-    """How frames are stored as they are; the names are those of `convert_movies`."""
-
-    SECTION: ClassVar[str] = "Output"
-
-    codec: "Codec" = option(
-        "--codec",
-        type=click.Choice(["fast", "small", "none"]),
-        default="fast",
-        show_default=True,
-        help="How the store is compressed, without loss.",
-    )
-
-
-@dataclass(frozen=True)
 class Where:
     """Where the job runs, and how much memory it may use."""
 
@@ -378,3 +328,37 @@ class Planned:
         if self.for_workers is not None and not self.dry_run:
             raise click.UsageError("--for-workers is only for plans: give --dry-run, too")
         return described
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call does with what exists already, and what it says."""
+
+    SECTION: ClassVar[str] = "Messages"
+
+    resume: bool = option(
+        "--resume",
+        section="Output",
+        is_flag=True,
+        help="Resume an interrupted run, or start one if there is none.",
+    )
+    overwrite: bool = option(
+        "--overwrite",
+        section="Output",
+        is_flag=True,
+        help="Replace what this command wrote there before: never a source, nor files of others.",
+    )
+    progress: bool = option(
+        "--progress/--no-progress",
+        default=None,
+        callback=lambda _, __, value: sys.stderr.isatty() if value is None else value,
+        help="Show progress: a bar in a terminal (the default there), a line now and then in a "
+        "log.",
+    )
+    as_json: bool = option("--json", is_flag=True, help="Print one JSON document and nothing else.")
+    verbose: bool = option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        help="Say more: each step, how a plan is reckoned, the tracebacks of errors.",
+    )

@@ -3,8 +3,8 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from contextlib import suppress
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from smlmlp_dask.movies.recording import Position, Recording
 from smlmlp_dask.movies.stack import Movie
 
 from .documents import Document, recorded, sizes
+from .tables import Fact, print_facts, times
 
 COUNTED_FILES = 100_000
 """Most files of a source whose sizes are added up: some seconds on a remote disk."""
@@ -34,57 +35,34 @@ LISTED_NAMES = 8
 # ---- A source ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A source as `open_recording` sees it, and its size on disk, None if it has many files."""
-
-    path: str
-    recording: Recording
-    disk_bytes: int | None
-
-
-def look(path: str, raw: RawLayout | None) -> Seen:
-    """Read the metadata of a source; errors are `open_recording`'s."""
+def look(path: str, raw: RawLayout | None) -> Document:
+    """Describe a source by its metadata; errors are `open_recording`'s."""
     recording = open_recording(path, raw)
     if raw is not None and recording.format != HEADERLESS:
         raise ValueError(
             f"--raw-shape is given, but {path} is no headerless movie but {recording.format}: "
             "leave out --raw-shape and --raw-dtype"
         )
-    return Seen(path, recording, _disk_bytes(path))
-
-
-def _disk_bytes(path: str) -> int | None:
-    """Return the bytes of all files of a source; None if there are too many to count."""
-    total = 0
     # A path into a Zarr store stands for the whole store; its own folder is what matters here.
-    roots = [Path(path)] if os.path.isdir(path) else source_roots(path)  # noqa: PTH112
-    for number, size in enumerate(size for root in roots for size in _sizes_below(root)):
-        if number >= COUNTED_FILES:
-            return None
-        total += size
-    return total
+    roots = [Path(path)] if Path(path).is_dir() else source_roots(path)
+    some = list(islice((size for root in roots for size in sizes_below(root)), COUNTED_FILES + 1))
+    return describe(path, recording, sum(some) if len(some) <= COUNTED_FILES else None)
 
 
-def _sizes_below(root: Path) -> Iterator[int]:
-    if not root.is_dir():
-        yield root.stat().st_size
-        return
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _sizes_below(Path(entry.path))
-            elif entry.is_file():
-                yield entry.stat().st_size
+def sizes_below(root: Path) -> Iterator[int]:
+    """Yield the size of each file below a folder, or of a file, unless it goes meanwhile."""
+    files = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+    for file in [root] if root.is_file() else files:
+        with suppress(OSError):
+            yield file.stat().st_size
 
 
-def source_document(seen: Seen) -> Document:
-    """Describe a source."""
-    recording = seen.recording
+def describe(path: str, recording: Recording, disk_bytes: int | None) -> Document:
+    """Describe a source; `disk_bytes` is None if it has too many files to count."""
     return {
-        "path": seen.path,
+        "path": path,
         "format": recording.format,
-        "disk_bytes": seen.disk_bytes,
+        "disk_bytes": disk_bytes,
         "default_position": recording.default,
         "positions": [
             {"position": i, "name": position.name or None, **_position(position)}
@@ -117,32 +95,33 @@ def _channel(movie: Movie, acquisition: Acquisition) -> Document:
     }
 
 
-def print_source(out: Console, seen: Seen) -> None:
+def print_source(out: Console, document: Document) -> None:
     """Print what a source holds, one fact a line; positions that are alike stand together."""
-    document = source_document(seen)
-    facts = Table.grid(padding=(0, 1))
-    facts.add_column(no_wrap=True)
-    facts.add_column(overflow="fold")
+    out.print(printable(document["path"]))
+    print_facts(out, _facts(document))
+    if advice := _advice(document):
+        out.print(advice)
+
+
+def _facts(document: Document) -> Iterator[Fact]:
     size = document["disk_bytes"]
     on_disk = f"over {COUNTED_FILES:,} files" if size is None else as_size(size)
-    facts.add_row("format:", f"{document['format']}, {on_disk} on disk")
+    yield "format", f"{document['format']}, {on_disk} on disk"
     positions = document["positions"]
+    indent = ""
     if len(positions) > 1:
+        indent = "  "
         default = document["default_position"]
         meant = "" if default is None else f"; {default} is meant"
-        facts.add_row("positions:", f"{len(positions):,}{meant}")
+        yield "positions", f"{len(positions):,}{meant}"
     for _, alike in groupby(positions, key=_without_name):
         group = list(alike)
         if len(positions) > 1:
-            facts.add_row(f"{_numbers(group)}:", _names(group))
-        for name, value in _facts(group[0]):
-            facts.add_row(f"  {name}:" if len(positions) > 1 else f"{name}:", value)
+            yield _numbers(group), _names(group)
+        for name, value in _of_position(group[0]):
+            yield f"{indent}{name}", value
     for note in document["notes"]:
-        facts.add_row("note:", printable(note))
-    out.print(printable(document["path"]))
-    out.print(facts)
-    if advice := _advice(document):
-        out.print(advice)
+        yield "note", printable(note)
 
 
 def _without_name(position: Document) -> Document:
@@ -160,7 +139,7 @@ def _names(group: Sequence[Document]) -> str:
     return ", ".join(names[:LISTED_NAMES]) + more
 
 
-def _facts(position: Document) -> Iterator[tuple[str, str]]:
+def _of_position(position: Document) -> Iterator[Fact]:
     channels = position["channels"]
     layouts = [_layout(channel) for channel in channels]
     alike = all(layout == layouts[0] for layout in layouts)
@@ -187,13 +166,17 @@ def _facts(position: Document) -> Iterator[tuple[str, str]]:
         )
 
 
-def _layout(channel: Document) -> list[tuple[str, str]]:
+def _layout(channel: Document) -> list[Fact]:
     pixels = channel["frames"] * channel["height_pix"] * channel["width_pix"]
     size = as_size(np.dtype(channel["dtype"]).itemsize * pixels)
     return [
-        ("frames×y×x", f"{_times(channel, '')} {channel['dtype']}, {size}"),
+        ("frames×y×x", f"{_times(channel)} {channel['dtype']}, {size}"),
         ("stored in", f"units of {_times(channel, 'unit_')}"),
     ]
+
+
+def _times(channel: Document, prefix: str = "") -> str:
+    return times(channel[prefix + name] for name in ("frames", "height_pix", "width_pix"))
 
 
 def _acquired(channel: Mapping[str, Any]) -> list[str]:
@@ -226,27 +209,6 @@ def _advice(document: Document) -> str:
     if any(position["cut_short"] for position in positions):
         needed.append("--salvage or --frames")
     return f"to run it, choose by {', '.join(needed)}" if needed else ""
-
-
-# ---- Frames in a store of ours -------------------------------------------------------------------
-
-
-def frames_table(store: Document) -> Table:
-    """Tabulate the channels of a store of movies, by its document."""
-    table = Table("channel", "frames×y×x", "dtype", "chunks", box=box.SIMPLE)
-    for channel in store["channels"]:
-        table.add_row(
-            str(channel["channel"]),
-            _times(channel, ""),
-            channel["dtype"],
-            _times(channel, "chunk_"),
-        )
-    return table
-
-
-def _times(channel: Document, prefix: str) -> str:
-    names = ("frames", "height_pix", "width_pix")
-    return "×".join(f"{channel[prefix + name]:,}" for name in names)
 
 
 # ---- Formats -------------------------------------------------------------------------------------

@@ -8,15 +8,14 @@ from typing import Any
 import click
 
 from .errors import Command, explaining_resume, how_to_repair, log_to_stderr, printing
-from .options import LocalPath, json_option, overwrite_option, verbose_option
-from .run_options import Movies, declared
+from .options import LocalPath, output_option
+from .run_options import Call, Movies, declared
 
 
 @click.command(cls=Command, short_help="Show what is in a movie, or in a store.")
 @click.argument("path", metavar="SOURCE", type=LocalPath())
 @declared(Movies, "raw_shape", "raw_dtype", "raw_header", "raw_footer")
-@json_option
-@verbose_option
+@declared(Call, "as_json", "verbose")
 def info(path: Path, as_json: bool, verbose: bool, **raw: Any) -> None:
     """Show what is in a movie, before any run, or in a store that run or convert wrote.
 
@@ -28,79 +27,31 @@ def info(path: Path, as_json: bool, verbose: bool, **raw: Any) -> None:
     smlmlp-dask info movie.raw --raw-shape 100,30,30 --raw-dtype '>u2'
     smlmlp-dask info background.zarr
     """
+    from smlmlp_dask.movies.arguments import checked_raw
     from smlmlp_dask.store.read import is_store
 
-    log_to_stderr(verbose=verbose)
-    if is_store(path):
-        _show_store(path, as_json=as_json)
-    else:
-        _show_source(path, raw, as_json=as_json)
-
-
-def _show_source(path: Path, raw: dict[str, Any], *, as_json: bool) -> None:
-    from smlmlp_dask.movies.arguments import checked_raw
-
-    from .sources import look, print_source, source_document
+    from .documents import store_document
+    from .sources import look, print_source
+    from .stored import print_store
     from .tables import console, print_json
 
-    seen = look(str(path), checked_raw(**raw))
+    log_to_stderr(verbose=verbose)
+    of_store = is_store(path)
+    if of_store and not as_json:
+        print_store(path)
+        return
+    document = store_document(path) if of_store else look(str(path), checked_raw(**raw))
     with printing():
         if as_json:
-            print_json(source_document(seen))
-        else:
-            print_source(console(), seen)
-
-
-def _show_store(path: Path, *, as_json: bool) -> None:
-    from smlmlp_dask.messages import counted
-    from smlmlp_dask.result import open_backgrounds
-    from smlmlp_dask.store.checking import glance
-    from smlmlp_dask.store.codecs import holds_raw
-    from smlmlp_dask.store.metadata import recorded_acquisitions
-    from smlmlp_dask.store.read import progress, read_attributes, refusing_damage
-
-    from . import documents
-    from .sources import frames_table
-    from .stored import facts
-    from .tables import console, print_glance, print_json, recorded, say, summary
-
-    if as_json:
-        document = documents.store_document(path)
-        with printing():
             print_json(document)
-        return
-    attributes = read_attributes(path)
-    raw = holds_raw(attributes)
-    with refusing_damage(path):
-        state = None if attributes["finished"] else progress(path, attributes)
-        channels = recorded(recorded_acquisitions(attributes, len(attributes["plan"])))
-    shown: Any
-    if state is None and raw:
-        shown = frames_table(documents.store_document(path))
-    elif state is None:
-        shown = summary(open_backgrounds(path))
-    else:
-        shown = (
-            f"unfinished: {state.done:,} of {counted(state.total, 'block')} "
-            f"({state.done / max(1, state.total):.0%}); run it again with --resume"
-        )
-    problems = glance(path) if state is None else []
-    with refusing_damage(path):
-        lines = facts(path, attributes, whole=state is None and not problems)
-    with printing():
-        out = console()
-        out.print(shown, *([channels] if channels else []), sep="\n")
-        for line in lines:
-            say(out, line)
-        if state is None:
-            print_glance(out, path, problems)
+        else:
+            print_source(console(), document)
 
 
 @click.command(
     cls=Command, short_help="List the formats that can be read, and how to install readers."
 )
-@json_option
-@verbose_option
+@declared(Call, "as_json", "verbose")
 def formats(as_json: bool, verbose: bool) -> None:
     """List the formats of movies that can be read, and how to install the readers of others.
 
@@ -134,8 +85,7 @@ def formats(as_json: bool, verbose: bool) -> None:
     is_flag=True,
     help="Repair what is missing or damaged, computing it again from the movie.",
 )
-@json_option
-@verbose_option
+@declared(Call, "as_json", "verbose")
 def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, verbose: bool) -> None:
     """Check that a store is finished and whole.
 
@@ -150,8 +100,9 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     """
     from smlmlp_dask.pipeline.verify import verify_backgrounds
 
-    from . import documents
-    from .tables import console, print_json, print_report
+    from .documents import verify_document
+    from .stored import print_report
+    from .tables import console, print_json
 
     log_to_stderr(verbose=verbose)
     with explaining_resume(path, how_to_repair) if repair else nullcontext():
@@ -160,7 +111,7 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
         )
     with printing():
         if as_json:
-            print_json(documents.verify_document(path, report))
+            print_json(verify_document(path, report))
         else:
             print_report(console(), report)
     if report.problems or report.not_compared:
@@ -169,13 +120,8 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
 
 @click.command(cls=Command)
 @click.argument("path", type=LocalPath())
-@click.option(
-    "-o",
-    "--output",
-    type=LocalPath(),
-    help="File to write (default: PATH with .html).",
-)
-@overwrite_option
+@output_option("File to write (default: PATH with .html).")
+@declared(Call, "overwrite")
 @click.option(
     "--verify/--no-verify",
     "check",
@@ -183,7 +129,7 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     show_default=True,
     help="Compare every chunk with its checksum.",
 )
-@verbose_option
+@declared(Call, "verbose")
 def report(path: Path, output: Path | None, overwrite: bool, check: bool, verbose: bool) -> None:
     """Write a report on a store as one HTML page.
 
@@ -205,20 +151,14 @@ def report(path: Path, output: Path | None, overwrite: bool, check: bool, verbos
 
 @click.command(cls=Command, short_help="Draw a finished store as a picture.")
 @click.argument("path", type=LocalPath())
-@click.option(
-    "-o",
-    "--output",
-    type=LocalPath(),
-    help="Picture to write, ending in .png, .svg or .pdf; by default next to the store.",
-)
+@output_option("Picture to write, ending in .png, .svg or .pdf; by default next to the store.")
 @click.option(
     "--frame",
     type=click.IntRange(0),
     metavar="NUMBER",
     help="Number of the frame to show (default: the one in the middle).",
 )
-@overwrite_option
-@verbose_option
+@declared(Call, "overwrite", "verbose")
 def plot(
     path: Path, output: Path | None, frame: int | None, overwrite: bool, verbose: bool
 ) -> None:
@@ -259,7 +199,7 @@ def plot(
     metavar="NUMBER",
     help="Port of 127.0.0.1, such as one that ssh -L forwards (default: any free one).",
 )
-@verbose_option
+@declared(Call, "verbose")
 def view(path: Path, browser: bool, port: int | None, verbose: bool) -> None:
     """Show a finished store in the browser: raw, background and signal side by side.
 

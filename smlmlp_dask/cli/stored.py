@@ -1,29 +1,137 @@
-"""What `info` says of a store, besides its channels: one fact a line."""
+"""What is printed of a store: its channels, how it was made, and whether it is whole."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
+from smlmlp_dask.filters.chains import recorded_chains
+from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import counted, printable
+from smlmlp_dask.movies.acquisition import Acquisition
+from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.pipeline.outputs import Outputs, clipping
-from smlmlp_dask.store.checking import clipped_pixels
+from smlmlp_dask.pipeline.verify import VerifyReport
+from smlmlp_dask.store.checking import clipped_pixels, glance
 from smlmlp_dask.store.codecs import Storage, holds_raw
+from smlmlp_dask.store.metadata import recorded_acquisitions
+from smlmlp_dask.store.read import progress, read_attributes, refusing_damage
+
+from .documents import refuse_without_arrays
+from .errors import printing
+from .tables import Fact, console, say, table_of, times
 
 LISTED_SOURCES = 8
 """Most sources in the list; a store of a file for each frame has very many."""
 
-Fact = tuple[str, str]
-"""What a line is about, and what it says."""
+
+def print_store(path: Path) -> None:
+    """Print what `info` says of a store, finished or not."""
+    attributes = read_attributes(path)
+    with refusing_damage(path):
+        finished = attributes["finished"]
+        known = recorded_columns(recorded_acquisitions(attributes, len(attributes["plan"])))
+    shown: list[Any] = [table_of(known)] if known else []
+    problems: list[str] = []
+    if finished:
+        refuse_without_arrays(path, attributes)
+        problems = glance(path)
+        shown.insert(0, channels_table(attributes))
+    else:
+        state = progress(path, attributes)
+        shown.insert(
+            0,
+            f"unfinished: {state.done:,} of {counted(state.total, 'block')} "
+            f"({state.done / max(1, state.total):.0%}); run it again with --resume",
+        )
+    with refusing_damage(path):
+        whole = bool(finished and not problems)
+        lines = [f"{name}: {text}" for name, text in _facts(path, attributes, whole=whole)]
+    with printing():
+        out = console()
+        out.print(*shown, sep="\n")
+        for line in lines:
+            say(out, line)
+        for problem in problems:
+            say(out, problem, "red")
+        if problems:
+            out.print(f"damaged: repair it by {repair_command(path)}", style="bold red")
+        elif finished:
+            out.print(f"finished; smlmlp-dask verify {path} checks every byte")
 
 
-def facts(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> list[str]:
-    """Return lines that say how a store was made; pixels are counted only if it is `whole`."""
-    return [f"{name}: {text}" for name, text in _facts(path, attributes, whole=whole)]
+def print_finished(path: Path) -> None:
+    """Print what a job has stored."""
+    out, attributes = console(), read_attributes(path)
+    out.print(channels_table(attributes))
+    say(out, f"stored: {outputs_text(path, attributes, whole=True)}")
+    out.print(f"finished: {path}")
+
+
+def print_report(out: Console, report: VerifyReport) -> None:
+    """Print what `verify` checked, found and repaired."""
+    for problem in report.repaired:
+        say(out, f"repaired: {problem.partition(';')[0]}")
+    for problem in (*report.problems, *report.not_compared):
+        say(out, problem)
+    again = f", {counted(report.recomputed, 'block')} computed again" if report.recomputed else ""
+    problems = counted(len(report.problems), "problem") if report.problems else "no problems"
+    out.print(f"{counted(report.chunks, 'chunk')} checked{again}: {problems}")
+    if report.not_compared and not report.problems:
+        out.print("the store is whole; it was not compared with all of its movie")
+
+
+def channels_table(attributes: Mapping[str, Any]) -> Table:
+    """Tabulate the channels of a store, by its attributes."""
+    plans = attributes["plan"]
+    columns = {
+        "channel": [str(i) for i in range(len(plans))],
+        "frames×y×x": [times(plan["shape"]) for plan in plans],
+    }
+    chunks = {"chunks": [times(plan["chunks"]) for plan in plans]}
+    if holds_raw(attributes):
+        return table_of({**columns, "dtype": attributes["dtypes"], **chunks})
+    chains = recorded_chains(attributes)
+    head = "radius (y, x)" if all(map(mean_alone, chains)) else "steps"
+    steps = [in_words(chain).replace(", then ", "\n") for chain in chains]
+    factors = [f"{factor:.6f}" for factor in attributes["noise_corrections"]]
+    return table_of({**columns, **chunks, head: steps, "noise correction": factors})
+
+
+def recorded_columns(acquisitions: Sequence[Acquisition]) -> dict[str, list[str]]:
+    """Return the columns of what is known of any channel; nothing if that is nothing."""
+    columns = {
+        "name": [printable(one.channel or "") for one in acquisitions],
+        "pixel size": [_pixel_size(one) for one in acquisitions],
+        "frame interval": [_seconds(one.frame_interval_s) for one in acquisitions],
+        "exposure": [_seconds(one.exposure_s) for one in acquisitions],
+    }
+    known = {
+        name: [cell or "\N{EN DASH}" for cell in cells]
+        for name, cells in columns.items()
+        if any(cells)
+    }
+    return {"channel": [str(i) for i in range(len(acquisitions))], **known} if known else {}
+
+
+def _pixel_size(acquisition: Acquisition) -> str:
+    if acquisition.pixel_size_um is None:
+        return ""
+    y, x = (f"{size:g}" for size in acquisition.pixel_size_um)
+    return f"{y} µm" if y == x else f"{y}, {x} µm (y, x)"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:g} s"
 
 
 def outputs_text(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> str:
-    """Say what a store holds of filtered frames, and how much of a signal was clipped."""
+    """Say what a store holds, and how much of a signal was clipped."""
+    if holds_raw(attributes):
+        return f"raw frames ({', '.join(dict.fromkeys(attributes['dtypes']))})"
     outputs = Outputs.recorded(attributes)
     texts = [f"{n} ({d})" for n, d in zip(outputs.names, outputs.dtypes, strict=True)]
     if attributes.get("photons"):
@@ -39,10 +147,7 @@ def outputs_text(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> s
 
 
 def _facts(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> Iterator[Fact]:
-    raw = holds_raw(attributes)
-    dtypes = ", ".join(dict.fromkeys(attributes["dtypes"])) if raw else ""
-    stored = f"raw frames ({dtypes})" if raw else outputs_text(path, attributes, whole=whole)
-    yield "stored", stored
+    yield "stored", outputs_text(path, attributes, whole=whole)
     for name in ("gain", "baseline", "variance") if "photons" in attributes else ():
         values = dict.fromkeys(map(str, attributes[name]))
         yield name, printable(", ".join(values))
@@ -53,7 +158,7 @@ def _facts(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> Iterato
             "flips",
             ", ".join(f"channel {i} {_flip(f)}" for i, f in enumerate(attributes["flips"])),
         )
-    if not raw:
+    if not holds_raw(attributes):
         device = " on a GPU" if attributes["cuda"] else ""
         yield "engine", f"{attributes['engine']} {attributes['engine_version']}{device}"
     yield "versions", ", ".join(f"{k} {v}" for k, v in attributes["versions"].items())

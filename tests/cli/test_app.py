@@ -21,7 +21,7 @@ import pytest
 import tifffile
 import zarr
 
-from smlmlp_dask import __version__, cli, noise_correction, open_backgrounds
+from smlmlp_dask import SpatialMean, __version__, cli, noise_correction, open_backgrounds
 from smlmlp_dask.cli import documents, smlmlp
 from smlmlp_dask.execution import progress
 from smlmlp_dask.filters.spatial_mean import Engine
@@ -60,15 +60,25 @@ DEFAULTS = {
     "pixel_size_um": None,
     "frame_interval_s": None,
     "channel_names": None,
-    "cuda": False,
-    "parallel": False,
-    "engine": "auto",
     "codec": "fast",
-    "keep_bits": None,
     "memory_limit": None,
     "resume": False,
     "overwrite": False,
     "progress": False,
+}
+
+BACKGROUND = {
+    "steps": [SpatialMean(7.0)],
+    "outputs": ("background",),
+    "pedestal": None,
+    "gain": None,
+    "baseline": None,
+    "variance": None,
+    "photons": False,
+    "cuda": False,
+    "parallel": False,
+    "engine": "auto",
+    "keep_bits": None,
 }
 
 
@@ -112,14 +122,13 @@ def test_run_passes_its_options_on(monkeypatch, options, radii, changed):
         seen.append((arguments, keywords))
         raise Called
 
-    monkeypatch.setattr(run, "run_spatial_mean", job)
+    monkeypatch.setattr(run, "run_background", job)
     result = call("run", "a.tif", "b.tif", "-o", "out.zarr", *options.split())
     assert isinstance(result.exception, Called), result.output
-    ((sources, output, given_radii), keywords) = seen[0]
+    ((sources, output), keywords) = seen[0]
     assert sources == ["a.tif", "b.tif"]
     assert str(output) == "out.zarr"
-    assert given_radii == radii
-    assert keywords == {**DEFAULTS, **changed}
+    assert keywords == {**DEFAULTS, **BACKGROUND, "steps": [SpatialMean(radii)], **changed}
 
 
 # ---- what it does ------------------------------------------------------------------------------
@@ -248,7 +257,7 @@ def test_a_fault_of_our_own_is_not_hidden(folder, monkeypatch):
     def job(*arguments, **keywords):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(run, "run_spatial_mean", job)
+    monkeypatch.setattr(run, "run_background", job)
     assert isinstance(call("run", "a", "-o", "b").exception, ZeroDivisionError)
 
 

@@ -15,7 +15,6 @@ from tests.cli.test_app import DEFAULTS, Called
 from tests.commands import call
 
 MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
-FILTERING = ("cuda", "parallel", "engine", "keep_bits")
 
 
 @pytest.fixture
@@ -52,8 +51,7 @@ def test_options_are_passed_on(monkeypatch, options, changed):
     assert isinstance(result.exception, Called), result.output
     ((sources, output), keywords) = seen[0]
     assert (sources, str(output)) == (["a.tif", "b.tif"], "out.zarr")
-    defaults = {key: value for key, value in DEFAULTS.items() if key not in FILTERING}
-    assert keywords == {**defaults, **changed}
+    assert keywords == {**DEFAULTS, **changed}
 
 
 def test_convert_and_info(folder):

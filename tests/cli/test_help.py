@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.cli.sections import LONG, SECTIONS, SectionedOption
+from smlmlp_dask.cli.options import LONG, SECTIONS, SectionedOption
 
 COMMANDS = sorted(smlmlp.commands)
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from smlmlp_dask import SpatialMean
 from smlmlp_dask.pipeline import convert, run
-from tests.cli.test_app import DEFAULTS, Called
+from tests.cli.test_app import BACKGROUND, DEFAULTS, Called
 from tests.commands import call
 from tests.stored import contents
 
@@ -25,7 +26,7 @@ def seen(tmp_path, monkeypatch):
         calls.append((arguments, keywords))
         raise Called
 
-    monkeypatch.setattr(run, "run_spatial_mean", job)
+    monkeypatch.setattr(run, "run_background", job)
     monkeypatch.setattr(convert, "convert_movies", job)
     return calls
 
@@ -66,12 +67,11 @@ def test_a_job_file_is_a_command_line(seen, tmp_path, text, radii, changed):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "job.toml").write_text('output = "out.zarr"\n' + text)
-    (sources, output, given), keywords = called(seen, "run", "elsewhere/job.toml")
+    (sources, output), keywords = called(seen, "run", "elsewhere/job.toml")
     names = ["a.tif", "b.tif"] if "b.tif" in text else ["a.tif"]
     assert sources == [str(folder / name) for name in names]  # they lie beside the job file
     assert output == folder / "out.zarr"
-    assert given == radii
-    assert keywords == {**DEFAULTS, **changed}
+    assert keywords == {**DEFAULTS, **BACKGROUND, "steps": [SpatialMean(radii)], **changed}
 
 
 def test_options_on_the_line_go_before_those_of_the_file(seen):
@@ -80,8 +80,8 @@ def test_options_on_the_line_go_before_those_of_the_file(seen):
         '[[source]]\npath = "a.tif"\nframes = "0:9"\nboxes = [[0, 0, 9, 9]]'
     )
     line = "-o b.zarr --radius 8 --frames 1:3 --bbox 0:1,2,3,4 --resume"
-    (_, output, radii), keywords = called(seen, "run", "job.toml", *line.split())
-    assert (output, radii) == (Path("b.zarr"), (8.0, 8.0))
+    (_, output), keywords = called(seen, "run", "job.toml", *line.split())
+    assert (output, keywords["steps"]) == (Path("b.zarr"), [SpatialMean((8.0, 8.0))])
     assert (keywords["frames"], keywords["bboxes"]) == (slice(1, 3), [[(1, 2, 3, 4)]])
     assert (keywords["memory_limit"], keywords["resume"]) == ("1GB", True)
 
@@ -100,15 +100,15 @@ def test_options_on_the_line_go_before_those_of_the_file(seen):
 def test_a_saved_job_is_the_same_job(seen, line):
     before = called(seen, *line.split(), "-o", "out.zarr", "--progress", "--save-job", "job.toml")
     command = line.split()[0]
-    (sources, output, *rest), keywords = called(seen, command, "job.toml", "--progress")
+    (sources, output), keywords = called(seen, command, "job.toml", "--progress")
     assert sources == [str(Path(name).absolute()) for name in before[0][0]]
     assert output == Path("out.zarr").absolute()
-    assert (rest, keywords) == ([*before[0][2:]], before[1])
+    assert keywords == before[1]
 
 
 @pytest.mark.parametrize("name", ["a \"b\" 'c'.tif", "Zelle-µ-🔬.tif", "back\\slash\t\x7f.tif"])
 def test_any_name_can_be_saved(seen, name):
-    (sources, _, _), _ = called(seen, "run", name, "-o", "o.zarr", "--save-job", "job.toml")
+    (sources, _), _ = called(seen, "run", name, "-o", "o.zarr", "--save-job", "job.toml")
     assert sources == [name]
     (saved,) = tomllib.loads(Path("job.toml").read_text())["source"]
     assert saved["path"] == str(Path(name).absolute())

@@ -16,7 +16,6 @@ from matplotlib.text import Text
 
 from smlmlp_dask import run_spatial_mean, simulate_movie
 from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.cli.report_facts import spoken
 from smlmlp_dask.pictures.overview import plot_result, warnings_of
 from smlmlp_dask.pictures.samples import sample_channels
 
@@ -321,24 +320,6 @@ def test_what_is_refused(folder, arguments, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.034, "0.034 s"),
-        (9.94, "9.9 s"),
-        (12, "12 s"),
-        (59.7, "1 min"),
-        (125, "2 min 5 s"),
-        (3600, "1 h"),
-        (7265, "2 h 1 min"),
-        (86400 * 3 + 3600 * 2 + 59, "3 d 2 h"),
-        (86400 + 59, "1 d"),
-    ],
-)
-def test_durations_as_people_say_them(seconds, words):
-    assert spoken(seconds) == words
 
 
 def test_a_copy_without_its_times_says_so(folder):

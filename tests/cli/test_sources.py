@@ -12,7 +12,7 @@ import zarr
 
 from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.cli import sources
-from smlmlp_dask.cli.sources import Seen, print_source, source_document
+from smlmlp_dask.cli.sources import describe, print_source
 from smlmlp_dask.cli.tables import console
 from smlmlp_dask.installing import install_command
 from smlmlp_dask.movies.acquisition import Acquisition
@@ -147,7 +147,7 @@ def test_the_document_of_a_source(folder):
 
 def seen(position, disk_bytes=10**6, **recording):
     whole = Recording(path="m", format="Camera", positions=(position,))
-    return Seen("m", replace(whole, **recording), disk_bytes)
+    return describe("m", replace(whole, **recording), disk_bytes)
 
 
 def test_all_that_a_camera_may_say(capsys):
@@ -169,7 +169,7 @@ def test_an_aborted_recording_says_what_is_missing(capsys):
     shown = capsys.readouterr().out
     assert "cut short:  5 of 8 frames: the power went" in shown
     assert "choose by --salvage or --frames" in shown
-    (described,) = source_document(seen(position))["positions"]
+    (described,) = seen(position)["positions"]
     assert (described["promised_frames"], described["cut_short"]) == (8, "the power went")
 
 

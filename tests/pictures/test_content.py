@@ -154,7 +154,7 @@ def test_the_report_shows_signals():
     assert made.exit_code == 0, made.output
     page = Path("out.html").read_text()
     assert "<h1>Signal of out.zarr</h1>" in page
-    assert "signal (uint16) on a pedestal of 100 counts, no pixel clipped" in page
+    assert "signal (uint16), pedestal 100; no pixel of the signal was clipped" in page
     words = re.findall(r'<figure[^>]*><img alt="[^:]*: ([^"]+)" src="data:image/png;base64,', page)
     assert words == ["raw", COUNTS, "signal over time", "kernels"]
 
