@@ -21,10 +21,9 @@ from smlmlp_dask.messages import as_size, as_time, counted, one_line, printable
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.paths import local_path, refuse_existing, refuse_inside
-from smlmlp_dask.pictures.cards import cards_of
 from smlmlp_dask.pictures.frames import frame_heading
 from smlmlp_dask.pictures.origins import origins
-from smlmlp_dask.pictures.overview import origin_of, warnings_of
+from smlmlp_dask.pictures.overview import cards_of, origin_of, warnings_of
 from smlmlp_dask.pictures.samples import ChannelSample, raw_stacks, sample_channel
 from smlmlp_dask.pipeline.outputs import clipping
 from smlmlp_dask.pipeline.verify import verify_backgrounds

@@ -5,8 +5,8 @@ import sys
 import time
 import webbrowser
 
-from smlmlp_dask.pictures.content import Result
 from smlmlp_dask.pictures.view import view_result
+from smlmlp_dask.result import SpatialMeanResult
 
 from .errors import printing
 from .tables import console
@@ -15,7 +15,7 @@ _NO_BROWSER = "no browser was found on this machine: open the URL in one"
 _FAR = "; over ssh, forward the port first: ssh -L {port}:127.0.0.1:{port} HOST"
 
 
-def serve(result: Result, *, browser: bool, port: int | None) -> None:
+def serve(result: SpatialMeanResult, *, browser: bool, port: int | None) -> None:
     """Serve a result, print its URL and open the browser; Ctrl-C ends it."""
     try:
         viewer, missing = view_result(result, port=port)

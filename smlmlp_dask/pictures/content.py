@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,9 @@ from smlmlp_dask.store.outputs import SIGNAL as SIGNAL
 from smlmlp_dask.store.outputs import SNR as SNR
 from smlmlp_dask.units import Decoding
 
+if TYPE_CHECKING:
+    from smlmlp_dask.result import SpatialMeanResult
+
 RAW, MEAN_BACKGROUND = "raw", MEAN
 
 KINDS = (RAW, BACKGROUND, MEAN_BACKGROUND, SIGNAL, SNR)
@@ -24,53 +26,7 @@ KINDS = (RAW, BACKGROUND, MEAN_BACKGROUND, SIGNAL, SNR)
 LEVELS = (RAW, BACKGROUND, MEAN_BACKGROUND)
 """What is of counts above 0, on one scale; the others are about 0."""
 
-
-class Result(Protocol):
-    """The attributes of a `SpatialMeanResult` that pictures need."""
-
-    @property
-    def stacks(self) -> list[Stack]:
-        """One stack of each channel: what is stored first."""
-
-    @property
-    def stored(self) -> dict[str, list[Stack]]:
-        """The outputs on disk, by name."""
-
-    @property
-    def bkgds(self) -> Any:
-        """Backgrounds as Dask arrays; None if they are not stored."""
-
-    @property
-    def signals(self) -> Any:
-        """The same of signals."""
-
-    @property
-    def snrs(self) -> Any:
-        """The same of signal-to-noise ratios."""
-
-    @property
-    def mean_bkgds(self) -> Any:
-        """Mean backgrounds as Dask arrays (y, x); None if they are not stored."""
-
-    @property
-    def unit(self) -> str:
-        """The unit of backgrounds and signals."""
-
-    @property
-    def pedestal(self) -> int | None:
-        """Counts to subtract from signals."""
-
-    @property
-    def noise_corrections(self) -> list[np.float32]:
-        """One factor per channel."""
-
-    @property
-    def steps(self) -> list[tuple[Any, ...]]:
-        """The steps of each channel."""
-
-    @property
-    def path(self) -> Path:
-        """The store."""
+_PERCENTILES = (0.5, 99.8)
 
 
 @dataclass(frozen=True)
@@ -153,7 +109,7 @@ class Content:
 
 
 def content_of(
-    result: Result, channel: int, raw: Stack | str, attributes: Mapping[str, Any]
+    result: "SpatialMeanResult", channel: int, raw: Stack | str, attributes: Mapping[str, Any]
 ) -> Content:
     """Return what there is to see of a channel.
 
@@ -226,3 +182,23 @@ def one_frame(stack: Stack, frame: int) -> NDArray[Any]:
 def part_of(stack: Stack, first: int, count: int, box: tuple[slice, slice]) -> Stack:
     """Return some frames of a stack, cut to a box."""
     return stack.part((slice(int(first), int(first) + count), *box))
+
+
+def shown_range(pixels: NDArray[Any], *, about_zero: bool = False) -> tuple[float, float]:
+    """Return what is shown darkest and brightest, of finite pixels.
+
+    Percentiles leave out hot pixels and the peaks of single molecules; a constant has a range about
+    it.
+    """
+    finite = pixels[np.isfinite(pixels)]
+    if about_zero:
+        limit = float(np.percentile(np.abs(finite), _PERCENTILES[1])) if finite.size else 0.0
+        return -(limit or 1.0), limit or 1.0
+    low, high = map(float, np.percentile(finite, _PERCENTILES)) if finite.size else (0.0, 0.0)
+    margin = 0.0 if low < high else max(0.5, abs(low) * 1e-3)
+    return low - margin, high + margin
+
+
+def frame_name(frame: int, count: int) -> str:
+    """Return the number of a frame, and how they are counted: the first is 0."""
+    return f"frame {frame:,} of 0\N{EN DASH}{count - 1:,}"

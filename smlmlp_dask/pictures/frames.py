@@ -14,9 +14,17 @@ from matplotlib.figure import Figure
 from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import printable
 
-from .content import BACKGROUND, MEAN_BACKGROUND, RAW, SIGNAL, SNR
+from .content import (
+    BACKGROUND,
+    LEVELS,
+    MEAN_BACKGROUND,
+    RAW,
+    SIGNAL,
+    SNR,
+    frame_name,
+    shown_range,
+)
 from .diagnostics import saturation
-from .numbers import frame_name
 from .panels import DIFFERENCE_MAP, FIGURE_WIDTH_INCHES, WARNING_COLOUR, Panel, Places, draw_panels
 
 if TYPE_CHECKING:
@@ -26,10 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
     from smlmlp_dask.movies.acquisition import Acquisition
-
-# Cut off the darkest and brightest pixels: hot pixels, and the peaks of single molecules.
-_COUNTS_PERCENTILES = (0.5, 99.8)
-_DIFFERENCE_PERCENTILE = 99.8
 
 _PADDING_INCHES = 0.08
 _HEADING_INCHES = 0.3
@@ -91,8 +95,8 @@ class FrameRow:
 
     @cached_property
     def panels(self) -> list[Panel]:
-        """The images from left to right."""
-        return panels_of(self)
+        """The images from left to right; of a missing raw frame, its place says so."""
+        return _panels_of(self)
 
     @property
     def places(self) -> Places:
@@ -251,24 +255,6 @@ def saturated_pixels(frame: npt.NDArray[Any]) -> int:
     return 0 if found is None else found.pixels
 
 
-def _counts_limits(raw: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Return the colour limits of raw frame and background, in counts."""
-    finite = raw[np.isfinite(raw)]
-    if finite.size == 0:
-        return 0.0, 1.0
-    low, high = (float(limit) for limit in np.percentile(finite, _COUNTS_PERCENTILES))
-    # A constant frame has no range of its own.
-    margin = 0.0 if high > low else max(0.5, abs(low) * 1e-3)
-    return low - margin, high + margin
-
-
-def _difference_limit(difference: npt.NDArray[np.float64]) -> float:
-    """Return the largest absolute difference on the colour scale, in counts."""
-    finite = np.abs(difference[np.isfinite(difference)])
-    limit = float(np.percentile(finite, _DIFFERENCE_PERCENTILE)) if finite.size else 0.0
-    return limit if limit > 0 else 1.0
-
-
 def with_signal(
     raw: npt.NDArray[np.float64], background: npt.NDArray[np.float64]
 ) -> dict[str, npt.NDArray[np.float64]]:
@@ -291,15 +277,10 @@ def draw_frames(place: SubFigure, row: FrameRow) -> None:
     draw_panels(place, row.panels, row.places)
 
 
-def panels_of(row: FrameRow) -> list[Panel]:
-    """Return the images of a frame, from left to right, with their scales.
-
-    Raw frame and background share one scale, from percentile 0.5 to 99.8 of the raw frame. Where
-    there is no raw frame, its place says so.
-    """
+def _panels_of(row: FrameRow) -> list[Panel]:
     images = row.images
-    levels = [kind for kind in (RAW, BACKGROUND, MEAN_BACKGROUND) if kind in images]
-    limits = _counts_limits(images[levels[0]]) if levels else (0.0, 1.0)
+    levels = [kind for kind in LEVELS if kind in images]
+    limits = shown_range(images[levels[0]]) if levels else (0.0, 1.0)
     titles = {
         BACKGROUND: _background_title(row),
         MEAN_BACKGROUND: "mean background, all frames",
@@ -324,8 +305,8 @@ def panels_of(row: FrameRow) -> list[Panel]:
 
 
 def _difference_panel(title: str, pixels: npt.NDArray[np.float64] | None, unit: str) -> Panel:
-    limit = 1.0 if pixels is None else _difference_limit(pixels)
-    return Panel(title, pixels, (-limit, limit), DIFFERENCE_MAP, unit)
+    limits = (-1.0, 1.0) if pixels is None else shown_range(pixels, about_zero=True)
+    return Panel(title, pixels, limits, DIFFERENCE_MAP, unit)
 
 
 def _signal_title(row: FrameRow) -> str:

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
@@ -21,14 +18,14 @@ from .content import (
     SIGNAL,
     SNR,
     Content,
-    Result,
     content_of,
     one_frame,
+    shown_range,
 )
 from .samples import raw_stacks
 
-_PERCENTILES = (0.5, 99.8)
-"""Percentiles of a frame's pixels that are shown darkest and brightest, as in pictures."""
+if TYPE_CHECKING:
+    from smlmlp_dask.result import SpatialMeanResult
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Layer:
     unit: str = "counts"
 
 
-def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
+def viewed_layers(result: "SpatialMeanResult") -> tuple[list[Layer], list[str]]:
     """Return the layers of a store, and a line for each channel whose raw frames are missing.
 
     Reads one frame of each stack, whatever the length of the movie. Channels without pixels are
@@ -97,7 +94,7 @@ def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
         limits = {kind: (of[i]["start"], of[i]["end"]) for kind, of in ranges.items() if of[i]}
         if not content.missing:
             try:
-                limits[RAW] = _limits(one_frame(content.stacks[RAW], frame))
+                limits[RAW] = shown_range(one_frame(content.stacks[RAW], frame))
             except OSError as error:
                 content = content.without_raw(one_line(error))
         if content.missing:
@@ -109,7 +106,7 @@ def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
                 name=output_label(labels[i], kind, pedestal=content.pedestal, unit=content.unit),
                 stack=stack,
                 limits=limits.get(kind)
-                or _limits(one_frame(stack, min(frame, stack.shape[0] - 1))),
+                or shown_range(one_frame(stack, min(frame, stack.shape[0] - 1))),
                 **_axes(acquisitions, i, content.n_frames if kind == MEAN_BACKGROUND else 1),
                 colour=acquisitions[i].colour,
                 unit="snr" if kind == SNR else content.unit,
@@ -127,13 +124,6 @@ def _without_raw(content: Content) -> str:
     lost = [kind for kind in both if kind not in content.stacks]
     # Neither followed from the movie if neither is stored.
     return f"no raw frames and no {lost[0]}" if len(lost) == 1 else "no raw frames"
-
-
-def _limits(frame: NDArray[Any]) -> tuple[float, float]:
-    """Return percentiles of a frame's finite pixels, or a range about a constant."""
-    finite = frame[np.isfinite(frame)]
-    low, high = map(float, np.percentile(finite, _PERCENTILES)) if finite.size else (0.0, 0.0)
-    return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
 def _axes(acquisitions: Sequence[Acquisition], channel: int, step: int) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from .content import (
     SIGNAL,
     SNR,
     content_of,
+    frame_name,
     images_of,
     one_frame,
+    shown_range,
 )
-from .numbers import frame_name
 from .origins import origins
 from .samples import frame_counts, raw_stacks
 
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smlmlp_dask.movies.stack import Stack
+    from smlmlp_dask.result import SpatialMeanResult
 
-    from .content import Content, Result
+    from .content import Content
 
 THUMBNAILS = 8
 """Most channels that get a small picture."""
@@ -55,7 +57,7 @@ _NAMES = {
 }
 
 
-def result_html(result: Result) -> str:
+def result_html(result: SpatialMeanResult) -> str:
     """Return a table of the channels, with small pictures of the frame in the middle of each.
 
     Each picture, one for each output, decodes one chunk. If a chunk cannot be read, its cell says
@@ -97,7 +99,7 @@ def result_html(result: Result) -> str:
     return f"{header}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _row(result: Result, channel: int, bkgd: Any, picture: str) -> str:
+def _row(result: SpatialMeanResult, channel: int, bkgd: Any, picture: str) -> str:
     cells = (
         str(channel),
         picture,
@@ -119,7 +121,7 @@ def _block_bytes(bkgd: Any) -> int:
     return int(np.prod(bkgd.chunksize)) * int(bkgd.dtype.itemsize)
 
 
-def _thumbnails(result: Result, channel: int) -> str:
+def _thumbnails(result: SpatialMeanResult, channel: int) -> str:
     stored = {name: stacks[channel] for name, stacks in result.stored.items()}
     lift = result.pedestal or 0
     names = {name: f"{name.replace('_', ' ')}: " if len(stored) > 1 else "" for name in stored}
@@ -135,6 +137,8 @@ def _thumbnail(stack: Stack, name: str, *, signed: bool, lift: int) -> str:
         count = len(stack.frames)
         frame = count // 2
         pixels = _middle_chunk(stack, frame)
+        if not np.isfinite(pixels).any():
+            return _NOTHING
         source = b64encode(_small_png(pixels - np.float32(lift), signed=signed)).decode()
     except SourceReadError as error:
         return f"{_UNREADABLE}{_text(one_line(error))}</b>"
@@ -166,17 +170,15 @@ def _small_png(pixels: NDArray[Any], *, signed: bool = False) -> bytes:
     side = max(pixels.shape)
     step, zoom = -(-side // _THUMBNAIL_PIX), max(1, _SMALLEST_PIX // side)
     small = pixels[::step, ::step].repeat(zoom, axis=0).repeat(zoom, axis=1)
-    finite = small[np.isfinite(small)]
-    low, high = np.percentile(np.abs(finite) if signed else finite, (0.5, 99.8))
-    low = -high if signed else low
+    low, high = shown_range(small, about_zero=signed)
     cmap = colormaps[DIFFERENCE_MAP if signed else COUNTS_MAP].with_extremes(bad=NO_NUMBER)
     buffer = BytesIO()
     masked = np.ma.masked_invalid(small)
-    imsave(buffer, masked, format="png", cmap=cmap, vmin=low, vmax=max(high, low + 1e-6))
+    imsave(buffer, masked, format="png", cmap=cmap, vmin=low, vmax=high)
     return buffer.getvalue()
 
 
-def browse_result(result: Result) -> Any:
+def browse_result(result: SpatialMeanResult) -> Any:
     """Return a slider through the frames of a result; see `SpatialMeanResult.browse`."""
     try:
         import ipywidgets
@@ -231,7 +233,7 @@ def browse_result(result: Result) -> Any:
 
 
 def _frame_png(
-    result: Result, content: Content, channel: int, frame: int, count: int
+    result: SpatialMeanResult, content: Content, channel: int, frame: int, count: int
 ) -> tuple[bytes, str]:
     """Draw one frame; also return the reason if its raw frame is missing."""
     from .frames import (

@@ -1,10 +1,11 @@
 """One picture of a whole result: frames, kernels, background over time, and warnings."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import SubFigure
@@ -12,24 +13,29 @@ from matplotlib.figure import SubFigure
 from smlmlp_dask.paths import refuse_existing
 from smlmlp_dask.store.durable import not_written, write_whole
 
-from .content import Result
-from .curves import draw_curves
+from .curves import draw_curves, draw_kernels, draw_level
 from .diagnostics import LARGEST_SHARE
 from .frames import FrameRow, Picture, draw_frames, frame_heading, pixel_width_um, pixel_words
-from .panels import WARNING_COLOUR
+from .panels import WARNING_COLOUR, Panel, Places, draw_panels
 from .samples import ChannelSample, sample_channels
+
+if TYPE_CHECKING:
+    from smlmlp_dask.result import SpatialMeanResult
 
 SUFFIXES = (".png", ".svg", ".pdf")
 """Formats of pictures, by suffix."""
 
 _CURVES_INCHES = 2.7
+_CARD_INCHES, _STRIP_INCHES = 4.0, 8.0
+_CARD_CURVES_INCHES = (6.0, 2.8)
+_CARD_DPI = 144
 _HEADINGS_INCHES = 0.58
 _WARNING_LINE_INCHES = 0.2
 _WARNING_CHARACTERS = 140
 _DPI = 150
 
 
-def plot_result(result: Result, frame: int | None = None) -> Picture:
+def plot_result(result: "SpatialMeanResult", frame: int | None = None) -> Picture:
     """Draw a finished result; see `SpatialMeanResult.plot`."""
     return draw_samples(sample_channels(result, frame))
 
@@ -149,6 +155,66 @@ def _write(place: SubFigure, heading: str, origin: str, warnings: str) -> None:
         fontsize=11,
         parse_math=False,
     )
+
+
+# ---- Each part of a channel as a picture of its own, for a page that arranges them -----------------
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture.
+
+    Attributes
+    ----------
+    words : str
+        What it shows.
+    png : bytes
+        The picture.
+    inches : float
+        Width at which its letters have their size.
+    """
+
+    words: str
+    png: bytes
+    inches: float
+
+
+def cards_of(sample: ChannelSample) -> list[Card]:
+    """Draw what `draw_samples` draws of a channel, picture by picture."""
+    row = row_of(sample)
+    inches = _STRIP_INCHES if row.places.stacked else _CARD_INCHES
+    cards = []
+    for panel in row.panels:
+        if panel.pixels is not None:
+            alone = replace(panel, unit=panel.unit or row.unit, pixel_um=row.pixel_um)
+            cards.append(_image(alone, inches))
+    width, height = _CARD_CURVES_INCHES
+    figure = Picture.of_height(height, width)
+    draw_level(figure.subplots(), sample)
+    cards.append(_card(f"{sample.level_of} over time", figure))
+    if sample.kernels is not None:
+        figure = Picture.of_height(height, width)
+        kernel_axes, residual_axes = figure.subplots(1, 2)
+        draw_kernels(kernel_axes, residual_axes, sample.kernels)
+        cards.append(_card("kernels", figure))
+    return cards
+
+
+def _image(panel: Panel, inches: float) -> Card:
+    places = Places.of([panel], inches)
+    figure = Picture.of_height(places.height_inches, inches)
+    place: Any = figure.subfigures(1, 1)
+    draw_panels(place, [panel], places)
+    return _card(panel.title, figure)
+
+
+def _card(words: str, figure: Picture) -> Card:
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi=_CARD_DPI)
+    return Card(words, png.getvalue(), float(figure.get_size_inches()[0]))
+
+
+# ---- Files ---------------------------------------------------------------------------------------
 
 
 def picture_beside(store: Path) -> Path:

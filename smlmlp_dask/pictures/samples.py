@@ -6,7 +6,7 @@ The cost depends only on the sizes of a frame and a chunk: a store may hold 10â
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,12 @@ from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
-from .content import RAW, SIGNAL, Result, content_of, images_of, one_frame, part_of
+from .content import RAW, SIGNAL, content_of, images_of, one_frame, part_of
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 from .origins import origins
+
+if TYPE_CHECKING:
+    from smlmlp_dask.result import SpatialMeanResult
 
 LEVELS = 64
 """Most frames on which the level is measured."""
@@ -134,7 +137,7 @@ def frame_counts(path: Path, attributes: Mapping[str, Any]) -> list[int]:
         return [int(plan["shape"][0]) for plan in attributes["plan"]]
 
 
-def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSample]:
+def sample_channels(result: "SpatialMeanResult", frame: int | None = None) -> list[ChannelSample]:
     """Read the data for a picture of a result, by default of each channel's frame in the middle.
 
     Raises
@@ -144,14 +147,12 @@ def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSam
     OSError
         If the store cannot be read. An unreadable raw movie is not an error.
     """
-    for i, count in enumerate(frame_counts(result.path, read_attributes(result.path))):
-        _check_frame(frame, count, i)
     raws = raw_stacks(result.path)
     return [sample_channel(result, i, raw, frame) for i, raw in enumerate(raws)]
 
 
 def sample_channel(
-    result: Result, channel: int, raw_stack: Stack | str, frame: int | None = None
+    result: "SpatialMeanResult", channel: int, raw_stack: Stack | str, frame: int | None = None
 ) -> ChannelSample:
     """Read the data for a picture of one channel; see `sample_channels`.
 
