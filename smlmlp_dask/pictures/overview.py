@@ -157,7 +157,7 @@ def _write(place: SubFigure, heading: str, origin: str, warnings: str) -> None:
     )
 
 
-# ---- Each part of a channel as a picture of its own, for a page that arranges them -----------------
+# ---- Each part of a channel as a picture of its own, for a page --------------------------------
 
 
 @dataclass(frozen=True)
