@@ -255,10 +255,17 @@ class Where:
     def place(self) -> "Place":
         """Return the place that the options name."""
         from smlmlp_dask.execution.connect import Place
-        from smlmlp_dask.execution.slurm import slurm_jobs
+        from smlmlp_dask.execution.slurm import SlurmJobs
 
-        job = {name: getattr(self, name) for name in ("jobs", "queue", "walltime", "cores")}
-        slurm = slurm_jobs(self.slurm, {**job, "memory": self.job_memory})
+        names = ("jobs", "queue", "walltime", "cores", "job_memory")
+        given = [name for name in names if getattr(self, name) is not None]
+        if given and not self.slurm:
+            option = given[0].replace("_", "-")
+            raise ValueError(f"--{option} describes SLURM jobs: add --slurm, or leave it out")
+        slurm = None
+        if self.slurm:
+            jobs = self.jobs or (1, 1)
+            slurm = SlurmJobs(jobs, self.queue, self.walltime, self.cores, self.job_memory)
         return Place(self.scheduler, self.scheduler_file, self.workers, slurm)
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -35,10 +35,10 @@ class Place:
         SLURM jobs to submit.
     """
 
-    scheduler: str | None = field(default=None, metadata={"option": "--scheduler"})
-    scheduler_file: Path | None = field(default=None, metadata={"option": "--scheduler-file"})
-    workers: int | None = field(default=None, metadata={"option": "--workers"})
-    slurm: SlurmJobs | None = field(default=None, metadata={"option": "--slurm"})
+    scheduler: str | None = None
+    scheduler_file: Path | None = None
+    workers: int | None = None
+    slurm: SlurmJobs | None = None
 
     def planned(self) -> Workers | None:
         """Return the workers that would be started here; None if there are none to start."""
@@ -48,7 +48,9 @@ class Place:
 
     def __post_init__(self) -> None:
         """Refuse more than one."""
-        given = [f.metadata["option"] for f in fields(self) if getattr(self, f.name) is not None]
+        given = [
+            f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None
+        ]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} contradict each other: give only one of them")
 

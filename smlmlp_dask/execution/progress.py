@@ -33,40 +33,30 @@ class Amount:
     pixels: int
 
 
-class _RateColumn(ProgressColumn):
-    """Megapixels per second: recently, and at the end over the whole run."""
+class _Said(ProgressColumn):
+    """What a function says of a job."""
 
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        unknown = "" if task.finished else "? Mpx/s"  # done at once, or resumed
-        return Text(f"{speed / 1e6:,.0f} Mpx/s" if speed else unknown, style="progress.data.speed")
-
-
-class _WorkersColumn(ProgressColumn):
-    """Workers of a cluster."""
-
-    max_refresh = 0.5
-
-    def __init__(self, count: Callable[[], int | None]) -> None:
+    def __init__(self, text: Callable[[Task], str], style: str) -> None:
         super().__init__()
-        self.count = count
-
-    def render(self, _: Task) -> Text:
-        count = self.count()
-        return Text(counted(count or 0, "worker"), style="progress.data.speed")
-
-
-class _TimeColumn(ProgressColumn):
-    """The time that is left, and at the end the time that it took."""
-
-    max_refresh = 0.5
+        self.text, self.style = text, style
 
     def render(self, task: Task) -> Text:
-        seconds, text = task.time_remaining, "{} left"
-        if task.finished:
-            seconds, text = task.finished_time, "in {}"
-        shown = "" if seconds is None else text.format(as_time(seconds))
-        return Text(shown, style="progress.remaining")
+        return Text(self.text(task), style=self.style)
+
+
+def _rate(task: Task) -> str:
+    """Return megapixels per second: recently, and at the end over the whole run."""
+    if speed := task.finished_speed or task.speed:
+        return f"{speed / 1e6:,.0f} Mpx/s"
+    return "" if task.finished else "? Mpx/s"  # done at once, or resumed
+
+
+def _time(task: Task) -> str:
+    """Return the time that is left, and at the end the time that it took."""
+    seconds, text = task.time_remaining, "{} left"
+    if task.finished:
+        seconds, text = task.finished_time, "in {}"
+    return "" if seconds is None else text.format(as_time(seconds))
 
 
 @contextmanager
@@ -106,10 +96,12 @@ def progress_bar(
         BarColumn(bar_width=None),  # as wide as the other columns allow
         TaskProgressColumn(),
         TextColumn(f"{{task.fields[blocks]:,}}/{counted(total.blocks, 'block')}"),
-        _RateColumn(),
-        *([_WorkersColumn(workers)] if workers() is not None else []),
-        _TimeColumn(),
+        _Said(_rate, "progress.data.speed"),
+        _Said(_time, "progress.remaining"),
     ]
+    if workers() is not None:
+        on = _Said(lambda _: counted(workers() or 0, "worker"), "progress.data.speed")
+        columns.insert(-1, on)
     bar = Progress(*columns, console=console, expand=True)
 
     def beside_keys() -> Constrain:

@@ -4,7 +4,7 @@ import logging
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -42,21 +42,6 @@ class SlurmJobs:
     walltime: str | None = None
     cores: int | None = None
     memory: str | None = None
-
-
-def slurm_jobs(wanted: bool, options: Mapping[str, Any]) -> SlurmJobs | None:
-    """Return the SLURM jobs that options of the command line ask for.
-
-    Raises
-    ------
-    ValueError
-        If an option is given, but SLURM is not `wanted`.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    if given and not wanted:
-        name = "--job-memory" if next(iter(given)) == "memory" else f"--{next(iter(given))}"
-        raise ValueError(f"{name} describes SLURM jobs: add --slurm, or leave it out")
-    return SlurmJobs(**given) if wanted else None
 
 
 def submit_jobs(slurm: SlurmJobs, tell: Callable[[str], None], stack: ExitStack) -> Any:

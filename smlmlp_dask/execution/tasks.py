@@ -38,7 +38,6 @@ def run_tasks(
     *,
     count: int = 0,
     side_by_side: int | None = None,
-    region_tasks: int = REGION_TASKS,
 ) -> None:
     """Call a function for each argument, as Dask tasks.
 
@@ -55,8 +54,6 @@ def run_tasks(
         several of them, and for fewer towards the end.
     side_by_side : int, optional
         Tasks that run at a time, if they run on our own threads.
-    region_tasks : int
-        Tasks in one graph on this machine.
 
     Raises
     ------
@@ -76,7 +73,7 @@ def run_tasks(
 
         run_on_cluster(client, partial(_call_each, function), groups, report)
         return
-    while region := list(islice(remaining, region_tasks)):
+    while region := list(islice(remaining, REGION_TASKS)):
         _run_region(function, region, on_done, side_by_side)
 
 

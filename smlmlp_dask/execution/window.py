@@ -88,8 +88,6 @@ def run_on_cluster(
     function: Callable[[T], R],
     arguments: Iterator[T],
     on_done: Callable[[T, R], None],
-    *,
-    most_trials: int = MOST_TRIALS,
 ) -> None:
     """Call a function for each argument on a cluster's workers; see `tasks.run_tasks`.
 
@@ -142,10 +140,10 @@ def run_on_cluster(
         error = result[1]
         if not isinstance(error, KilledWorker):
             raise error.with_traceback(result[2])
-        if task.trial == most_trials:
-            deaths = most_trials * (error.allowed_failures + 1)
+        if task.trial == MOST_TRIALS:
+            deaths = MOST_TRIALS * (error.allowed_failures + 1)
             # A worker holds several tasks, so any task on its last trial may be the culprit.
-            suspects = [other for other in submitted.values() if other.trial == most_trials]
+            suspects = [other for other in submitted.values() if other.trial == MOST_TRIALS]
             suspects.sort(key=lambda suspect: suspect.order)
             had = " or ".join(str(suspect.argument) for suspect in suspects)
             raise RuntimeError(

@@ -311,7 +311,8 @@ def die(argument):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_task_that_kills_its_workers_is_named():
+def test_a_task_that_kills_its_workers_is_named(monkeypatch):
+    monkeypatch.setattr(window, "MOST_TRIALS", 2)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         local(1, silence_logs="CRITICAL") as workers,
@@ -320,7 +321,7 @@ def test_a_task_that_kills_its_workers_is_named():
             RuntimeError, match=r"^2 workers died while they had (2 or )?3( or \d)*, the last"
         ),
     ):
-        window.run_on_cluster(client, die, iter(range(6)), lambda *_: None, most_trials=2)
+        window.run_on_cluster(client, die, iter(range(6)), lambda *_: None)
 
 
 def test_workers_that_join_later_are_used(movie, whole, tmp_path):

@@ -33,24 +33,25 @@ def scheduler(request):
 
 
 @pytest.mark.usefixtures("scheduler")
-def test_every_task_is_reported_once():
+def test_every_task_is_reported_once(monkeypatch):
+    monkeypatch.setattr(tasks, "REGION_TASKS", 4)
     done = []
-    tasks.run_tasks(double, iter(range(40)), lambda *pair: done.append(pair), region_tasks=4)
+    tasks.run_tasks(double, iter(range(40)), lambda *pair: done.append(pair))
     assert sorted(done) == [(i, 2 * i) for i in range(40)]
 
 
 @pytest.mark.usefixtures("scheduler")
-def test_the_first_error_ends_the_job():
+def test_the_first_error_ends_the_job(monkeypatch):
+    monkeypatch.setattr(tasks, "REGION_TASKS", 2)
     done = []
     with pytest.raises(OSError, match="three"):
-        tasks.run_tasks(
-            fail_at_three, iter(range(2000)), lambda *pair: done.append(pair), region_tasks=2
-        )
+        tasks.run_tasks(fail_at_three, iter(range(2000)), lambda *pair: done.append(pair))
     assert len(done) < 1000
     assert 3 not in dict(done)
 
 
-def test_arguments_are_taken_as_needed():
+def test_arguments_are_taken_as_needed(monkeypatch):
+    monkeypatch.setattr(tasks, "REGION_TASKS", 4)
     taken = []
 
     def arguments():
@@ -62,7 +63,7 @@ def test_arguments_are_taken_as_needed():
         raise ValueError(argument)
 
     with dask.config.set(scheduler="synchronous"), pytest.raises(ValueError, match=r"\d"):
-        tasks.run_tasks(fail, arguments(), double, region_tasks=4)
+        tasks.run_tasks(fail, arguments(), double)
     assert len(taken) == 4
 
 
