@@ -170,8 +170,8 @@ def _looked_at(path: Path, raws: Sequence[Stack | str], store: Document) -> _Sho
             without.append(one_line(error))
         else:
             samples.append(sample)
-            if sample.missing:
-                without.append(f"Channel {channel}, no raw frame: {sample.missing}")
+            if missing := sample.content.missing:
+                without.append(f"Channel {channel}, no raw frame: {missing}")
     warnings = [
         f"Channel {sample.channel}. {line}" for sample in samples for line in warnings_of(sample)
     ]
@@ -188,7 +188,9 @@ def _looked_at(path: Path, raws: Sequence[Stack | str], store: Document) -> _Sho
 def _drawn(sample: ChannelSample) -> dict[str, Any]:
     """Draw a channel, as PNGs in base64."""
     return {
-        "heading": frame_heading(sample.channel, sample.frame, sample.n_frames, sample.acquisition),
+        "heading": frame_heading(
+            sample.channel, sample.frame, sample.content.n_frames, sample.acquisition
+        ),
         "origin": origin_of(sample),
         "cards": [
             {

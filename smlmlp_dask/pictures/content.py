@@ -85,8 +85,8 @@ class Content:
         Stacks by kind, of `KINDS`, in their order.
     derived : frozenset of str
         The kinds that are not stored, but the difference of raw frames and another kind.
-    pedestal : int
-        Counts that stored signals are higher.
+    pedestal : int or None
+        Counts that stored signals are higher, and whole; None if they are float32.
     missing : str
         Why there are no raw frames; empty if there are.
     unit : str
@@ -97,7 +97,7 @@ class Content:
 
     stacks: dict[str, Stack]
     derived: frozenset[str]
-    pedestal: int = 0
+    pedestal: int | None = None
     missing: str = ""
     unit: str = "counts"
     n_frames: int = 1
@@ -140,7 +140,7 @@ def content_of(
     return Content(
         stacks={kind: everything[kind] for kind in KINDS if kind in everything},
         derived=frozenset(derived) - {RAW},
-        pedestal=result.pedestal or 0,
+        pedestal=result.pedestal,
         missing=raw if isinstance(raw, str) else "",
         unit=result.unit,
         n_frames=int(attributes["plan"][channel]["shape"][0]),
@@ -166,7 +166,7 @@ def images_of(
         elif kind not in content.derived:
             found[kind] = one_frame(stack, number).astype(float)
     if SIGNAL in found:
-        found[SIGNAL] -= content.pedestal
+        found[SIGNAL] -= content.pedestal or 0
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         for kind in content.derived:
             found[kind] = found[RAW] - found[BACKGROUND if kind == SIGNAL else SIGNAL]

@@ -81,11 +81,13 @@ def draw_level(axes: Axes, sample: ChannelSample) -> None:
         label="median pixel",
     )
     axes.axvline(sample.frame, ymax=0.85, color="0.3", linestyle=":", label="frame shown")
-    axes.set_title(f"{sample.level_of} over time ({len(frames):,} of {sample.n_frames:,} frames)")
+    axes.set_title(
+        f"{sample.level_of} over time ({len(frames):,} of {sample.content.n_frames:,} frames)"
+    )
     axes.set_xlabel("frame (the first is 0)")
-    axes.set_ylabel("SNR" if sample.level_of == SNR else sample.unit)
+    axes.set_ylabel("SNR" if sample.level_of == SNR else sample.content.unit)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    if sample.n_frames > 10_000:
+    if sample.content.n_frames > 10_000:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if (interval := sample.acquisition.frame_interval_s) is not None:
         to_seconds, to_frames = partial(np.multiply, interval), partial(np.multiply, 1 / interval)

@@ -21,6 +21,7 @@ from .content import (
     RAW,
     SIGNAL,
     SNR,
+    Content,
     frame_name,
     shown_range,
 )
@@ -65,8 +66,8 @@ class FrameRow:
     ----------
     images : mapping
         What there is of the frame by kind, of `content.KINDS`: float64 (y, x).
-    derived : collection of str
-        The kinds that are differences of raw frames and another.
+    content : Content
+        What there is of the channel.
     heading : str
         Heading; may be empty.
     radius_pix : (float, float), optional
@@ -77,21 +78,15 @@ class FrameRow:
         Width of a pixel in the sample, in micrometres, for a scale bar.
     steps : tuple of Step
         What the background is, shown in place of `radius_pix`.
-    pedestal : int or None
-        Counts on top of the stored signal, which is rounded; they are subtracted in `images`.
-    unit : str
-        Of the images, but for SNR.
     """
 
     images: Mapping[str, npt.NDArray[np.float64]]
-    derived: frozenset[str] = frozenset()
+    content: Content
     heading: str = ""
     radius_pix: tuple[float, float] | None = None
     saturated: int = 0
     pixel_um: float | None = None
     steps: tuple[Any, ...] = ()
-    pedestal: int | None = None
-    unit: str = "counts"
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -194,7 +189,7 @@ def _rows(
             FrameRow(
                 heading=title + ("" if frame is None else f", frame {frame}"),
                 images=with_signal(raw.astype(np.float64), background.astype(np.float64)),
-                derived=frozenset({SIGNAL}),
+                content=Content({}, frozenset({SIGNAL})),
                 radius_pix=None if radii_pix is None else _pair(radii_pix[i], f"radii_pix[{i}]"),
                 saturated=saturated_pixels(raw),
             )
@@ -294,9 +289,9 @@ def _panels_of(row: FrameRow) -> list[Panel]:
     ]
     if levels:
         last = len(panels) - 1
-        panels[last] = replace(panels[last], unit=row.unit)
+        panels[last] = replace(panels[last], unit=row.content.unit)
     if SIGNAL in images or BACKGROUND in images:
-        panels.append(_difference_panel(_signal_title(row), images.get(SIGNAL), row.unit))
+        panels.append(_difference_panel(_signal_title(row), images.get(SIGNAL), row.content.unit))
     if SNR in images:
         panels.append(_difference_panel("signal / noise", images[SNR], "SNR"))
     if not any(panel.pixel_um for panel in panels):
@@ -310,9 +305,9 @@ def _difference_panel(title: str, pixels: npt.NDArray[np.float64] | None, unit: 
 
 
 def _signal_title(row: FrameRow) -> str:
-    if row.pedestal is not None and SIGNAL not in row.derived:
+    if row.content.pedestal is not None and SIGNAL not in row.content.derived:
         return "signal, stored in whole counts"
-    if BACKGROUND in row.derived:
+    if BACKGROUND in row.content.derived:
         return "signal, as stored"
     return "signal = raw \N{MINUS SIGN} background"
 
@@ -322,7 +317,7 @@ def _saturation(pixels: int) -> str:
 
 
 def _background_title(row: FrameRow) -> str:
-    if BACKGROUND in row.derived:
+    if BACKGROUND in row.content.derived:
         return "background = raw \N{MINUS SIGN} signal"
     mean = mean_alone(row.steps)
     radius_pix = row.radius_pix if mean is None else mean.radii

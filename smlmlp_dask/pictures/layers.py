@@ -103,7 +103,9 @@ def viewed_layers(result: "SpatialMeanResult") -> tuple[list[Layer], list[str]]:
             Layer(
                 kind=kind,
                 channel=i,
-                name=output_label(labels[i], kind, pedestal=content.pedestal, unit=content.unit),
+                name=output_label(
+                    labels[i], kind, pedestal=content.pedestal or 0, unit=content.unit
+                ),
                 stack=stack,
                 limits=limits.get(kind)
                 or shown_range(one_frame(stack, min(frame, stack.shape[0] - 1))),

@@ -30,7 +30,7 @@ from .content import (
     shown_range,
 )
 from .origins import origins
-from .samples import frame_counts, raw_stacks
+from .samples import raw_stacks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,8 +190,8 @@ def browse_result(result: SpatialMeanResult) -> Any:
     raws, attributes = raw_stacks(result.path), read_attributes(result.path)
     with refusing_damage(result.path, ValueError):
         words = origins(attributes)
-    contents = [content_of(result, i, raw, attributes) for i, raw in enumerate(raws)]
-    lengths = frame_counts(result.path, attributes)
+        contents = [content_of(result, i, raw, attributes) for i, raw in enumerate(raws)]
+    lengths = [content.n_frames for content in contents]
     if not max(lengths):
         raise ValueError(f"{result.path} has no frames: there is nothing to show")
     channel = ipywidgets.Dropdown(
@@ -213,9 +213,7 @@ def browse_result(result: SpatialMeanResult) -> Any:
         origin.value = words[i]
         # A notebook does not show a callback's errors, so we show them above the picture.
         try:
-            picture.value, message.value = _frame_png(
-                result, contents[i], i, frame.value, lengths[i]
-            )
+            picture.value, message.value = _frame_png(result, contents[i], i, frame.value)
         except OSError as error:
             message.value = one_line(error)
 
@@ -233,7 +231,7 @@ def browse_result(result: SpatialMeanResult) -> Any:
 
 
 def _frame_png(
-    result: SpatialMeanResult, content: Content, channel: int, frame: int, count: int
+    result: SpatialMeanResult, content: Content, channel: int, frame: int
 ) -> tuple[bytes, str]:
     """Draw one frame; also return the reason if its raw frame is missing."""
     from .frames import (
@@ -245,31 +243,28 @@ def _frame_png(
         saturated_pixels,
     )
 
-    saturated, raw, missing = 0, None, content.missing
-    if not missing:
+    saturated, raw = 0, None
+    if not content.missing:
         try:
             raw = one_frame(content.stacks[RAW], frame)
             counts = in_counts(content.stacks[RAW])  # in which a camera is saturated
             same = counts is content.stacks[RAW]
             saturated = saturated_pixels(raw if same else one_frame(counts, frame))
         except OSError as error:
-            missing = one_line(error)
-            content = content.without_raw(missing)
+            content = content.without_raw(one_line(error))
     stack = result.stacks[channel]
     row = FrameRow(
         images_of(content, frame, raw),
-        content.derived,
-        heading=frame_heading(channel, frame, count, stack.acquisition),
+        content,
+        heading=frame_heading(channel, frame, content.n_frames, stack.acquisition),
         steps=result.steps[channel],
         saturated=saturated,
         pixel_um=pixel_width_um(stack.acquisition),
-        pedestal=result.pedestal,
-        unit=content.unit,
     )
     figure = Picture.of_height(row.height_inches)
     place: Any = figure.subfigures(1, 1)
     draw_frames(place, row)
-    return figure._repr_png_(), f"no raw frame: {missing}" if missing else ""
+    return figure._repr_png_(), content.missing and f"no raw frame: {content.missing}"
 
 
 def _times(shape: Sequence[float]) -> str:

@@ -59,7 +59,9 @@ def draw_samples(samples: Sequence[ChannelSample]) -> Picture:
     for i, place in enumerate(_stacked(figure, [sum(parts) for parts in heights])):
         above, frames, below = _stacked(place, heights[i])
         sample = samples[i]
-        heading = frame_heading(sample.channel, sample.frame, sample.n_frames, sample.acquisition)
+        heading = frame_heading(
+            sample.channel, sample.frame, sample.content.n_frames, sample.acquisition
+        )
         _write(above, heading, origin_of(sample), red_lines[i])
         draw_frames(frames, rows[i])
         draw_curves(below, sample)
@@ -70,11 +72,9 @@ def row_of(sample: ChannelSample) -> FrameRow:
     """Return the images of a channel."""
     return FrameRow(
         sample.images,
-        sample.derived,
+        sample.content,
         steps=sample.steps,
         pixel_um=pixel_width_um(sample.acquisition),
-        pedestal=sample.pedestal,
-        unit=sample.unit,
     )
 
 
@@ -87,7 +87,9 @@ def origin_of(sample: ChannelSample) -> str:
 
 
 def _red_lines(sample: ChannelSample) -> list[str]:
-    return [f"No raw frame: {sample.missing}"] if sample.raw is None else warnings_of(sample)
+    return (
+        [f"No raw frame: {sample.content.missing}"] if sample.raw is None else warnings_of(sample)
+    )
 
 
 def warnings_of(sample: ChannelSample) -> list[str]:
@@ -186,7 +188,7 @@ def cards_of(sample: ChannelSample) -> list[Card]:
     cards = []
     for panel in row.panels:
         if panel.pixels is not None:
-            alone = replace(panel, unit=panel.unit or row.unit, pixel_um=row.pixel_um)
+            alone = replace(panel, unit=panel.unit or row.content.unit, pixel_um=row.pixel_um)
             cards.append(_image(alone, inches))
     width, height = _CARD_CURVES_INCHES
     figure = Picture.of_height(height, width)

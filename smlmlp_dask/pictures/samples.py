@@ -3,7 +3,6 @@
 The cost depends only on the sizes of a frame and a chunk: a store may hold 10⁷ frames.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ import numpy.typing as npt
 from smlmlp_dask.filters.kernels import Kernel, without_zero_ends
 from smlmlp_dask.filters.wording import mean_of
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
+from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.photons import in_counts
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
-from .content import RAW, SIGNAL, content_of, images_of, one_frame, part_of
+from .content import RAW, SIGNAL, Content, content_of, images_of, one_frame, part_of
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 from .origins import origins
 
@@ -78,50 +77,38 @@ class ChannelSample:
         The local mean among the steps.
     kernels : (numpy.ndarray, numpy.ndarray) or None
         Of the local mean, along y and x, without zero ends.
-    n_frames : int
-        Frames of the channel.
+    content : Content
+        What there is to see of it.
     frame : int
         Number of the frame shown.
     images : dict
         What there is of it by kind, of `content.KINDS`, as `content.images_of` returns it.
-    derived : frozenset of str
-        The kinds that are not stored, but differences of others.
     level_of : str
         The kind whose level was measured: the first one stored.
     level_frames, levels : numpy.ndarray
         Numbers of the frames on which the level was measured, and their 10th, 50th and 90th
         percentiles, (frame, 3), of the middle 1024 x 1024 pixels at most.
     raw : RawSample or None
-        None if the movie can no longer be read.
-    missing : str
-        The reason, if `raw` is None.
+        None if the movie can no longer be read; `content.missing` says why.
     acquisition : Acquisition
         How the channel was recorded, as far as it is known.
     origin : str
         Its source, box, frames and flips, in words.
-    pedestal : int or None
-        Counts that are stored on top of the signal.
-    unit : str
-        Of the images, but for SNR.
     """
 
     channel: int
     steps: tuple[Any, ...]
     mean: Any
     kernels: tuple[Kernel, Kernel] | None
-    n_frames: int
+    content: Content
     frame: int
     images: dict[str, npt.NDArray[np.float64]]
-    derived: frozenset[str]
     level_of: str
     level_frames: npt.NDArray[np.int64]
     levels: npt.NDArray[np.float64]
     raw: RawSample | None
-    missing: str
-    acquisition: Acquisition = UNKNOWN
-    origin: str = ""
-    pedestal: int | None = None
-    unit: str = "counts"
+    acquisition: Acquisition
+    origin: str
 
 
 def raw_stacks(path: Path) -> list[Stack | str]:
@@ -129,12 +116,6 @@ def raw_stacks(path: Path) -> list[Stack | str]:
     attributes = read_attributes(path)
     with refusing_damage(path, ValueError):
         return reopened_channels(attributes)
-
-
-def frame_counts(path: Path, attributes: Mapping[str, Any]) -> list[int]:
-    """Return how many frames each channel has."""
-    with refusing_damage(path):
-        return [int(plan["shape"][0]) for plan in attributes["plan"]]
 
 
 def sample_channels(result: "SpatialMeanResult", frame: int | None = None) -> list[ChannelSample]:
@@ -160,45 +141,39 @@ def sample_channel(
     """
     stack, steps = result.stacks[channel], result.steps[channel]
     attributes = read_attributes(result.path)
-    n_frames = frame_counts(result.path, attributes)[channel]
-    _check_frame(frame, n_frames, channel)
-    number = n_frames // 2 if frame is None else frame
+    with refusing_damage(result.path, ValueError):
+        origin = origins(attributes)[channel]
+        content = content_of(result, channel, raw_stack, attributes)
+    _check_frame(frame, content.n_frames, channel)
+    number = content.n_frames // 2 if frame is None else frame
     mean, kernels = mean_of(steps), None
     if mean is not None:
         kernels = without_zero_ends(mean.kernel_y), without_zero_ends(mean.kernel_x)
-    with refusing_damage(result.path, ValueError):
-        origin = origins(attributes)[channel]
-    content = content_of(result, channel, raw_stack, attributes)
-    raw, missing = None, content.missing
-    if not missing:
+    raw = None
+    if not content.missing:
         try:
             raw = _raw_sample(content.stacks[RAW], number, kernels)
         except OSError as error:
-            missing = one_line(error)
-            content = content.without_raw(missing)
+            content = content.without_raw(one_line(error))
     chosen = spread_frames(len(stack.frames), LEVELS)
     middle = middle_box(stack)
     levels = [_percentiles(part_of(stack, n, 1, middle).read()) for n in chosen]
     level_of = next(iter(result.stored))  # what `stacks` are
-    lift = content.pedestal if level_of == SIGNAL else 0
+    lift = content.pedestal or 0 if level_of == SIGNAL else 0
     return ChannelSample(
         channel=channel,
         steps=steps,
         mean=mean,
         kernels=kernels,
-        n_frames=n_frames,
+        content=content,
         frame=number,
         images=images_of(content, number, None if raw is None else raw.frame),
-        derived=content.derived,
         level_of=level_of,
         level_frames=chosen,
         levels=np.array(levels, np.float64) - lift,
         raw=raw,
-        missing=missing,
         acquisition=stack.acquisition,
         origin=origin,
-        pedestal=result.pedestal,
-        unit=content.unit,
     )
 
 
