@@ -12,7 +12,7 @@ from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import counted, printable
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
-from smlmlp_dask.movies.selection import Selection
+from smlmlp_dask.pictures.origins import origins
 from smlmlp_dask.pipeline.outputs import Outputs, clipping
 from smlmlp_dask.pipeline.verify import VerifyReport
 from smlmlp_dask.store.checking import clipped_pixels, glance
@@ -24,8 +24,8 @@ from .documents import refuse_without_arrays
 from .errors import printing
 from .tables import Fact, console, say, table_of, times
 
-LISTED_SOURCES = 8
-"""Most sources in the list; a store of a file for each frame has very many."""
+LISTED = 8
+"""Most sources or channels in a list; a store of a file for each frame has very many."""
 
 
 def print_store(path: Path) -> None:
@@ -152,12 +152,11 @@ def _facts(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> Iterato
         values = dict.fromkeys(map(str, attributes[name]))
         yield name, printable(", ".join(values))
     yield "codec", _codec(Storage.recorded(attributes))
-    yield from _sources(attributes)
-    if attributes["flips"]:
-        yield (
-            "flips",
-            ", ".join(f"channel {i} {_flip(f)}" for i, f in enumerate(attributes["flips"])),
-        )
+    sources = [printable(source) for source in attributes["sources"]]
+    yield from _numbered("source", sources)
+    parts = origins(attributes)
+    if set(parts) - {Path(source).name for source in sources}:  # not all of each
+        yield from _numbered("channel", parts)
     if not holds_raw(attributes):
         device = " on a GPU" if attributes["cuda"] else ""
         yield "engine", f"{attributes['engine']} {attributes['engine_version']}{device}"
@@ -174,36 +173,8 @@ def _codec(storage: Storage) -> str:
     )
 
 
-def _sources(attributes: Mapping[str, Any]) -> Iterator[Fact]:
-    sources: Sequence[str] = attributes["sources"]
-    parts = Selection.from_attributes(attributes).by_source(len(sources))
-    for i, (source, part) in enumerate(zip(sources, parts, strict=True)):
-        if i == LISTED_SOURCES:
-            yield "more", f"{counted(len(sources) - i, 'source')} (--json lists them)"
-            return
-        name = "source" if len(sources) == 1 else f"source {i}"
-        yield name, ", ".join([printable(source), *_taken(part)])
-
-
-def _taken(part: Selection) -> Iterator[str]:
-    """Yield what was taken of a source, where it was not all."""
-    if isinstance(part.frames, slice):
-        numbers = (part.frames.start, part.frames.stop, part.frames.step)
-        start, stop, step = ("" if number is None else str(number) for number in numbers)
-        yield f"frames {start}:{stop}{step and f':{step}'}"
-    for names, what in ((part.channels, "channel"), (part.positions, "position")):
-        if names is not None:
-            yield f"{what} {printable(', '.join(map(str, names)))}"
-    if part.z is not None:
-        yield f"slice {part.z}"
-    boxes = (part.bboxes or (None,))[0]
-    if boxes:
-        word = "box" if len(boxes) == 1 else "boxes"
-        yield f"{word} {' and '.join(','.join(map(str, box)) for box in boxes)} (x0,y0,x1,y1)"
-    if part.salvage:
-        yield "salvaged"
-
-
-def _flip(flip: Sequence[bool] | None) -> str:
-    axes = [axis for axis, turned in zip("yx", flip or (), strict=False) if turned]
-    return f"mirrored along {' and '.join(axes)}" if axes else "as it is"
+def _numbered(what: str, texts: Sequence[str]) -> Iterator[Fact]:
+    for i, text in enumerate(texts[:LISTED]):
+        yield what if len(texts) == 1 else f"{what} {i}", text
+    if len(texts) > LISTED:
+        yield "more", f"{counted(len(texts) - LISTED, what)} (--json lists them)"

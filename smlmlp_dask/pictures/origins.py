@@ -35,7 +35,7 @@ def origins(attributes: Mapping[str, Any]) -> list[str]:
         for number in range(count):
             image, box = divmod(number, len(boxes))
             words = [printable(Path(source).name)]
-            words += [f"{what} {chosen}" for what, chosen in _chosen(part)]
+            words += _chosen(part)
             if several > 1:
                 words.append(f"image {image + 1} of {several}")
             texts.append((words, boxes[box], part.frames))
@@ -46,13 +46,11 @@ def origins(attributes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _chosen(part: Selection) -> list[tuple[str, str]]:
-    positions = ", ".join(map(printable, map(str, part.positions or ())))
-    return [
-        (what, value)
-        for what, value in (("position", positions), ("z", "" if part.z is None else str(part.z)))
-        if value
-    ]
+def _chosen(part: Selection) -> list[str]:
+    z = None if part.z is None else (part.z,)
+    named = (("channel", part.channels), ("position", part.positions), ("z", z))
+    words = [f"{what} {printable(', '.join(map(str, of)))}" for what, of in named if of is not None]
+    return [*words, "salvaged"] if part.salvage else words
 
 
 def _box(box: Any) -> list[str]:

@@ -1,31 +1,24 @@
 """What `info` says of a store."""
 
-import numpy as np
 import pytest
-import tifffile
-from click.testing import CliRunner
 
-from smlmlp_dask.cli import smlmlp
+from tests import commands
 
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
+
+@pytest.fixture(autouse=True)
+def folder(folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    return folder
 
 
 def call(*arguments):
-    result = CliRunner().invoke(smlmlp, [*map(str, arguments)])
+    result = commands.call(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "400")
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path
-
-
 def lines(text):
-    return [" ".join(line.split()) for line in text.splitlines()]
+    return [" ".join(line.split()) for line in text.replace("\N{EN DASH}", "-").splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -43,20 +36,22 @@ def lines(text):
         (
             "run movie.tif movie.tif --bbox 1:0,0,9,8 --bbox 1:9,0,18,8 --flip none --flip yx "
             "--flip x --frames 1: --frames 0:10:2",
-            ["source 0: {movie}, frames 1:",
-             "source 1: {movie}, frames 0:10:2, boxes 0,0,9,8 and 9,0,18,8 (x0,y0,x1,y1)",
-             "flips: channel 0 as it is, channel 1 mirrored along y and x, channel 2 mirrored "
-             "along x"],
+            ["source 0: {movie}", "source 1: {movie}",
+             "channel 0: movie.tif, frames 1-10 of the movie",
+             "channel 1: movie.tif, columns 0-8, rows 0-7, frames 0-8, one in 2 of the movie, "
+             "flipped in y and x",
+             "channel 2: movie.tif, columns 9-17, rows 0-7, frames 0-8, one in 2 of the movie, "
+             "flipped left to right (x)"],
         ),
         (
             "run movie.tif --step median:2 --step mean:3 --write signal --pedestal 100 --channel 0",
             ["stored: signal (uint16), pedestal 100; no pixel of the signal was clipped",
-             "source: {movie}, channel 0"],
+             "source: {movie}", "channel: movie.tif, channel 0"],
         ),
         (
             "convert movie.tif --bbox 0:1,2,3,4",
             ["stored: raw frames (uint16)", "codec: fast, without loss",
-             "source: {movie}, box 1,2,3,4 (x0,y0,x1,y1)"],
+             "source: {movie}", "channel: movie.tif, columns 1-2, rows 2-3"],
         ),
     ],
 )  # fmt: skip

@@ -7,14 +7,11 @@ import tifffile
 from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.pictures.origins import origins
 from smlmlp_dask.store.read import read_attributes
-
-MOVIE = np.random.default_rng(0).poisson(100, (12, 20, 24)).astype("u2")
+from tests.pictures.conftest import MOVIE
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("a.tif", MOVIE, photometric="minisblack")
+def folder(folder):
     tifffile.imwrite("b.ome.tif", np.stack([MOVIE, MOVIE], 1), metadata={"axes": "TCYX"},
                      photometric="minisblack")  # fmt: skip
 
@@ -35,6 +32,7 @@ BOXES = [[(0, 0, 12, 20), (12, 3, 24, 20)]]
             {"bboxes": BOXES},
             ["a.tif, columns 0-11, rows 0-19", "a.tif, columns 12-23, rows 3-19"],
         ),
+        ({"channels": 0, "salvage": True}, ["a.tif, channel 0, salvaged"]),
         ({"flips": [(True, False)]}, ["a.tif, flipped upside down (y)"]),
         ({"flips": [(False, True)]}, ["a.tif, flipped left to right (x)"]),
         ({"flips": [(True, True)]}, ["a.tif, flipped in y and x"]),
