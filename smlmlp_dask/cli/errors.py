@@ -216,7 +216,7 @@ def _how_to_resume(store: Path) -> str:
             return "nothing was done yet and nothing is kept"
         case True:
             return f"{store} is finished"
-    return f"{_blocks_kept(store)}; to resume: {resuming_command()}"
+    return to_resume(_blocks_kept(store))
 
 
 def how_to_repair(store: Path) -> str:
@@ -231,14 +231,23 @@ def _blocks_kept(store: Path) -> str:
     from smlmlp_dask.store.read import progress
 
     state = progress(store)
-    are = "is" if state.done == 1 else "are"
-    return f"{state.done:,} of {counted(state.total, 'block')} {are} kept"
+    return kept(state.done, state.total, "block")
 
 
-def resuming_command() -> str:
-    """Return the present command line with ``--resume``, in place of ``--overwrite``."""
+def kept(done: int, total: int, what: str) -> str:
+    """Say how much of a job that was interrupted is kept."""
+    return f"{done:,} of {counted(total, what)} {'is' if done == 1 else 'are'} kept"
+
+
+def to_resume(so_far: str) -> str:
+    """Add the present command line with ``--resume``, in place of ``--overwrite``."""
     arguments = [given for given in sys.argv[1:] if given not in ("--resume", "--overwrite")]
-    return shlex.join(["smlmlp-dask", *arguments, "--resume"])
+    return f"{so_far}; to resume: {shlex.join(['smlmlp-dask', *arguments, '--resume'])}"
+
+
+def place_of(path: Path | None) -> int | None:
+    """Return what tells a file or store from a later one of its name; None if there is none."""
+    return path.stat().st_ino if path is not None and path.exists() else None
 
 
 def _fail(message: str, cause: Exception) -> NoReturn:

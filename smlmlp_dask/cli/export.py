@@ -5,9 +5,15 @@ from pathlib import Path
 
 import click
 
-from smlmlp_dask.messages import counted
-
-from .errors import Command, explaining_resume, log_to_stderr, printing, resuming_command
+from .errors import (
+    Command,
+    explaining_resume,
+    kept,
+    log_to_stderr,
+    place_of,
+    printing,
+    to_resume,
+)
 from .options import LocalPath, output_option
 from .run_options import Call, declared
 
@@ -50,7 +56,7 @@ def export(
     from smlmlp_dask.pipeline.export import export_movie
 
     log_to_stderr(verbose=verbose)
-    with explaining_resume(output, partial(_how_to_resume, before=_place(output))):
+    with explaining_resume(output, partial(_how_to_resume, before=place_of(output))):
         export_movie(
             store,
             output,
@@ -64,19 +70,11 @@ def export(
         click.echo(f"finished: {output}")
 
 
-def _place(file: Path) -> int | None:
-    """Return what tells a file from a later one of the same name; None if there is none."""
-    return file.stat().st_ino if file.exists() else None
-
-
 def _how_to_resume(file: Path, before: int | None) -> str:
     from smlmlp_dask.pipeline.filling import frames_kept
 
-    kept, now = frames_kept(file), _place(file)
-    if kept is None and now not in (None, before):
+    if frames := frames_kept(file):
+        return to_resume(kept(*frames, "frame"))
+    if place_of(file) not in (None, before):
         return f"{file} is finished"
-    if kept is None:
-        return "nothing was done yet and nothing is kept"
-    done, total = kept
-    are = "is" if done == 1 else "are"
-    return f"{done:,} of {counted(total, 'frame')} {are} kept; to resume: {resuming_command()}"
+    return "nothing was done yet and nothing is kept"

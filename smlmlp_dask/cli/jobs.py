@@ -27,7 +27,7 @@ from smlmlp_dask.messages import one_line, shown
 from smlmlp_dask.paths import absolute_path, local_path, refuse_existing
 from smlmlp_dask.store.durable import write_whole
 
-from .errors import Command, OneLineError
+from .errors import Command, OneLineError, place_of
 from .options import LocalPath, SectionedOption, of_camera
 
 OF_ONE_CALL = (
@@ -104,11 +104,11 @@ class JobCommand(Command):
             raise OneLineError(str(error)) from error
         except (OSError, ValueError) as error:
             raise OneLineError(f"the job file {file} cannot be written: {error}") from error
-        begun = None if resume else _place(output)
+        begun = None if resume else place_of(output)
         try:
             return super().invoke(ctx)
         except OneLineError:
-            if _place(output) == begun:  # nothing was begun: leave all as it was
+            if place_of(output) == begun:  # nothing was begun: leave all as it was
                 file.unlink() if before is None else _save(file, before)
             raise
 
@@ -211,11 +211,6 @@ def _save(file: Path, data: bytes) -> None:
     if not file.parent.is_dir():
         raise NotADirectoryError(f"there is no folder {file.parent}")
     write_whole(file, data, synced=True)
-
-
-def _place(output: Path | None) -> int | None:
-    """Return what tells a store from a later one of the same name; None if there is none."""
-    return output.stat().st_ino if output is not None and output.exists() else None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from smlmlp_dask.messages import printable
+from smlmlp_dask.messages import counted, printable
 
 from .errors import Command, log_to_stderr, printing
 from .options import output_option
@@ -96,8 +96,7 @@ def _print_suggestion(out: Console, suggestion: "RadiusSuggestion") -> None:
             spots = "; spots have a sigma of {:.2g} (y) and {:.2g} (x) px".format(
                 *channel.spot_sigma_pix
             )
-        count = len(channel.looked_at)
-        frames = "1 frame" if count == 1 else f"{count} frames"
+        frames = counted(len(channel.looked_at), "frame")
         out.print(f"channel {channel.channel}{name}, by {frames}{spots}:")
         out.print(_table(channel))
         for line in (channel.reason, *channel.notes):

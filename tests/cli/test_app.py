@@ -16,9 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
-import tifffile
 import zarr
 
 from smlmlp_dask import SpatialMean, __version__, cli, noise_correction, open_backgrounds
@@ -27,20 +25,13 @@ from smlmlp_dask.execution import progress
 from smlmlp_dask.filters.spatial_mean import Engine
 from smlmlp_dask.pipeline import run, verify
 from smlmlp_dask.store.codecs import Codec
-from tests.commands import call
-
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
+from tests.commands import MOVIE, call, called
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder with one movie in many forms, good and bad."""
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
-    MOVIE.astype(">u2").tofile("movie.raw")
-    stored = zarr.create_array("movie.zarr", shape=MOVIE.shape, chunks=(4, 20, 24), dtype="u2")
-    stored[:] = MOVIE
-    return tmp_path
+def folder(folder):
+    zarr.create_array("movie.zarr", data=MOVIE, chunks=(4, 20, 24))
+    return folder
 
 
 # ---- what is passed on -------------------------------------------------------------------------
@@ -82,10 +73,6 @@ BACKGROUND = {
 }
 
 
-class Called(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     ("options", "radii", "changed"),
     [
@@ -116,16 +103,8 @@ class Called(Exception):
     ],
 )  # fmt: skip
 def test_run_passes_its_options_on(monkeypatch, options, radii, changed):
-    seen = []
-
-    def job(*arguments, **keywords):
-        seen.append((arguments, keywords))
-        raise Called
-
-    monkeypatch.setattr(run, "run_background", job)
-    result = call("run", "a.tif", "b.tif", "-o", "out.zarr", *options.split())
-    assert isinstance(result.exception, Called), result.output
-    ((sources, output), keywords) = seen[0]
+    command = ("run", "a.tif", "b.tif", "-o", "out.zarr", *options.split())
+    (sources, output), keywords = called(monkeypatch, run, "run_background", *command)
     assert sources == ["a.tif", "b.tif"]
     assert str(output) == "out.zarr"
     assert keywords == {**DEFAULTS, **BACKGROUND, "steps": [SpatialMean(radii)], **changed}
@@ -358,6 +337,7 @@ def test_every_key_is_documented(folder):
     call("run", "movie.tif", "-o", "out.zarr")
     commands = ["info out.zarr", "verify out.zarr", "run movie.tif -o b.zarr --dry-run"]
     commands += ["demo --frames 1", "info movie.tif", "formats", "convert movie.tif -o c.zarr"]
+    commands += ["radius movie.tif"]
     for command in commands:
         shown = set(keys(json.loads(call(*command.split(), "--json").stdout)))
         documented = set(re.findall("``(.*?)``", documents.__doc__.replace("\n", " ")))

@@ -38,8 +38,3 @@ def test_what_it_prints(tmp_path):
     assert "Mpx/s" in result.output
     assert "demo.png" in result.output
     assert max(map(len, result.output.splitlines())) <= max(80, len(str(tmp_path)) + 40)
-
-
-def test_it_overwrites_nothing(tmp_path):
-    with pytest.raises(FileExistsError, match="exists: replace it with --overwrite, or choose"):
-        run_demo(tmp_path, 3, progress=False)

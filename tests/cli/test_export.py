@@ -6,29 +6,19 @@ import shutil
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
-import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner
 
 from smlmlp_dask import convert_movies, open_channels, run_background
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.pipeline import export, filling
-from tests.cli.test_app import Called
-
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
+from tests.commands import MOVIE, called
+from tests.commands import call_line as call
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+def folder(folder):
     run_background("movie.tif", "s.zarr", outputs=["background", "signal"], pedestal=100)
-    return tmp_path
-
-
-def call(line):
-    return CliRunner().invoke(smlmlp, shlex.split(line))
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -42,14 +32,9 @@ def call(line):
     ],
 )
 def test_options_are_passed_on(monkeypatch, options, changed):
-    seen = []
-
-    def job(*arguments, **keywords):
-        seen.append((*map(str, arguments), keywords))
-        raise Called
-
-    monkeypatch.setattr(export, "export_movie", job)
-    assert isinstance(call(f"export s.zarr -o out.raw {options}").exception, Called)
+    command = f"export s.zarr -o out.raw {options}".split()
+    paths, keywords = called(monkeypatch, export, "export_movie", *command)
+    assert [*map(str, paths)] == ["s.zarr", "out.raw"]
     defaults = {
         "what": None,
         "channel": None,
@@ -57,7 +42,7 @@ def test_options_are_passed_on(monkeypatch, options, changed):
         "overwrite": False,
         "progress": False,
     }
-    assert seen == [("s.zarr", "out.raw", {**defaults, **changed})]
+    assert keywords == {**defaults, **changed}
 
 
 def test_it_writes_and_says_so(folder):

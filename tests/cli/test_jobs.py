@@ -3,38 +3,22 @@
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tifffile
 
 from smlmlp_dask import SpatialMean
 from smlmlp_dask.pipeline import convert, run
-from tests.cli.test_app import BACKGROUND, DEFAULTS, Called
-from tests.commands import call
+from tests.cli.test_app import BACKGROUND, DEFAULTS
+from tests.commands import MOVIE, call, called
 from tests.stored import contents
-
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 
 
 @pytest.fixture
-def seen(tmp_path, monkeypatch):
-    """What the jobs were called with, instead of running them."""
+def passed_on(tmp_path, monkeypatch):
+    """Return what a command calls its job with, instead of running it."""
     monkeypatch.chdir(tmp_path)
-    calls = []
-
-    def job(*arguments, **keywords):
-        calls.append((arguments, keywords))
-        raise Called
-
-    monkeypatch.setattr(run, "run_background", job)
-    monkeypatch.setattr(convert, "convert_movies", job)
-    return calls
-
-
-def called(seen, *arguments):
-    result = call(*arguments)
-    assert isinstance(result.exception, Called), result.output
-    return seen.pop()
+    jobs = {"run": (run, "run_background"), "convert": (convert, "convert_movies")}
+    return lambda *command: called(monkeypatch, *jobs[command[0]], *command)
 
 
 SOURCE = '\n[[source]]\npath = "a.tif"\n'
@@ -63,24 +47,24 @@ TWO = SOURCE + '[[source]]\npath = "b.tif"\n'
          {"bboxes": [None, [(0, 1, 2, 3), (4, 5, 6, 7)]]}),
     ],
 )  # fmt: skip
-def test_a_job_file_is_a_command_line(seen, tmp_path, text, radii, changed):
+def test_a_job_file_is_a_command_line(passed_on, tmp_path, text, radii, changed):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "job.toml").write_text('output = "out.zarr"\n' + text)
-    (sources, output), keywords = called(seen, "run", "elsewhere/job.toml")
+    (sources, output), keywords = passed_on("run", "elsewhere/job.toml")
     names = ["a.tif", "b.tif"] if "b.tif" in text else ["a.tif"]
     assert sources == [str(folder / name) for name in names]  # they lie beside the job file
     assert output == folder / "out.zarr"
     assert keywords == {**DEFAULTS, **BACKGROUND, "steps": [SpatialMean(radii)], **changed}
 
 
-def test_options_on_the_line_go_before_those_of_the_file(seen):
+def test_options_on_the_line_go_before_those_of_the_file(passed_on):
     Path("job.toml").write_text(
         'output = "out.zarr"\nradius = [5, 6]\nmemory-limit = "1GB"\n'
         '[[source]]\npath = "a.tif"\nframes = "0:9"\nboxes = [[0, 0, 9, 9]]'
     )
     line = "-o b.zarr --radius 8 --frames 1:3 --bbox 0:1,2,3,4 --resume"
-    (_, output), keywords = called(seen, "run", "job.toml", *line.split())
+    (_, output), keywords = passed_on("run", "job.toml", *line.split())
     assert (output, keywords["steps"]) == (Path("b.zarr"), [SpatialMean((8.0, 8.0))])
     assert (keywords["frames"], keywords["bboxes"]) == (slice(1, 3), [[(1, 2, 3, 4)]])
     assert (keywords["memory_limit"], keywords["resume"]) == ("1GB", True)
@@ -97,32 +81,30 @@ def test_options_on_the_line_go_before_those_of_the_file(seen):
         "convert a.tif *.tif --codec none --position A1",
     ],
 )
-def test_a_saved_job_is_the_same_job(seen, line):
-    before = called(seen, *line.split(), "-o", "out.zarr", "--progress", "--save-job", "job.toml")
+def test_a_saved_job_is_the_same_job(passed_on, line):
+    before = passed_on(*line.split(), "-o", "out.zarr", "--progress", "--save-job", "job.toml")
     command = line.split()[0]
-    (sources, output), keywords = called(seen, command, "job.toml", "--progress")
+    (sources, output), keywords = passed_on(command, "job.toml", "--progress")
     assert sources == [str(Path(name).absolute()) for name in before[0][0]]
     assert output == Path("out.zarr").absolute()
     assert keywords == before[1]
 
 
 @pytest.mark.parametrize("name", ["a \"b\" 'c'.tif", "Zelle-µ-🔬.tif", "back\\slash\t\x7f.tif"])
-def test_any_name_can_be_saved(seen, name):
-    (sources, _), _ = called(seen, "run", name, "-o", "o.zarr", "--save-job", "job.toml")
+def test_any_name_can_be_saved(passed_on, name):
+    (sources, _), _ = passed_on("run", name, "-o", "o.zarr", "--save-job", "job.toml")
     assert sources == [name]
     (saved,) = tomllib.loads(Path("job.toml").read_text())["source"]
     assert saved["path"] == str(Path(name).absolute())
 
 
-def test_what_a_call_says_of_itself_is_not_saved(seen):
+def test_what_a_call_says_of_itself_is_not_saved(passed_on):
     options = ["--resume", "--no-progress", "-v", "--json", "--overwrite"]
-    called(seen, "run", "a.tif", "-o", "o.zarr", *options, "--save-job", "job.toml")
+    passed_on("run", "a.tif", "-o", "o.zarr", *options, "--save-job", "job.toml")
     assert tomllib.loads(Path("job.toml").read_text()).keys() == {"output", "source"}
 
 
-def test_saved_and_run_again_it_gives_the_same_store(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+def test_saved_and_run_again_it_gives_the_same_store(folder):
     line = "run movie.tif -o a.zarr --bbox 0:0,0,9,9 --bbox 0:9,9,20,20 --save-job job.toml"
     assert call(*line.split()).exit_code == 0
     assert call("run", "job.toml", "-o", "b.zarr").exit_code == 0
@@ -152,9 +134,7 @@ def test_a_typo_in_a_job_file_is_told_what_it_may_be(tmp_path, monkeypatch, key,
     assert list(tmp_path.iterdir()) == [tmp_path / "job.toml"]
 
 
-def test_a_saved_job_is_replaced_only_by_a_job_that_begins(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+def test_a_saved_job_is_replaced_only_by_a_job_that_begins(folder):
     line = ["run", "movie.tif", "-o", "o.zarr", "--save-job", "job.toml"]
     assert call(*line, "-r", 3).exit_code == 0
     saved = Path("job.toml").read_text()
@@ -164,10 +144,8 @@ def test_a_saved_job_is_replaced_only_by_a_job_that_begins(tmp_path, monkeypatch
     assert 'radius = ["4"]' in Path("job.toml").read_text()
 
 
-def test_a_run_that_saved_its_job_is_resumed_as_it_is_told(tmp_path, monkeypatch):
+def test_a_run_that_saved_its_job_is_resumed_as_it_is_told(folder):
     """By the same line and --resume; another job of that name stays."""
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     line = ["run", "movie.tif", "-o", "o.zarr", "-r", 3, "--save-job", "job.toml"]
     assert call(*line).exit_code == 0
     saved = Path("job.toml").read_bytes()

@@ -2,36 +2,24 @@
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
-from click.testing import CliRunner
 
 from smlmlp_dask import convert_movies, open_backgrounds, run_background, run_spatial_mean
-from smlmlp_dask.cli import smlmlp
-from smlmlp_dask.cli.errors import resuming_command
+from smlmlp_dask.cli.errors import to_resume
 from smlmlp_dask.store.lock import sole_writer
+from tests.commands import call_line as call
 from tests.stored import contents
-
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
-
-
-def call(line):
-    return CliRunner().invoke(smlmlp, shlex.split(line))
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(folder):
     """A movie, and its finished store."""
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     run_spatial_mean("movie.tif", "store.zarr", 2.0)
-    return tmp_path
+    return folder
 
 
 def everything(folder):
@@ -97,7 +85,7 @@ def test_a_store_is_replaced_by_a_new_one(folder, tmp_path):
 
 def test_an_interrupted_call_is_resumed_not_begun_anew(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["smlmlp-dask", "run", "a b.tif", "--overwrite", "-o", "b"])
-    assert resuming_command() == "smlmlp-dask run 'a b.tif' -o b --resume"
+    assert to_resume("") == "; to resume: smlmlp-dask run 'a b.tif' -o b --resume"
 
 
 def test_without_a_store_it_begins_one(folder):
@@ -152,7 +140,7 @@ def test_a_source_is_never_replaced(folder, source):
     if source.endswith(".tif"):
         shutil.copy("movie.tif", source)
     before = everything(folder)
-    refused = CliRunner().invoke(smlmlp, ["run", source, "-o", "store.zarr", "--overwrite"])
+    refused = call(f"run {source} -o store.zarr --overwrite")
     assert refused.exit_code == 2
     assert "input" in refused.stderr
     assert everything(folder) == before

@@ -4,16 +4,13 @@ import re
 import shutil
 
 import dask.config
-import numpy as np
 import pytest
 import zarr
-from click.testing import CliRunner
 
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.execution.local import planned_processes
 from smlmlp_dask.execution.slurm import SlurmJobs, planned_jobs
+from tests.commands import MOVIE, call
 
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 LONG = ("--shape", "10000000,512,512", "--chunks", "32,512,512")
 
 
@@ -24,7 +21,7 @@ def movie(tmp_path, monkeypatch):
 
 
 def dry_run(*options, code=0):
-    result = CliRunner().invoke(smlmlp, ["run", "--dry-run", *map(str, options)])
+    result = call("run", "--dry-run", *options)
     assert result.exit_code == code, result.output
     return [" ".join(line.split()) for line in (result.stdout or result.stderr).splitlines()]
 
@@ -33,12 +30,12 @@ def dry_run(*options, code=0):
 @pytest.mark.parametrize("channels", [1, 3, 9])
 def test_it_has_ten_lines(command, channels):
     sources = ["movie.zarr"] * channels
-    result = CliRunner().invoke(smlmlp, [command, "--dry-run", *sources])
+    result = call(command, "--dry-run", *sources)
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == min(7 + channels, 10)
     assert "-v shows how this is reckoned" in result.stdout
     assert ("and 7 channels more (-v)" in result.stdout) == (channels == 9)
-    verbose = CliRunner().invoke(smlmlp, [command, "--dry-run", *sources, "-v"])
+    verbose = call(command, "--dry-run", *sources, "-v")
     assert "a block in work holds up to" in verbose.stdout
     assert "side by side, here and now" in " ".join(verbose.stdout.split())
     assert verbose.stdout.count("a block in work holds") == channels

@@ -1,15 +1,14 @@
 """`smlmlp-dask radius`: table, picture, JSON, and the options of movies."""
 
 import json
-import re
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from smlmlp_dask import simulate_movie, suggest_radius
-from smlmlp_dask.cli import documents, smlmlp
 from smlmlp_dask.pipeline import suggest
+from tests import commands
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +25,7 @@ def folder(shared, monkeypatch):
     monkeypatch.chdir(shared)
 
 
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, ["radius", *map(str, arguments)])
+call = partial(commands.call, "radius")
 
 
 BOXES = ["--bbox", "0:0,0,80,64", "--bbox", "0:80,0,160,64"]
@@ -78,16 +76,6 @@ def test_headerless_movies_too(folder):
     assert json.loads(raw.stdout) == json.loads(call("movie.npy", "--json").stdout)
 
 
-def test_every_key_is_documented(folder):
-    def keys(value):
-        if isinstance(value, dict):
-            return {*value}.union(*map(keys, value.values()))
-        return set().union(*map(keys, value)) if isinstance(value, list) else set()
-
-    documented = set(re.findall("``(.*?)``", documents.__doc__.replace("\n", " ")))
-    assert keys(json.loads(call("movie.npy", "--json").stdout)) <= documented
-
-
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_a_picture(folder, tmp_path, suffix):
     picture = tmp_path / f"radius.{suffix}"
@@ -125,8 +113,8 @@ def test_errors_are_one_line(folder, shared, monkeypatch, arguments, message):
 
 def test_a_dry_run_says_it_too(folder, tmp_path):
     arguments = ["run", "movie.npy", "-o", tmp_path / "o.zarr", "--dry-run", "--radius", "1.5"]
-    shown = CliRunner().invoke(smlmlp, [*map(str, arguments)])
+    shown = commands.call(*arguments)
     (line,) = [line for line in shown.stdout.splitlines() if "smlmlp-dask radius" in line]
     assert line.startswith("channel 0: the background of radius 1.5 px takes ")
-    document = json.loads(CliRunner().invoke(smlmlp, [*map(str, arguments), "--json"]).stdout)
+    document = json.loads(commands.call(*arguments, "--json").stdout)
     assert document["warnings"] == [line]

@@ -19,9 +19,8 @@ from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.described import DescribedMovie
 from smlmlp_dask.movies.formats.table import FORMATS
 from smlmlp_dask.movies.recording import Position, Recording
-from tests.commands import call
+from tests.commands import MOVIE, call
 
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 TWO = np.stack([MOVIE, MOVIE + 1], axis=1)
 
 
@@ -31,13 +30,6 @@ def lines(*arguments):
     assert (shown.exit_code, shown.stderr) == (0, "")
     facts = [line.partition(":") for line in shown.stdout.splitlines()[1:]]
     return {name.strip(): text.strip() for name, _, text in facts}
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path
 
 
 def ome(axes="TCYX", pixels=TWO, **metadata):

@@ -5,29 +5,24 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import numpy as np
 import pytest
-import tifffile
 import zarr
-from click.testing import CliRunner
 
 from smlmlp_dask import run_spatial_mean
-from smlmlp_dask.cli import smlmlp, viewing
+from smlmlp_dask.cli import viewing
 from smlmlp_dask.installing import install_command
-
-MOVIE = np.random.default_rng(3).poisson(200, (12, 20, 24)).astype(np.uint16)
+from tests.commands import call
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+def folder(folder):
     run_spatial_mean("movie.tif", "out.zarr", 7.0)
-    return tmp_path
+    return folder
 
 
 needs_neuroglancer = pytest.mark.skipif(
@@ -35,8 +30,7 @@ needs_neuroglancer = pytest.mark.skipif(
 )
 
 
-def view(*arguments):
-    return CliRunner().invoke(smlmlp, ["view", *arguments])
+view = partial(call, "view")
 
 
 @pytest.fixture

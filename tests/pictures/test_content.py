@@ -16,20 +16,16 @@ from smlmlp_dask.napari_reader import get_reader
 from smlmlp_dask.pictures import frames as plots
 from smlmlp_dask.pictures.layers import viewed_layers
 from smlmlp_dask.pictures.overview import plot_result
+from tests.pictures.conftest import MOVIE
 
-MOVIE = np.random.default_rng(0).poisson(np.linspace(100, 200, 40), (12, 30, 40)).astype("u2")
 MEAN = SpatialMean(7.0)
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def run(outputs, path="out.zarr", **options):
-    return run_background("movie.tif", path, MEAN, outputs, **options)
+    return run_background("a.tif", path, MEAN, outputs, **options)
 
 
 def titles(figure):
@@ -74,7 +70,7 @@ def test_each_store_shows_what_it_holds_and_what_follows_from_it(outputs, option
 @pytest.mark.parametrize("pedestal", [None, 100])
 def test_a_signal_without_its_movie_is_shown_alone(pedestal):
     run("signal", pedestal=pedestal)
-    Path("movie.tif").unlink()
+    Path("a.tif").unlink()
     figure = plot_result(open_backgrounds("out.zarr"))
     found = titles(figure)
     assert [image is None for image in found.values()] == [True, False]
@@ -119,7 +115,7 @@ def test_viewers_get_the_same(outputs, pedestal, names):
 )
 def test_viewers_say_what_went_with_the_movie(outputs, lost):
     run(outputs)
-    Path("movie.tif").unlink()
+    Path("a.tif").unlink()
     layers, [line] = viewed_layers(open_backgrounds("out.zarr"))
     assert [layer.kind for layer in layers] == ([outputs] if isinstance(outputs, str) else outputs)
     assert line.startswith(f"channel_0: no raw frames{lost}: ")

@@ -10,18 +10,8 @@ import zarr
 
 from smlmlp_dask import open_backgrounds, open_channels, run_spatial_mean
 from smlmlp_dask.movies.acquisition import Acquisition
-from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.pictures.layers import viewed_layers
-
-MOVIE = np.random.default_rng(0).poisson(np.linspace(100, 200, 40), (12, 30, 40)).astype("u2")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("a.tif", MOVIE, photometric="minisblack")
-    tifffile.imwrite("b.tif", MOVIE[:7, :, :20], photometric="minisblack")
-    return tmp_path
+from tests.pictures.conftest import MOVIE
 
 
 def run(**known):
@@ -66,19 +56,12 @@ def test_a_constant_has_a_range_about_it(folder, value):
         assert layer.limits[0] <= (0 if layer.kind == "signal" else value) <= layer.limits[1]
 
 
-def test_a_movie_of_any_length_is_opened_by_a_frame_of_each_stack(folder, monkeypatch):
+def test_a_movie_of_any_length_is_opened_by_a_frame_of_each_stack(folder, reads):
     result = run()
-    shapes = []
-    original = Stack.read
-
-    def counted(self):
-        shapes.append(self.shape)
-        return original(self)
-
-    monkeypatch.setattr(Stack, "read", counted)
+    reads.clear()
     viewed_layers(result)
-    assert {shape[0] for shape in shapes} == {1}
-    assert len(shapes) <= 2 * 4  # raw, signal, and what signal reads
+    assert {shape[0] for shape in reads} == {1}
+    assert len(reads) <= 2 * 4  # raw, signal, and what signal reads
 
 
 MICRONS = "micrometer"

@@ -18,31 +18,13 @@ from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.pictures import frames as plots
 from smlmlp_dask.pictures import notebook
 from smlmlp_dask.result import SpatialMeanResult
-
-MOVIE = np.random.default_rng(0).poisson(np.linspace(100, 200, 40), (12, 30, 40)).astype("u2")
+from tests.pictures.conftest import MOVIE
 
 
 @pytest.fixture
-def result(tmp_path):
+def result(folder):
     """Two channels, from movies that may be harmed."""
-    tifffile.imwrite(tmp_path / "a.tif", MOVIE, photometric="minisblack")
-    tifffile.imwrite(tmp_path / "b.tif", MOVIE[:7, :, :20], photometric="minisblack")
-    sources = [tmp_path / "a.tif", tmp_path / "b.tif"]
-    return run_spatial_mean(sources, tmp_path / "out.zarr", [(7, 7), (3, 4.5)])
-
-
-@pytest.fixture
-def reads(monkeypatch):
-    """Shapes of all that is read from any disk."""
-    shapes = []
-    original = Stack.read
-
-    def counted(self):
-        shapes.append(self.shape)
-        return original(self)
-
-    monkeypatch.setattr(Stack, "read", counted)
-    return shapes
+    return run_spatial_mean(["a.tif", "b.tif"], "out.zarr", [(7, 7), (3, 4.5)])
 
 
 def pictures(html):
@@ -83,6 +65,7 @@ def test_the_small_picture_is_the_frame_in_the_middle(result):
 
 
 def test_it_reads_one_frame_a_channel_and_computes_nothing(result, reads, no_compute):
+    reads.clear()
     assert len(pictures(result._repr_html_())) == 2
     assert reads == [(1, 30, 40), (1, 30, 20)]
 

@@ -1,6 +1,7 @@
 """The picture of a whole result: what it shows, what it warns of, what it reads."""
 
 import shutil
+from functools import partial
 from itertools import combinations
 
 import dask
@@ -8,17 +9,16 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from click.testing import CliRunner
 from matplotlib.axis import Axis
 from matplotlib.text import Text
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from smlmlp_dask import open_backgrounds, run_spatial_mean, simulate_movie
-from smlmlp_dask.cli import smlmlp
 from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.pictures.overview import picture_beside, plot_result
 from smlmlp_dask.pictures.panels import round_length
 from smlmlp_dask.pictures.samples import LEVELS, PAIRS, raw_stacks
+from tests import commands
 
 N_FRAMES = 30
 
@@ -191,7 +191,7 @@ def test_nothing_overlaps_and_nothing_is_cut_off(
         assert not (a.padded(-1).overlaps(b.padded(-1))), (one.get_text(), other.get_text())
 
 
-def test_the_cost_does_not_grow_with_the_movie(tmp_path, monkeypatch, no_compute):
+def test_the_cost_does_not_grow_with_the_movie(tmp_path, reads, no_compute):
     movie = np.random.default_rng(0).poisson(100, (3000, 9, 8)).astype("u2")
     movie.tofile(tmp_path / "movie.raw")
     with dask.config.set(scheduler="threads"):
@@ -199,17 +199,10 @@ def test_the_cost_does_not_grow_with_the_movie(tmp_path, monkeypatch, no_compute
             tmp_path / "movie.raw", tmp_path / "out.zarr", 2.0,
             raw_shape=movie.shape, raw_dtype="u2",
         )  # fmt: skip
-    read = []
-    original = Stack.read
-
-    def counted(self):
-        read.append(len(self.frames))
-        return original(self)
-
-    monkeypatch.setattr(Stack, "read", counted)
+    reads.clear()
     plot_result(result)
-    assert len(read) == LEVELS + PAIRS + 2
-    assert sum(read) == LEVELS + 2 * PAIRS + 2
+    assert len(reads) == LEVELS + PAIRS + 2
+    assert sum(frames for frames, _, _ in reads) == LEVELS + 2 * PAIRS + 2
 
 
 @pytest.mark.parametrize("n_frames", [1, 2])
@@ -285,8 +278,7 @@ def test_boxes_flips_and_frames_are_those_of_the_run(movies, tmp_path):
 # ---- the command -------------------------------------------------------------------------------
 
 
-def call(*arguments):
-    return CliRunner().invoke(smlmlp, ["plot", *map(str, arguments)])
+call = partial(commands.call, "plot")
 
 
 @pytest.mark.parametrize(
@@ -305,9 +297,6 @@ def test_the_picture_goes_next_to_the_store(single, tmp_path):
     picture = tmp_path / "out.png"
     drawn = picture.read_bytes()
     assert drawn.startswith(b"\x89PNG")
-    refused = call(single.path)
-    assert refused.exit_code == 2
-    assert "exists: replace it by --overwrite, or choose another name" in refused.output
     picture.write_bytes(b"mine")
     assert call(single.path, "--overwrite").exit_code == 0
     assert picture.read_bytes() == drawn  # the same bytes, whenever it is drawn
@@ -336,8 +325,6 @@ def test_a_store_that_is_the_working_folder(single, tmp_path, monkeypatch):
         ("out.zarr -o none/p.png", "the folder none does not exist: make it first"),
         ("out.zarr --frame 30", "frame 30: channel 0 has 30 frames; pass 0 to 29"),
         ("out.zarr --frame -1", "-1 is not in the range x>=0"),
-        ("movie.tif", "movie.tif is not a store of backgrounds"),
-        ("nothing", "nothing does not exist"),
     ],
 )
 def test_refuses_in_one_line_and_writes_nothing(single, monkeypatch, arguments, message):

@@ -13,19 +13,16 @@ import tifffile
 
 from smlmlp_dask import run_spatial_mean
 from smlmlp_dask.pictures.view import view_result
+from tests.pictures.conftest import MOVIE
 
 neuroglancer = pytest.importorskip(
     "neuroglancer", reason="the extra `view` is not installed", exc_type=ImportError
 )
 
-MOVIE = np.random.default_rng(0).poisson(np.linspace(100, 200, 40), (12, 30, 40)).astype("u2")
-
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("a.tif", MOVIE, photometric="minisblack")
-    yield tmp_path
+def folder(folder):
+    yield folder
     neuroglancer.stop()
 
 
