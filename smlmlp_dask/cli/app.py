@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .errors import Group, log_to_stderr, open_standard_streams, printing
+from .errors import Group, open_standard_streams, printing
 from .export import export
 from .job_commands import convert, run
 from .options import output_option
@@ -67,8 +67,8 @@ for command in (run, radius, convert, export, *STORE_COMMANDS):
     show_default=True,
     help="Frames of the simulated movie.",
 )
-@declared(Call, "as_json", "verbose")
-def demo(output: Path, overwrite: bool, frames: int, as_json: bool, verbose: bool) -> None:
+@declared(Call, "as_json")
+def demo(output: Path, overwrite: bool, frames: int, as_json: bool) -> None:
     """Try it on a simulated movie.
 
     Simulates two channels, runs the job, compares with the known background, draws a picture.
@@ -79,7 +79,6 @@ def demo(output: Path, overwrite: bool, frames: int, as_json: bool, verbose: boo
     from .demo import demo_document, print_demo, run_demo  # imports matplotlib
     from .tables import console, print_json
 
-    log_to_stderr(verbose=verbose)
     report = run_demo(output, frames, progress=sys.stderr.isatty(), overwrite=overwrite)
     with printing():
         if as_json:

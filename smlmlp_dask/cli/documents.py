@@ -84,6 +84,9 @@ if TYPE_CHECKING:
 
 Document: TypeAlias = dict[str, Any]
 
+CAMERA = ("gain", "baseline", "variance")
+"""What the SNR and photons take of a camera."""
+
 
 def store_document(path: Path) -> Document:
     """Describe a store, finished or not; for errors see `read_attributes`."""
@@ -104,7 +107,10 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
     }
     plans = attributes["plan"]
     known = recorded_acquisitions(attributes, len(plans))
-    stored = _frames(attributes) if raw else _filtered(path, attributes)
+    if raw:
+        stored = [{"dtype": dtype} for dtype in attributes["dtypes"]]
+    else:
+        stored = _filtered(path, attributes)
     rounding = "relative_error_of_rounding"
     return {
         "path": str(path),
@@ -133,14 +139,10 @@ def _store_document(path: Path, attributes: Mapping[str, Any], state: Progress) 
     }
 
 
-def _frames(attributes: Mapping[str, Any]) -> list[Document]:
-    """Describe each channel of movies as they are, which `convert` writes."""
-    return [{"dtype": dtype} for dtype in attributes["dtypes"]]
-
-
 def _filtered(path: Path, attributes: Mapping[str, Any]) -> list[Document]:
     """Describe how each channel was filtered."""
     chains, factors = recorded_chains(attributes), attributes["noise_corrections"]
+    used = "photons" in attributes
     clipped: Sequence[int | None] | None = None
     if attributes["finished"] is True:
         clipped = clipped_pixels(path, attributes)
@@ -150,17 +152,10 @@ def _filtered(path: Path, attributes: Mapping[str, Any]) -> list[Document]:
             **_mean(mean_of(chain)),
             "noise_correction": factor,
             "clipped_pixels": None if clipped is None else clipped[i],
-            "used": used_of_camera(attributes, i),
+            "used": {name: attributes[name][i] for name in CAMERA} if used else None,
         }
         for i, (chain, factor) in enumerate(zip(chains, factors, strict=True))
     ]
-
-
-def used_of_camera(attributes: Mapping[str, Any], channel: int) -> Document | None:
-    """Return the gain, baseline and variance that a channel was computed with, if any."""
-    if "photons" not in attributes:
-        return None
-    return {name: attributes[name][channel] for name in ("gain", "baseline", "variance")}
 
 
 def _mean(mean: SpatialMean | None) -> Document:

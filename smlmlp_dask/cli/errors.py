@@ -20,7 +20,7 @@ from rich.text import Text
 from smlmlp_dask.messages import counted, one_line, printable
 
 from .lines import between_words, in_options
-from .options import write_options
+from .options import SectionedOption, write_options
 
 USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, MemoryError)
 """Errors of wrong inputs, full disks or missing devices; any other error is a bug of ours."""
@@ -85,8 +85,24 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
+def is_verbose() -> bool:
+    """Say whether the command that runs was given ``--verbose``."""
+    return bool(click.get_current_context().meta.get(__name__))
+
+
 class Command(click.Command):
     """A command whose errors are one line, unless ``--verbose`` asks for the traceback."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        verbose = SectionedOption(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=lambda ctx, _, value: ctx.meta.update({__name__: value}),
+            help="Say more: each step, how a plan is reckoned, the tracebacks of errors.",
+        )
+        self.params.append(verbose)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; raise any error as one line."""
@@ -99,7 +115,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; raise any error as one line."""
-        verbose = bool(ctx.params.get("verbose"))
+        log_to_stderr(verbose=is_verbose())
         try:
             with warnings_on_one_line():
                 return super().invoke(ctx)
@@ -110,7 +126,7 @@ class Command(click.Command):
         except KeyboardInterrupt as error:  # click would end with 1, as a store that is not whole
             raise OneLineError("interrupted by SIGINT", 128 + signal.SIGINT) from error
         except USER_ERRORS as error:
-            if verbose:
+            if is_verbose():
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
             _fail(self._in_options(_told(error)) or type(error).__name__, error)
 

@@ -9,7 +9,6 @@ from .errors import (
     Command,
     explaining_resume,
     kept,
-    log_to_stderr,
     place_of,
     printing,
     to_resume,
@@ -31,7 +30,7 @@ from .run_options import Call, declared
 @click.option(
     "--channel", metavar="NUMBER|NAME", help="Channel to write, counted from 0, if several."
 )
-@declared(Call, "resume", "overwrite", "progress", "verbose")
+@declared(Call, "resume", "overwrite", "progress")
 def export(
     store: Path,
     output: Path,
@@ -40,7 +39,6 @@ def export(
     resume: bool,
     overwrite: bool,
     progress: bool,
-    verbose: bool,
 ) -> None:
     """Write a channel of a finished store as one file, for Picasso, Fiji and others.
 
@@ -55,7 +53,6 @@ def export(
     """
     from smlmlp_dask.pipeline.export import export_movie
 
-    log_to_stderr(verbose=verbose)
     with explaining_resume(output, partial(_how_to_resume, before=place_of(output))):
         export_movie(
             store,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import explaining_resume, log_to_stderr, printing
+from .errors import explaining_resume, is_verbose, printing
 from .estimate import Estimate
 from .jobs import JobCommand
 from .lines import echo
@@ -44,7 +44,6 @@ def run(output: Path | None, what: Estimate, call: Call, **groups: Any) -> None:
     from smlmlp_dask.pipeline.plan import plan_background
     from smlmlp_dask.pipeline.run import run_background
 
-    log_to_stderr(verbose=call.verbose)
     _store(run_background, plan_background, what.arguments(), output, call, **groups)
 
 
@@ -64,7 +63,6 @@ def convert(output: Path | None, codec: str, call: Call, **groups: Any) -> None:
     """
     from smlmlp_dask.pipeline.convert import convert_movies, plan_conversion
 
-    log_to_stderr(verbose=call.verbose)
     _store(convert_movies, plan_conversion, {"codec": codec}, output, call, **groups)
 
 
@@ -102,7 +100,7 @@ def _store(
             if call.as_json:
                 print_json(plan_document(planned))
             else:
-                print_plan(console(), planned, verbose=call.verbose)
+                print_plan(console(), planned, verbose=is_verbose())
         return
     tell = partial(echo, err=True) if call.progress else logging.getLogger(__name__).info
     with (

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from smlmlp_dask.messages import counted, printable
 
-from .errors import Command, log_to_stderr, printing
+from .errors import Command, printing
 from .options import output_option
 from .run_options import Call, Movies, declared, grouped
 
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 @output_option("Picture to write, ending in .png, .svg or .pdf (default: none).")
 @declared(Call, "overwrite")
 @grouped(movies=Movies)
-@declared(Call, "as_json", "verbose")
-def radius(
-    output: Path | None, overwrite: bool, movies: Movies, as_json: bool, verbose: bool
-) -> None:
+@declared(Call, "as_json")
+def radius(output: Path | None, overwrite: bool, movies: Movies, as_json: bool) -> None:
     """Suggest a radius for a movie, before any run.
 
     SOURCES and their options are those of run; each channel gets its own radius. On a few frames,
@@ -42,7 +40,6 @@ def radius(
 
     from .tables import console, print_json
 
-    log_to_stderr(verbose=verbose)
     if not movies.sources:
         raise click.UsageError("Missing argument 'SOURCES...'.")
     if output is not None:

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from math import prod
@@ -30,7 +29,6 @@ from smlmlp_dask.pipeline.verify import verify_backgrounds
 from smlmlp_dask.result import open_backgrounds
 from smlmlp_dask.store.checking import stored_plans
 from smlmlp_dask.store.durable import WRITABLE, not_written, write_whole
-from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.outputs import arrays_of, stored_outputs
 from smlmlp_dask.store.read import read_attributes, refuse_raw, refusing_damage
 from smlmlp_dask.store.reopening import recorded_roots
@@ -38,8 +36,8 @@ from smlmlp_dask.store.times import when_written
 
 from .documents import Document, store_document
 from .sources import sizes_below
-from .stored import outputs_text, recorded_columns
-from .tables import Fact
+from .stored import outputs_text
+from .tables import Fact, recorded_words
 
 DRAWN_CHANNELS = 8
 """Most channels in the picture; the tables hold all."""
@@ -49,6 +47,8 @@ LISTED_PROBLEMS = 20
 
 _REM_PER_INCH = 5.9
 """Letters of 10 points in a picture are then as large as small text of the page."""
+
+_DPI = 144
 
 LISTED_WEIGHTS = 60
 """Most printed weights of a kernel, from its centre outwards."""
@@ -89,19 +89,9 @@ def write_report(path: Path, output: Path, *, verify: bool, overwrite: bool = Fa
         raise not_written(output, error, f"{WRITABLE} with --output") from error
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """The part of the page that needs pixels: the picture, warnings, and what is missing."""
-
-    channels: Sequence[dict[str, Any]] = ()  # those that are drawn
-    warnings: Sequence[str] = ()
-    unread: Sequence[str] = ()  # channels that cannot be read
-    without: Sequence[str] = ()  # channels without frames, or without their raw frame
-
-
 def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bool) -> str:
     raws = raw_stacks(path)
-    shown = _looked_at(path, raws, store) if store["finished"] else _Shown()
+    shown = _looked_at(path, raws, store)
     chains = recorded_chains(attributes)
     kinds = {step["step"] for channel in store["channels"] for step in channel["steps"]}
     template = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
@@ -115,7 +105,7 @@ def _page(path: Path, store: Document, attributes: dict[str, Any], *, verify: bo
             facts=overview(path, store, attributes),
             origins=origins(attributes),
             inputs=attributes["inputs"],
-            recorded=recorded_columns(recorded_acquisitions(attributes, len(raws))),
+            recorded=[recorded_words(channel) for channel in store["channels"]],
             gone=[f"Channel {i}: {raw}" for i, raw in enumerate(raws) if isinstance(raw, str)],
             kernels=[_kernel(mean_of(chain)) for chain in chains],
             steps=[in_words(chain) for chain in chains],
@@ -157,48 +147,51 @@ def _kernel(mean: SpatialMean | None) -> dict[str, Any]:
     }
 
 
-def _looked_at(path: Path, raws: Sequence[Stack | str], store: Document) -> _Shown:
-    """Sample each channel by itself, so that one that cannot be read does not hide the others."""
+def _looked_at(path: Path, raws: Sequence[Stack | str], store: Document) -> dict[str, list[Any]]:
+    """Return what the page needs pixels for: pictures, warnings, and which channels lack what.
+
+    Each channel is sampled by itself, so that one that cannot be read does not hide the others.
+    """
+    shown: dict[str, list[Any]] = {"channels": [], "warnings": [], "unread": [], "without": []}
+    if not store["finished"]:
+        return shown
     result = open_backgrounds(path)
-    samples, unread, without = [], [], []
     for channel, raw in enumerate(raws):
         try:
             sample = sample_channel(result, channel, raw)
         except OSError as error:
-            unread.append(f"Channel {channel}: {one_line(error)}")
+            shown["unread"].append(f"Channel {channel}: {one_line(error)}")
+            continue
         except ValueError as error:  # it has no frames
-            without.append(one_line(error))
-        else:
-            samples.append(sample)
-            if missing := sample.content.missing:
-                without.append(f"Channel {channel}, no raw frame: {missing}")
-    warnings = [
-        f"Channel {sample.channel}. {line}" for sample in samples for line in warnings_of(sample)
-    ]
+            shown["without"].append(one_line(error))
+            continue
+        if missing := sample.content.missing:
+            shown["without"].append(f"Channel {channel}, no raw frame: {missing}")
+        shown["warnings"] += [f"Channel {channel}. {line}" for line in warnings_of(sample)]
+        if len(shown["channels"]) < DRAWN_CHANNELS:
+            shown["channels"].append(_drawn(sample))
     pedestal = store["pedestal_counts"]
-    warnings += [
+    shown["warnings"] += [
         f"Channel {channel['channel']}. {clipping(channel['clipped_pixels'], pedestal)}."
         for channel in store["channels"]
         if channel["clipped_pixels"]
     ]
-    drawn = [_drawn(sample) for sample in samples[:DRAWN_CHANNELS]]
-    return _Shown(drawn, warnings, unread, without)
+    return shown
 
 
 def _drawn(sample: ChannelSample) -> dict[str, Any]:
     """Draw a channel, as PNGs in base64."""
+    count = sample.content.n_frames
     return {
-        "heading": frame_heading(
-            sample.channel, sample.frame, sample.content.n_frames, sample.acquisition
-        ),
+        "heading": frame_heading(sample.channel, sample.frame, count, sample.acquisition),
         "origin": origin_of(sample),
         "cards": [
             {
-                "words": card.words,
-                "rem": round(card.inches * _REM_PER_INCH, 1),
-                "png": base64.b64encode(card.png).decode(),
+                "words": words,
+                "rem": round(float(figure.get_size_inches()[0]) * _REM_PER_INCH, 1),
+                "png": base64.b64encode(figure.png(_DPI)).decode(),
             }
-            for card in cards_of(sample)
+            for words, figure in cards_of(sample)
         ],
     }
 

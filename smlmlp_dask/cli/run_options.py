@@ -29,11 +29,6 @@ def option(*names: str, section: str = "", **settings: Any) -> Any:
     return field(metadata={"declare": declare})
 
 
-def argument(**settings: Any) -> Any:
-    """Declare a field that an argument fills."""
-    return field(metadata={"declare": lambda _, name: click.argument(name, **settings)})
-
-
 def grouped(**groups: type) -> Decorator:
     """Add the options of these groups to a command; its function gets one object per group."""
 
@@ -76,10 +71,15 @@ class Movies:
 
     SECTION: ClassVar[str] = "Sources"
 
-    sources: tuple[str, ...] = argument(
-        nargs=-1,
-        metavar="SOURCES...",
-        shell_complete=click.Path().shell_complete,
+    sources: tuple[str, ...] = field(
+        metadata={
+            "declare": lambda _, name: click.argument(
+                name,
+                nargs=-1,
+                metavar="SOURCES...",
+                shell_complete=click.Path().shell_complete,
+            )
+        }
     )
     boxes: tuple[tuple[int, tuple[int, ...]], ...] = option(
         "--bbox",
@@ -363,9 +363,3 @@ class Call:
         "log.",
     )
     as_json: bool = option("--json", is_flag=True, help="Print one JSON document and nothing else.")
-    verbose: bool = option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        help="Say more: each step, how a plan is reckoned, the tracebacks of errors.",
-    )

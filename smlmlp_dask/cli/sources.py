@@ -2,11 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich import box
@@ -23,7 +22,7 @@ from smlmlp_dask.movies.recording import Position, Recording
 from smlmlp_dask.movies.stack import Movie
 
 from .documents import Document, recorded, sizes
-from .tables import Fact, print_facts, times
+from .tables import Fact, print_facts, recorded_words, times
 
 COUNTED_FILES = 100_000
 """Most files of a source whose sizes are added up: some seconds on a remote disk."""
@@ -150,12 +149,8 @@ def _of_position(position: Document) -> Iterator[Fact]:
     if len(channels) > 1:
         yield "channels", f"{len(channels):,}"
     for channel, layout in zip(channels, layouts, strict=True):
-        parts = [] if alike else [value for _, value in layout]
-        parts += _acquired(channel)
-        if channel["name"] is not None:
-            parts.insert(0, printable(channel["name"]))
-        if parts:
-            yield f"channel {channel['channel']}", ", ".join(parts)
+        if words := recorded_words(channel, () if alike else [value for _, value in layout]):
+            yield f"channel {channel['channel']}", words
     if position["promised_frames"] is not None:
         yield (
             "cut short",
@@ -177,25 +172,6 @@ def _layout(channel: Document) -> list[Fact]:
 
 def _times(channel: Document, prefix: str = "") -> str:
     return times(channel[prefix + name] for name in ("frames", "height_pix", "width_pix"))
-
-
-def _acquired(channel: Mapping[str, Any]) -> list[str]:
-    """Return what is known of how a channel was recorded, as a person would say it."""
-    height, width = channel["pixel_size_y_um"], channel["pixel_size_x_um"]
-    parts = []
-    if height is not None:
-        pixel = f"{height:g}" if height == width else f"{height:g}×{width:g}"
-        parts.append(f"pixel {pixel} µm")
-    for key, text in (
-        ("frame_interval_s", "a frame every {:g} s"),
-        ("exposure_s", "exposure {:g} s"),
-        ("gain", "{:g} photoelectrons per count"),
-        ("baseline_counts", "baseline {:g} counts"),
-        ("colour", "colour {}"),
-    ):
-        if channel[key] is not None:
-            parts.append(text.format(channel[key]))
-    return parts
 
 
 def _advice(document: Document) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .errors import Command, explaining_resume, how_to_repair, log_to_stderr, printing
+from .errors import Command, explaining_resume, how_to_repair, printing
 from .options import LocalPath, output_option
 from .run_options import Call, Movies, declared
 
@@ -15,8 +15,8 @@ from .run_options import Call, Movies, declared
 @click.command(cls=Command, short_help="Show what is in a movie, or in a store.")
 @click.argument("path", metavar="SOURCE", type=LocalPath())
 @declared(Movies, "raw_shape", "raw_dtype", "raw_header", "raw_footer")
-@declared(Call, "as_json", "verbose")
-def info(path: Path, as_json: bool, verbose: bool, **raw: Any) -> None:
+@declared(Call, "as_json")
+def info(path: Path, as_json: bool, **raw: Any) -> None:
     """Show what is in a movie, before any run, or in a store that run or convert wrote.
 
     SOURCE is what run takes: only its metadata are read. Of a movie it shows format, positions,
@@ -35,7 +35,6 @@ def info(path: Path, as_json: bool, verbose: bool, **raw: Any) -> None:
     from .stored import print_store
     from .tables import console, print_json
 
-    log_to_stderr(verbose=verbose)
     of_store = is_store(path)
     if of_store and not as_json:
         print_store(path)
@@ -51,8 +50,8 @@ def info(path: Path, as_json: bool, verbose: bool, **raw: Any) -> None:
 @click.command(
     cls=Command, short_help="List the formats that can be read, and how to install readers."
 )
-@declared(Call, "as_json", "verbose")
-def formats(as_json: bool, verbose: bool) -> None:
+@declared(Call, "as_json")
+def formats(as_json: bool) -> None:
     """List the formats of movies that can be read, and how to install the readers of others.
 
     \b
@@ -61,7 +60,6 @@ def formats(as_json: bool, verbose: bool) -> None:
     from .sources import formats_document, print_formats
     from .tables import console, print_json
 
-    log_to_stderr(verbose=verbose)
     with printing():
         if as_json:
             print_json(formats_document())
@@ -85,8 +83,8 @@ def formats(as_json: bool, verbose: bool) -> None:
     is_flag=True,
     help="Repair what is missing or damaged, computing it again from the movie.",
 )
-@declared(Call, "as_json", "verbose")
-def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, verbose: bool) -> None:
+@declared(Call, "as_json")
+def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool) -> None:
     """Check that a store is finished and whole.
 
     Compares every chunk with its checksum and the metadata with their copy, and names each file
@@ -104,7 +102,6 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     from .stored import print_report
     from .tables import console, print_json
 
-    log_to_stderr(verbose=verbose)
     with explaining_resume(path, how_to_repair) if repair else nullcontext():
         report = verify_backgrounds(
             path, sample=sample if deep else 0, repair=repair, progress=sys.stderr.isatty()
@@ -129,8 +126,7 @@ def verify(path: Path, deep: bool, sample: int, repair: bool, as_json: bool, ver
     show_default=True,
     help="Compare every chunk with its checksum.",
 )
-@declared(Call, "verbose")
-def report(path: Path, output: Path | None, overwrite: bool, check: bool, verbose: bool) -> None:
+def report(path: Path, output: Path | None, overwrite: bool, check: bool) -> None:
     """Write a report on a store as one HTML page.
 
     For a reviewer or a lab book: whether the store is whole, the warnings and picture of plot,
@@ -142,7 +138,6 @@ def report(path: Path, output: Path | None, overwrite: bool, check: bool, verbos
     from .report import write_report  # imports matplotlib
     from .tables import console
 
-    log_to_stderr(verbose=verbose)
     target = path.with_suffix(".html") if output is None else output
     write_report(path, target, verify=check, overwrite=overwrite)
     with printing():
@@ -158,10 +153,8 @@ def report(path: Path, output: Path | None, overwrite: bool, check: bool, verbos
     metavar="NUMBER",
     help="Number of the frame to show (default: the one in the middle).",
 )
-@declared(Call, "overwrite", "verbose")
-def plot(
-    path: Path, output: Path | None, frame: int | None, overwrite: bool, verbose: bool
-) -> None:
+@declared(Call, "overwrite")
+def plot(path: Path, output: Path | None, frame: int | None, overwrite: bool) -> None:
     """Draw a finished store: raw, background, signal, kernels, background over time.
 
     The picture warns if the camera was saturated, or if the radius is too small for the spots.
@@ -176,7 +169,6 @@ def plot(
 
     from .tables import console
 
-    log_to_stderr(verbose=verbose)
     result = open_backgrounds(path)
     picture = overview.picture_beside(path) if output is None else output
     overview.check_picture(picture, path, overwrite=overwrite)
@@ -199,8 +191,7 @@ def plot(
     metavar="NUMBER",
     help="Port of 127.0.0.1, such as one that ssh -L forwards (default: any free one).",
 )
-@declared(Call, "verbose")
-def view(path: Path, browser: bool, port: int | None, verbose: bool) -> None:
+def view(path: Path, browser: bool, port: int | None) -> None:
     """Show a finished store in the browser: raw, background and signal side by side.
 
     The mouse wheel moves through the frames, with Ctrl it zooms. Pixels are read when they are
@@ -214,7 +205,6 @@ def view(path: Path, browser: bool, port: int | None, verbose: bool) -> None:
 
     from .viewing import serve
 
-    log_to_stderr(verbose=verbose)
     serve(open_backgrounds(path), browser=browser, port=port)
 
 

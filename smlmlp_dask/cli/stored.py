@@ -10,7 +10,6 @@ from rich.table import Table
 from smlmlp_dask.filters.chains import recorded_chains
 from smlmlp_dask.filters.wording import in_words, mean_alone
 from smlmlp_dask.messages import counted, printable
-from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.formats.zarr_movie import repair_command
 from smlmlp_dask.pictures.origins import origins
 from smlmlp_dask.pipeline.outputs import Outputs, clipping
@@ -20,9 +19,9 @@ from smlmlp_dask.store.codecs import Storage, holds_raw
 from smlmlp_dask.store.metadata import recorded_acquisitions
 from smlmlp_dask.store.read import progress, read_attributes, refusing_damage
 
-from .documents import refuse_without_arrays
+from .documents import CAMERA, recorded, refuse_without_arrays
 from .errors import printing
-from .tables import Fact, console, say, table_of, times
+from .tables import Fact, console, recorded_words, say, table_of, times
 
 LISTED = 8
 """Most sources or channels in a list; a store of a file for each frame has very many."""
@@ -31,28 +30,23 @@ LISTED = 8
 def print_store(path: Path) -> None:
     """Print what `info` says of a store, finished or not."""
     attributes = read_attributes(path)
-    with refusing_damage(path):
-        finished = attributes["finished"]
-        known = recorded_columns(recorded_acquisitions(attributes, len(attributes["plan"])))
-    shown: list[Any] = [table_of(known)] if known else []
+    finished, state = attributes.get("finished"), progress(path, attributes)
     problems: list[str] = []
     if finished:
         refuse_without_arrays(path, attributes)
         problems = glance(path)
-        shown.insert(0, channels_table(attributes))
-    else:
-        state = progress(path, attributes)
-        shown.insert(
-            0,
-            f"unfinished: {state.done:,} of {counted(state.total, 'block')} "
-            f"({state.done / max(1, state.total):.0%}); run it again with --resume",
-        )
     with refusing_damage(path):
+        shown: Any = (
+            channels_table(attributes)
+            if finished
+            else f"unfinished: {state.done:,} of {counted(state.total, 'block')} "
+            f"({state.done / max(1, state.total):.0%}); run it again with --resume"
+        )
         whole = bool(finished and not problems)
         lines = [f"{name}: {text}" for name, text in _facts(path, attributes, whole=whole)]
     with printing():
         out = console()
-        out.print(*shown, sep="\n")
+        out.print(shown)
         for line in lines:
             say(out, line)
         for problem in problems:
@@ -101,33 +95,6 @@ def channels_table(attributes: Mapping[str, Any]) -> Table:
     return table_of({**columns, **chunks, head: steps, "noise correction": factors})
 
 
-def recorded_columns(acquisitions: Sequence[Acquisition]) -> dict[str, list[str]]:
-    """Return the columns of what is known of any channel; nothing if that is nothing."""
-    columns = {
-        "name": [printable(one.channel or "") for one in acquisitions],
-        "pixel size": [_pixel_size(one) for one in acquisitions],
-        "frame interval": [_seconds(one.frame_interval_s) for one in acquisitions],
-        "exposure": [_seconds(one.exposure_s) for one in acquisitions],
-    }
-    known = {
-        name: [cell or "\N{EN DASH}" for cell in cells]
-        for name, cells in columns.items()
-        if any(cells)
-    }
-    return {"channel": [str(i) for i in range(len(acquisitions))], **known} if known else {}
-
-
-def _pixel_size(acquisition: Acquisition) -> str:
-    if acquisition.pixel_size_um is None:
-        return ""
-    y, x = (f"{size:g}" for size in acquisition.pixel_size_um)
-    return f"{y} µm" if y == x else f"{y}, {x} µm (y, x)"
-
-
-def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:g} s"
-
-
 def outputs_text(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> str:
     """Say what a store holds, and how much of a signal was clipped."""
     if holds_raw(attributes):
@@ -148,15 +115,12 @@ def outputs_text(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> s
 
 def _facts(path: Path, attributes: Mapping[str, Any], *, whole: bool) -> Iterator[Fact]:
     yield "stored", outputs_text(path, attributes, whole=whole)
-    for name in ("gain", "baseline", "variance") if "photons" in attributes else ():
+    for name in CAMERA if "photons" in attributes else ():
         values = dict.fromkeys(map(str, attributes[name]))
         yield name, printable(", ".join(values))
     yield "codec", _codec(Storage.recorded(attributes))
-    sources = [printable(source) for source in attributes["sources"]]
-    yield from _numbered("source", sources)
-    parts = origins(attributes)
-    if set(parts) - {Path(source).name for source in sources}:  # not all of each
-        yield from _numbered("channel", parts)
+    yield from _numbered("source", [printable(source) for source in attributes["sources"]])
+    yield from _numbered("channel", _channels(attributes))
     if not holds_raw(attributes):
         device = " on a GPU" if attributes["cuda"] else ""
         yield "engine", f"{attributes['engine']} {attributes['engine_version']}{device}"
@@ -173,8 +137,19 @@ def _codec(storage: Storage) -> str:
     )
 
 
+def _channels(attributes: Mapping[str, Any]) -> list[str]:
+    """Say how each channel was recorded, and of what it is a part; nothing if neither is known."""
+    known = recorded_acquisitions(attributes, len(attributes["plan"]))
+    parts = origins(attributes)
+    if set(parts) <= {printable(Path(source).name) for source in attributes["sources"]}:
+        parts = [""] * len(parts)  # each is all of its source
+    words = (recorded_words(recorded(one)) for one in known)
+    return [", ".join(filter(None, both)) for both in zip(words, parts, strict=True)]
+
+
 def _numbered(what: str, texts: Sequence[str]) -> Iterator[Fact]:
     for i, text in enumerate(texts[:LISTED]):
-        yield what if len(texts) == 1 else f"{what} {i}", text
+        if text:
+            yield what if len(texts) == 1 else f"{what} {i}", text
     if len(texts) > LISTED:
         yield "more", f"{counted(len(texts) - LISTED, what)} (--json lists them)"

@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from smlmlp_dask.messages import printable
+
 if TYPE_CHECKING:
     from .documents import Document
 
@@ -60,3 +62,22 @@ def table_of(columns: Mapping[str, Sequence[str]]) -> Table:
 def times(lengths: Iterable[int]) -> str:
     """Return the sizes of frames, a chunk or a block: 10,000×512×512."""
     return "×".join(f"{length:,}" for length in lengths)
+
+
+def recorded_words(channel: "Document", sizes: Sequence[str] = ()) -> str:
+    """Return name, sizes and what is known of how a channel was recorded, as a person says it."""
+    height, width = channel["pixel_size_y_um"], channel["pixel_size_x_um"]
+    parts = [*([printable(channel["name"])] if channel["name"] else []), *sizes]
+    if height is not None:
+        pixel = f"{height:g}" if height == width else f"{height:g}×{width:g}"
+        parts.append(f"pixel {pixel} µm")
+    for key, text in (
+        ("frame_interval_s", "a frame every {:g} s"),
+        ("exposure_s", "exposure {:g} s"),
+        ("gain", "{:g} photoelectrons per count"),
+        ("baseline_counts", "baseline {:g} counts"),
+        ("colour", "colour {}"),
+    ):
+        if channel[key] is not None:
+            parts.append(text.format(channel[key]))
+    return ", ".join(parts)

@@ -25,11 +25,13 @@ def serve(result: SpatialMeanResult, *, browser: bool, port: int | None) -> None
             lines.append(_NO_BROWSER + _FAR.format(port=url.split(":")[2].split("/")[0]))
         with printing():
             for line in lines:
-                console().print(line, soft_wrap=True, highlight=False, markup=False)
+                console().print(line)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        _stop()
+        import neuroglancer
+
+        neuroglancer.stop()
 
 
 def _has_display() -> bool:
@@ -37,9 +39,3 @@ def _has_display() -> bool:
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _stop() -> None:
-    import neuroglancer
-
-    neuroglancer.stop()

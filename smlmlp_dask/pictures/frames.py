@@ -52,10 +52,14 @@ class Picture(Figure):
         figure.set_layout_engine("constrained", w_pad=_PADDING_INCHES, h_pad=_PADDING_INCHES)
         return figure
 
-    def _repr_png_(self) -> bytes:
+    def png(self, dpi: int | None = None) -> bytes:
+        """Return the picture as a PNG."""
         buffer = BytesIO()
-        self.savefig(buffer, format="png")
+        self.savefig(buffer, format="png", dpi=dpi or "figure")
         return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 @dataclass(frozen=True)

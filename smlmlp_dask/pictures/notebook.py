@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from html import escape
 from io import BytesIO
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def result_html(result: SpatialMeanResult) -> str:
         if unreadable
         else "finished and on disk; pixels are read when they are computed"
     )
-    names = {name: _NAMES.get(name, name.replace("_", " ")) for name in stored}
+    names = {name: _NAMES[name] for name in stored}
     if result.pedestal is not None:
         names[SIGNAL] += f" (stored {result.pedestal} counts higher)"
     title = " and ".join(names.values())
@@ -104,7 +105,8 @@ def _row(result: SpatialMeanResult, channel: int, bkgd: Any, picture: str) -> st
         str(channel),
         picture,
         _times(bkgd.shape),
-        f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, {as_size(_block_bytes(bkgd))}",
+        f"{bkgd.npartitions:,} of {_times(bkgd.chunksize)}, "
+        f"{as_size(prod(bkgd.chunksize) * bkgd.dtype.itemsize)}",
         "<br>".join(_size(stacks[channel]) for stacks in result.stored.values()),
         _text(in_words(result.steps[channel])),
         f"{result.noise_corrections[channel]:.6f}",
@@ -113,12 +115,7 @@ def _row(result: SpatialMeanResult, channel: int, bkgd: Any, picture: str) -> st
 
 
 def _size(stack: Stack) -> str:
-    size = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
-    return f"{as_size(size)} ({stack.dtype})"
-
-
-def _block_bytes(bkgd: Any) -> int:
-    return int(np.prod(bkgd.chunksize)) * int(bkgd.dtype.itemsize)
+    return f"{as_size(prod(stack.shape) * stack.dtype.itemsize)} ({stack.dtype})"
 
 
 def _thumbnails(result: SpatialMeanResult, channel: int) -> str:

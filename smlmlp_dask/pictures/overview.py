@@ -1,7 +1,7 @@
 """One picture of a whole result: frames, kernels, background over time, and warnings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -16,7 +16,7 @@ from smlmlp_dask.store.durable import not_written, write_whole
 from .curves import draw_curves, draw_kernels, draw_level
 from .diagnostics import LARGEST_SHARE
 from .frames import FrameRow, Picture, draw_frames, frame_heading, pixel_width_um, pixel_words
-from .panels import WARNING_COLOUR, Panel, Places, draw_panels
+from .panels import WARNING_COLOUR, Places, draw_panels
 from .samples import ChannelSample, sample_channels
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ SUFFIXES = (".png", ".svg", ".pdf")
 _CURVES_INCHES = 2.7
 _CARD_INCHES, _STRIP_INCHES = 4.0, 8.0
 _CARD_CURVES_INCHES = (6.0, 2.8)
-_CARD_DPI = 144
 _HEADINGS_INCHES = 0.58
 _WARNING_LINE_INCHES = 0.2
 _WARNING_CHARACTERS = 140
@@ -162,58 +161,29 @@ def _write(place: SubFigure, heading: str, origin: str, warnings: str) -> None:
 # ---- Each part of a channel as a picture of its own, for a page --------------------------------
 
 
-@dataclass(frozen=True)
-class Card:
-    """A picture.
-
-    Attributes
-    ----------
-    words : str
-        What it shows.
-    png : bytes
-        The picture.
-    inches : float
-        Width at which its letters have their size.
-    """
-
-    words: str
-    png: bytes
-    inches: float
-
-
-def cards_of(sample: ChannelSample) -> list[Card]:
-    """Draw what `draw_samples` draws of a channel, picture by picture."""
+def cards_of(sample: ChannelSample) -> list[tuple[str, Picture]]:
+    """Draw what `draw_samples` draws of a channel, picture by picture, each with its name."""
     row = row_of(sample)
     inches = _STRIP_INCHES if row.places.stacked else _CARD_INCHES
     cards = []
     for panel in row.panels:
         if panel.pixels is not None:
             alone = replace(panel, unit=panel.unit or row.content.unit, pixel_um=row.pixel_um)
-            cards.append(_image(alone, inches))
+            places = Places.of([alone], inches)
+            figure = Picture.of_height(places.height_inches, inches)
+            place: Any = figure.subfigures(1, 1)
+            draw_panels(place, [alone], places)
+            cards.append((alone.title, figure))
     width, height = _CARD_CURVES_INCHES
     figure = Picture.of_height(height, width)
     draw_level(figure.subplots(), sample)
-    cards.append(_card(f"{sample.level_of} over time", figure))
+    cards.append((f"{sample.level_of} over time", figure))
     if sample.kernels is not None:
         figure = Picture.of_height(height, width)
         kernel_axes, residual_axes = figure.subplots(1, 2)
         draw_kernels(kernel_axes, residual_axes, sample.kernels)
-        cards.append(_card("kernels", figure))
+        cards.append(("kernels", figure))
     return cards
-
-
-def _image(panel: Panel, inches: float) -> Card:
-    places = Places.of([panel], inches)
-    figure = Picture.of_height(places.height_inches, inches)
-    place: Any = figure.subfigures(1, 1)
-    draw_panels(place, [panel], places)
-    return _card(panel.title, figure)
-
-
-def _card(words: str, figure: Picture) -> Card:
-    png = BytesIO()
-    figure.savefig(png, format="png", dpi=_CARD_DPI)
-    return Card(words, png.getvalue(), float(figure.get_size_inches()[0]))
 
 
 # ---- Files ---------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def view_result(result: "SpatialMeanResult", *, port: int | None = None) -> tupl
         state.title = result.path.name
         state.dimensions = _space(neuroglancer, first, "xyt")  # the last is the one scrolled
         state.position = [width / 2, height / 2, frames // 2 + 0.5]
-        state.cross_section_scale = _pixels_per_screen_pixel(layers)
+        state.cross_section_scale = _pixels_per_screen_pixel(layers, height, width)
         state.show_axis_lines = state.show_default_annotations = False
         for layer in layers:
             state.layers[layer.name] = _image(neuroglancer, layer, tell)
@@ -122,11 +122,10 @@ def _check_free(port: int) -> None:
         ) from error
 
 
-def _pixels_per_screen_pixel(layers: Sequence[Layer]) -> float:
+def _pixels_per_screen_pixel(layers: Sequence[Layer], height: int, width: int) -> float:
     """Return the zoom at which whole frames fit into their panels."""
     rows = len({layer.channel for layer in layers})
     columns = len({layer.kind for layer in layers})
-    height, width = (max(layer.stack.shape[axis] for layer in layers) for axis in (1, 2))
     return max(width * columns / _WINDOW_PIX[0], height * rows / _WINDOW_PIX[1])
 
 

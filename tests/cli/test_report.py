@@ -115,7 +115,7 @@ def test_it_says_how_channels_were_recorded(folder):
         "movie.tif", "out.zarr", pixel_size_um=0.1, frame_interval_s=0.05, channel_names="<b>Cy5"
     )
     shown = page()
-    assert "channel name pixel size frame interval 0 <b>Cy5 0.1 µm 0.05 s" in shown.text
+    assert "channel 0: <b>Cy5, pixel 0.1 µm, a frame every 0.05 s" in shown.text
 
 
 def test_what_is_not_known_is_not_said(folder):
