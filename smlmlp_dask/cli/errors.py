@@ -118,7 +118,7 @@ class Command(click.Command):
         log_to_stderr(verbose=is_verbose())
         try:
             with warnings_on_one_line():
-                return super().invoke(ctx)
+                return self.work(ctx)
         except click.UsageError as error:
             _fail(f"{error.format_message()} (see {ctx.command_path} --help)", error)
         except BrokenPipeError:
@@ -129,6 +129,10 @@ class Command(click.Command):
             if is_verbose():
                 click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
             _fail(self._in_options(_told(error)) or type(error).__name__, error)
+
+    def work(self, ctx: click.Context) -> Any:
+        """Do what the command is for; its errors become one line."""
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options into the help, many of them in sections."""

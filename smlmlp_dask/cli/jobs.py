@@ -25,9 +25,9 @@ import click
 
 from smlmlp_dask.messages import one_line, shown
 from smlmlp_dask.paths import absolute_path, local_path, refuse_existing
-from smlmlp_dask.store.durable import write_whole
+from smlmlp_dask.store.durable import not_written, write_whole
 
-from .errors import Command, OneLineError, place_of
+from .errors import USER_ERRORS, Command, OneLineError, place_of
 from .options import LocalPath, SectionedOption, of_camera
 
 OF_ONE_CALL = (
@@ -81,33 +81,28 @@ class JobCommand(Command):
                 raise OneLineError(
                     f"the job file {file} must end in {SUFFIX}, by which it is known"
                 )
-            ctx.meta[__name__] = (file, self._text(given, sources))
+            ctx.meta[__name__] = (file, self._text(given, sources).encode())
         return rest
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def work(self, ctx: click.Context) -> Any:
         """Save the job, if that is asked for, and run it."""
         if __name__ not in ctx.meta:
-            return super().invoke(ctx)
-        file, text = ctx.meta[__name__]
-        output, before = ctx.params["output"], _bytes_of(file)
-        resume, data = ctx.params["resume"], text.encode()
+            return super().work(ctx)
+        file, data = ctx.meta[__name__]
+        output, resume = ctx.params["output"], ctx.params["resume"]
+        before = file.read_bytes() if file.is_file() else None
         if resume and before not in (None, data):
-            raise OneLineError(
+            raise FileExistsError(
                 f"{file} exists and holds another job, and --resume replaces nothing: leave "
                 "--save-job out, or choose another name"
             )
-        try:
-            if not (resume and before == data):
-                refuse_existing(file, overwrite=ctx.params["overwrite"])
-                _save(file, data)
-        except FileExistsError as error:
-            raise OneLineError(str(error)) from error
-        except (OSError, ValueError) as error:
-            raise OneLineError(f"the job file {file} cannot be written: {error}") from error
+        if not resume or before is None:
+            refuse_existing(file, overwrite=ctx.params["overwrite"])
+            _save(file, data)
         begun = None if resume else place_of(output)
         try:
-            return super().invoke(ctx)
-        except OneLineError:
+            return super().work(ctx)
+        except (click.ClickException, KeyboardInterrupt, *USER_ERRORS):
             if place_of(output) == begun:  # nothing was begun: leave all as it was
                 file.unlink() if before is None else _save(file, before)
             raise
@@ -201,16 +196,14 @@ class JobCommand(Command):
         return "\n".join(lines) + "\n"
 
 
-def _bytes_of(file: Path) -> bytes | None:
-    """Return what a file holds; None if there is none."""
-    return file.read_bytes() if file.is_file() else None
-
-
 def _save(file: Path, data: bytes) -> None:
     """Write a job file whole or not at all: half of one would be another job."""
-    if not file.parent.is_dir():
-        raise NotADirectoryError(f"there is no folder {file.parent}")
-    write_whole(file, data, synced=True)
+    try:
+        if not file.parent.is_dir():
+            raise NotADirectoryError(f"there is no folder {file.parent}")
+        write_whole(file, data, synced=True)
+    except OSError as error:
+        raise not_written(f"the job file {file}", error) from error
 
 
 def _read(file: Path) -> dict[str, Any]:

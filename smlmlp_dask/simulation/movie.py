@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -205,24 +205,21 @@ def simulate_movie(
     )
 
 
-def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {value!r}: pass a whole number")
-    number = int(value)
-    if number < low or (high is not None and number > high):
-        limits = f"{low} or more" if high is None else f"{low} to {high}"
-        raise ValueError(f"{name} is {number}: pass a whole number, {limits}")
-    return number
+def _whole(name: str, value: object, low: int, high: float = math.inf) -> int:
+    return int(_checked(name, value, Integral, "a whole number", low, high))
 
 
 def _real(name: str, value: object, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}: pass a number")
-    number = float(value)
-    if not low <= number <= high:
+    return float(_checked(name, value, Real, "a number", low, high))
+
+
+def _checked(name: str, value: Any, kind: Any, what: str, low: float, high: float) -> Any:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}: pass {what}")
+    if not low <= value <= high:
         limits = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
-        raise ValueError(f"{name} is {number:g}: pass a number, {limits}")
-    return number
+        raise ValueError(f"{name} is {value}: pass {what}, {limits}")
+    return value
 
 
 def _lazy(
