@@ -69,8 +69,8 @@ def recorded_words(channel: "Document", sizes: Sequence[str] = ()) -> str:
     height, width = channel["pixel_size_y_um"], channel["pixel_size_x_um"]
     parts = [*([printable(channel["name"])] if channel["name"] else []), *sizes]
     if height is not None:
-        pixel = f"{height:g}" if height == width else f"{height:g}×{width:g}"
-        parts.append(f"pixel {pixel} µm")
+        square = height == width
+        parts.append(f"pixel {height:g} µm" if square else f"pixel {height:g}×{width:g} µm (y×x)")
     for key, text in (
         ("frame_interval_s", "a frame every {:g} s"),
         ("exposure_s", "exposure {:g} s"),

@@ -140,8 +140,8 @@ def test_info_says_how_channels_were_recorded(folder):
     assert result.exit_code == 0, result.output
     shown = call("info", "out.zarr").stdout
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert "channel 0: Cy5, pixel 0.1×0.11 µm, a frame every 0.05 s" in lines
-    assert "channel 1: a\\nb, pixel 0.1×0.11 µm, a frame every 0.05 s" in lines
+    assert "channel 0: Cy5, pixel 0.1×0.11 µm (y×x), a frame every 0.05 s" in lines
+    assert "channel 1: a\\nb, pixel 0.1×0.11 µm (y×x), a frame every 0.05 s" in lines
     stored = json.loads(call("info", "out.zarr", "--json").stdout)
     expected = {
         "name": "Cy5",
