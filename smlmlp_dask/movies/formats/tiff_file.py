@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffFileError
+from tifffile import TiffFile, TiffFileError, TiffPageSeries
 
 from smlmlp_dask.messages import one_line
 
@@ -81,21 +81,29 @@ def beside(path: Path, name: str) -> Path:
 
 
 def all_pages(path: Path) -> Pages:
-    """Find all pages of a file, whatever its metadata say of them.
+    """Find all pages of a file, whatever its metadata say of them; see `pages_of`."""
+    with parsing(path):
+        tif = open_file(path)
+    with tif:
+        return pages_of(path, tif)
+
+
+def pages_of(path: Path, tif: TiffFile) -> Pages:
+    """Find all pages of an open file.
 
     Raises
     ------
     ValueError
         If the file is damaged, has no whole page, or pages that are not alike.
     """
+    first = tif.pages.first
+    check_pixels(path, first)
+    frame_shape = check_frame(path, first.shape, first.axes)
     with parsing(path):
-        tif = open_file(path)
-    with tif:
-        with parsing(path):
-            pages, first = readable_pages(tif), tif.pages.first
-        series = PageSeries(pages, first, check_pixels(path, first))
-        frame_shape = check_frame(path, first.shape, first.axes)
-        return found_pages(path, tif, series, len(pages), frame_shape)
+        pages = readable_pages(tif)
+        sizes, axes = (len(pages), *first.shape), f"Q{first.axes}"
+        series = TiffPageSeries(pages, sizes, first.dtype, axes)
+    return found_pages(path, tif, series, len(pages), frame_shape)
 
 
 def readable_pages(tif: TiffFile) -> list[Any]:
@@ -110,65 +118,28 @@ def readable_pages(tif: TiffFile) -> list[Any]:
     return pages
 
 
-IN_ONE_RUN = "run"
-"""Kind of a series whose pixels follow one another from `dataoffset`, whatever pages there are."""
-
-
-@dataclass(frozen=True)
-class PageSeries:
-    """Pages in their order, as tifffile's own series are."""
-
-    pages: Any
-    keyframe: Any
-    dtype: Any
-    dataoffset: int | None = None
-    kind: str = "pages"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one page."""
-        shape: tuple[int, ...] = self.keyframe.shape
-        return shape
-
-    @property
-    def axes(self) -> str:
-        """Of one page."""
-        return str(self.keyframe.axes)
-
-    @property
-    def ndim(self) -> int:
-        """Of one page."""
-        return len(self.shape)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.pages)
-
-
-def check_pixels(path: Path, page: Any) -> np.dtype[Any]:
-    """Return the dtype of a page's pixels; refuse what has none."""
+def check_pixels(path: Path, page: Any) -> None:
+    """Refuse pixels that have no dtype."""
     if page.dtype is None:
         raise ValueError(
             f"{path} has {page.bitspersample} bits per pixel in a form that has no NumPy dtype: "
             "save it as 16-bit integers"
         )
-    dtype: np.dtype[Any] = np.dtype(page.dtype)
-    return dtype
 
 
 def found_pages(
-    path: Path, tif: TiffFile, series: Any, count: int, frame_shape: tuple[int, int]
+    path: Path, tif: TiffFile, series: TiffPageSeries, count: int, frame_shape: tuple[int, int]
 ) -> Pages:
     """Find the pages of a series of an open file, and those that are whole."""
     with parsing(path):
         pages = len(tif.pages)
         complete, readable = _chain_is_complete(tif), _header_is_whole(tif)
-        in_one_run = series.kind == IN_ONE_RUN
         frames, ends = _located(str(path), tif, series, (count, *frame_shape))
         size = tif.filehandle.size
         description, first_tags = tif.pages.first.description, micromanager_tag(tif.pages.first)
     whole, cut_short, promised = count, "", count
-    if in_one_run:
-        pass  # the headers of the other pages say nothing more
+    if series.is_truncated:
+        pass  # one page stands for all: the headers of others say nothing more
     elif not complete:
         promised = max(count, pages) + 1
         cut_short = f"its page {pages} points to a next page that is not in the file"
@@ -225,21 +196,11 @@ def _chain_is_complete(tif: TiffFile) -> bool:
 
 def _header_is_whole(tif: TiffFile) -> bool:
     """Say whether the header of the last page is in the file."""
-    tif.pages.useframes = True
-    tif.pages.set_keyframe(0)
     try:
-        last = Directory.read(tif, _place_of_last(tif))
+        last = Directory.read(tif, int(tif.pages.get(len(tif.pages) - 1).offset))
     except Exception:  # whatever tifffile raises there
         return False
     return bool(last.layout)  # zeros stand where a crash left the space of a page
-
-
-def _place_of_last(tif: TiffFile) -> int:
-    number = len(tif.pages) - 1
-    try:
-        return int(tif.pages[number].offset)
-    except RuntimeError:  # it has no pixels of the first page's kind, such as a thumbnail
-        return int(tif.pages.get(number).offset)
 
 
 def check_description(path: Path, tif: TiffFile) -> None:
@@ -250,31 +211,27 @@ def check_description(path: Path, tif: TiffFile) -> None:
     ValueError
         If so: tifffile would take the file as one without a description.
     """
-    tiff, file = tif.tiff, tif.filehandle
+    tiff, size = tif.tiff, tif.filehandle.size
     with parsing(path):
-        file.seek(tif.pages.first.offset)
-        (count,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
-        entries = file.read(count * tiff.tagsize)
-        for start in range(0, len(entries), tiff.tagsize):
-            header = entries[start : start + tiff.tagsize]
-            code, _, length, value = struct.unpack(tiff.tagheaderformat, header)
+        for code, _, length, value in Directory.read(tif, tif.pages.first.offset).entries:
             (place,) = struct.unpack(tiff.offsetformat, value)
-            if code == _DESCRIPTION and length > tiff.offsetsize and place + length > file.size:
+            if code == _DESCRIPTION and length > tiff.offsetsize and place + length > size:
                 raise TiffFileError(
-                    f"its description reaches to byte {place + length}, the file ends at "
-                    f"{file.size}, so nothing says which pages are channels"
+                    f"its description reaches to byte {place + length}, the file ends at {size}, "
+                    "so nothing says which pages are channels"
                 )
 
 
 def _located(
-    path: str, tif: TiffFile, series: Any, shape: tuple[int, int, int]
+    path: str, tif: TiffFile, series: TiffPageSeries, shape: tuple[int, int, int]
 ) -> tuple[Frames, NDArray[np.int64]]:
     """Return the frames, and the byte of the file at which each of them ends."""
     dtype = np.dtype(series.dtype)
     stored = dtype.newbyteorder(tif.byteorder)
     frame_bytes = prod(shape[1:]) * dtype.itemsize
     start = series.dataoffset
-    if start and (series.kind == IN_ONE_RUN or follow_on(tif, shape[0], frame_bytes)):
+    one_for_all = series.is_truncated or len(tif.pages) == 1
+    if start and (one_for_all or follow_on(tif, shape[0], frame_bytes)):
         places = range(start, start + shape[0] * frame_bytes, frame_bytes)
         ends = np.arange(1, shape[0] + 1, dtype=np.int64) * frame_bytes + start
         return PlainFrames(path=path, offsets=places, dtype=stored), ends

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from tifffile import TiffFile, TiffFileError
+from tifffile import TiffFile, TiffFileError, TiffPageSeries
 
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position
@@ -16,12 +16,11 @@ from smlmlp_dask.movies.recording import Position
 from .frames import check_frame
 from .ome_xml import MICROMETRES, Ome
 from .tiff_file import (
-    IN_ONE_RUN,
     Pages,
-    PageSeries,
     check_pixels,
     found_pages,
     is_whole,
+    pages_of,
     parsing,
     readable_pages,
 )
@@ -75,7 +74,7 @@ def single(path: Path, tif: TiffFile, ome: Ome | None) -> Single:
         whole = is_whole(tif)
         first, pages = tif.pages.first, len(tif.pages)
     check_pixels(path, first)
-    image: Any = PageSeries((), first, first.dtype)
+    image = TiffPageSeries([first], first.shape, first.dtype, first.axes)
     if whole:
         with parsing(path):
             series = list(tif.series)
@@ -158,7 +157,8 @@ def _cut(path: Path, tif: TiffFile, said: _Frames, frame_shape: tuple[int, int])
         end = pages[1].offset if len(pages) > 1 else tif.filehandle.size
         lone = len(tif.pages) == 1 or not is_whole(tif)
         if follow and lone and (len(pages) == 1 or start + said.count * size <= end):
-            one = PageSeries((), first, first.dtype, start, IN_ONE_RUN)
+            sizes = (said.count, *frame_shape)
+            one = TiffPageSeries([first], sizes, first.dtype, "QYX", truncated=True)
             return found_pages(path, tif, one, said.count, frame_shape)
         if len(said.sizes) > 1:  # Bio-Formats writes so in each file of one channel
             raise ValueError(
@@ -166,7 +166,7 @@ def _cut(path: Path, tif: TiffFile, said: _Frames, frame_shape: tuple[int, int])
                 f"images ({said.axes} {said.sizes}), so nothing says which channel or slice they "
                 "are: save all channels as one OME-TIFF"
             )
-    return found_pages(path, tif, PageSeries(pages, first, first.dtype), len(pages), frame_shape)
+    return pages_of(path, tif)
 
 
 def _described(tif: TiffFile, series: Any) -> _Frames | None:
