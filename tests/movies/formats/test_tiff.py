@@ -467,3 +467,19 @@ def test_a_page_of_fewer_bytes_is_not_filled_up(tmp_path):
         file.write(struct.pack(code, 2))
     with pytest.raises(ValueError, match="page 5 has 2 bytes, a frame takes 126"):
         open_tiff(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"imagej": True}])
+def test_strips_of_a_page_that_lie_elsewhere(tmp_path, options):
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, MOVIE, byteorder="<", rowsperstrip=2, **options)
+    content = path.read_bytes()
+    with tifffile.TiffFile(path) as tif:
+        page, tag = tif.pages[5], tif.pages[5].aspage().tags[273]
+    moved = np.array(page.dataoffsets) + len(content) - page.dataoffsets[0]
+    places = moved.astype({3: "<u2", 4: "<u4"}[tag.dtype]).tobytes()
+    end = tag.valueoffset + len(places)
+    changed = MOVIE[5] + 1000
+    path.write_bytes(content[: tag.valueoffset] + places + content[end:] + changed.tobytes())
+    found = open_tiff(path).read(range(4, 7), *WHOLE)
+    np.testing.assert_array_equal(found, [MOVIE[4], changed, MOVIE[6]])
