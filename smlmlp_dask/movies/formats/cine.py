@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Recording
 
-from .strided import mean_interval_s, strided_position
+from .plain import mean_interval_s, plain_position
 
 _HEADER = "<2sHHHiIiIIII"
 _BITMAP = "<IiiHHI"
@@ -46,7 +46,7 @@ def open(path: Path) -> Recording:
         tags = _tags(file.read(places_at - setup_at)) if places_at > setup_at else {}
     dtype = np.dtype(f"<u{bits // 8}")
     frame_bytes = width * abs(height) * dtype.itemsize
-    position = strided_position(
+    position = plain_position(
         path,
         places + _annotations(path, places, frame_bytes, size),
         (abs(height), width),

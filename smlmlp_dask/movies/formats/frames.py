@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smlmlp_dask.messages import one_line
-from smlmlp_dask.movies.stack import as_slice, unreadable, within
+from smlmlp_dask.movies.stack import as_slice, turn, unreadable, within
 from smlmlp_dask.units import Decoding
 
 if TYPE_CHECKING:  # plain frames, of many formats, need no tifffile
@@ -61,6 +61,7 @@ class PlainFrames:
     path: str
     offsets: Offsets
     dtype: np.dtype[Any]  # as stored, byte order included
+    bottom_up: bool = False  # the last row of a frame lies first
 
     def take(self, frames: range) -> Self:
         """Return only these frames, in this order."""
@@ -72,6 +73,9 @@ class PlainFrames:
 
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
         """Fill `out` with a box of each frame; frames side by side in the file take one read."""
+        if self.bottom_up:
+            last = frame[0] - 1
+            rows = range(last - rows[-1], last - rows[0] + 1, rows.step)
         line_bytes = frame[1] * out.itemsize
         frame_bytes = frame[0] * line_bytes
         offsets = np.asarray(self.offsets, dtype=np.int64)
@@ -100,6 +104,8 @@ class PlainFrames:
                         out[index, first : first + step] = read[:: rows.step, as_slice(columns)]
         if not self.dtype.isnative:
             out.byteswap(inplace=True)
+        if self.bottom_up:
+            turn(out, -1, 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Recording
 
-from .strided import frames_of, mean_interval_s, strided_position
+from .plain import frames_of, mean_interval_s, plain_position
 
 _MAGIC = b"\xed\xfe\0\0N\0o\0r\0p\0i\0x\0"
 _GRAY = 100
@@ -57,7 +57,7 @@ def open(path: Path) -> Recording:
     if len(whole) > 1:
         first_s, last_s = (_stamp(path, at + frame_bytes, version) for at in (whole[0], whole[-1]))
         interval_s = mean_interval_s(first_s, last_s, len(whole))
-    position = strided_position(
+    position = plain_position(
         path,
         offsets,
         (height, width),

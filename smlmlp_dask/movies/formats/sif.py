@@ -13,7 +13,7 @@ from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Recording
 
-from .strided import strided_position
+from .plain import plain_position
 
 MAX_LINE = 2**16
 """Most bytes of a line of the header: the library also tries to read pixels as one."""
@@ -49,7 +49,7 @@ def open(path: Path) -> Recording:
             f"{path} is a SIF of version {info['SifVersion']} whose frames do not end where its "
             "header says: export it from Andor Solis as TIFF"
         )
-    position = strided_position(
+    position = plain_position(
         path,
         range(start, end, stride),
         (height, width),

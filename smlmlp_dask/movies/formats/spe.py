@@ -13,7 +13,7 @@ from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
 
-from .strided import frames_of, strided_position
+from .plain import frames_of, plain_position
 
 HEADER_BYTES = 4100
 
@@ -64,7 +64,7 @@ def _winspec(path: Path, header: bytes) -> tuple[Position, tuple[str, ...]]:
     promised, notes = frames_of(promised, room)
     acquisition = Acquisition(exposure_s=float(exposure_s)) if 0 < exposure_s < 1e6 else UNKNOWN
     offsets = range(HEADER_BYTES, HEADER_BYTES + promised * stride, stride)
-    return strided_position(path, offsets, (height, width), dtype, acquisition=acquisition), notes
+    return plain_position(path, offsets, (height, width), dtype, acquisition=acquisition), notes
 
 
 def _lightfield(path: Path, header: bytes) -> tuple[Position, ...]:
@@ -108,7 +108,7 @@ def _lightfield(path: Path, header: bytes) -> tuple[Position, ...]:
     positions = []
     start = HEADER_BYTES
     for number, region in enumerate(regions):
-        position = strided_position(
+        position = plain_position(
             path,
             range(start, start + frames * stride, stride),
             (region["height"], region["width"]),
