@@ -3,7 +3,7 @@
 `sif_parser` reads the header; the frames are read by their places.
 """
 
-from io import BytesIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from .plain import plain_position
 MAX_LINE = 2**16
 """Most bytes of a line of the header: the library also tries to read pixels as one."""
 
+MAX_HEADER = 2**28
+"""Most bytes of the header, which lists a time for each frame."""
+
 _DTYPE = np.dtype("<f4")
 
 
-class _Header(BytesIO):
-    """The begin of a file, for a parser that would wait forever at its end."""
+class _Header(BufferedReader):
+    """A file for a parser that would wait forever at its end, and read all of a damaged one."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        found = super().read(size)
-        if size and not found:
+        found = super().read(min(size or 0, MAX_HEADER))
+        if (size and not found) or self.tell() > MAX_HEADER:
             raise EOFError("the file ends within its header")
         return found
 
@@ -69,24 +72,17 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     from sif_parser._sif_open import _open as parse
 
-    size = 2**16
-    while True:
-        with path.open("rb") as file:
-            begin = file.read(size)
-        try:
-            *_, info = parse(_Header(begin))
-        except Exception as error:
-            # The header lists a time for each frame, so its length is only known when it is read.
-            if len(begin) == size and size < 2**28:
-                size *= 8
-                continue
-            raise ValueError(
-                f"{path} has no header of a SIF that is understood ({one_line(error)}): copy the "
-                "file again, or export it from Andor Solis as TIFF"
-            ) from error
-        if info["offset"] + MAX_LINE <= size or len(begin) < size:
-            return dict(info)
-        size *= 8
+    try:
+        with _Header(FileIO(path)) as file:
+            *_, info = parse(file)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} has no header of a SIF that is understood ({one_line(error)}): copy the file "
+            "again, or export it from Andor Solis as TIFF"
+        ) from error
+    return dict(info)
 
 
 def shape_of(path: Path, info: dict[str, Any]) -> tuple[int, int, int]:
