@@ -86,30 +86,29 @@ def read_ome(xml: str, own_name: str) -> Ome | None:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return None
-    if _kind(root) != "OME":
+    if root.tag.rpartition("}")[2] != "OME":
         return None
     uuid = _plain(root.get("UUID"))
-    named = {e.get("FileName", "") for e in root.iter() if _kind(e) == "UUID"}
+    named = {element.get("FileName", "") for element in root.iterfind(".//{*}UUID")}
     if not uuid and len(named) == 1 and not own_name.endswith((".ome", ".xml")):
         own_name = named.pop()  # the only file of its set, which was renamed
-    images: list[OmeImage] = []
-    metadata_file = ""
-    for element in root:
-        if _kind(element) == "BinaryOnly":
-            metadata_file = element.get("MetadataFile", "")
-        elif _kind(element) == "Image":
-            found = (child for child in element if _kind(child) == "Pixels")
-            images += [_image(element, pixels, uuid, own_name) for pixels in found]
+    only = root.find("{*}BinaryOnly")
+    images = [
+        _image(image, pixels, uuid, own_name)
+        for image in root.iterfind("{*}Image")
+        for pixels in image.iterfind("{*}Pixels")
+    ]
+    metadata_file = "" if only is None else only.get("MetadataFile", "")
     return Ome(uuid=uuid, metadata_file=metadata_file, images=tuple(images))
 
 
 def _image(image: Any, pixels: Any, own_uuid: str, own_name: str) -> OmeImage:
     order = pixels.get("DimensionOrder", "XYZCT")[2:]
-    channels = [element for element in pixels if _kind(element) == "Channel"]
+    channels = pixels.findall("{*}Channel")
     samples = max([_count(c, "SamplesPerPixel", 1, 1) for c in channels], default=1)
     size = {axis: _count(pixels, f"Size{axis}", 1, 1) for axis in "TCZ"}
     size["C"] = max(1, size["C"] // samples)
-    data = [_data(e, own_uuid, own_name) for e in pixels if _kind(e) == "TiffData"]
+    data = [_data(element, own_uuid, own_name) for element in pixels.iterfind("{*}TiffData")]
     files = {file: uuid for _, _, _, file, uuid in data}
 
     def planes(count: Callable[[str], int]) -> Iterator[Plane]:
@@ -146,14 +145,13 @@ def _data(
     first = {axis: _count(element, f"First{axis}", 0, 0) for axis in "TCZ"}
     page, count = element.get("IFD"), element.get("PlaneCount", element.get("NumPlanes"))
     file = uuid = ""
-    for child in element:
-        if _kind(child) == "UUID":
-            uuid, file = _plain(child.text), child.get("FileName", "")
-            if (own_uuid and uuid == own_uuid) or (not own_uuid and file == own_name):
-                file = ""  # also where it was renamed
-            elif not file:
-                file = uuid
-            break
+    child = element.find("{*}UUID")
+    if child is not None:
+        uuid, file = _plain(child.text), child.get("FileName", "")
+        if (own_uuid and uuid == own_uuid) or (not own_uuid and file == own_name):
+            file = ""  # also where it was renamed
+        elif not file:
+            file = uuid
     return first, _number(page), _number(count), file, uuid
 
 
@@ -162,10 +160,9 @@ def _acquisitions(pixels: Any, channels: list[Any], count: int) -> Iterator[Acqu
     size = (sides[0], sides[1]) if sides[0] and sides[1] else None
     interval = _in_unit(pixels, "TimeIncrement", SECONDS, "s") or _interval(pixels)
     exposures: dict[int, float | None] = {}
-    for plane in pixels:
-        if _kind(plane) == "Plane":
-            exposure = _in_unit(plane, "ExposureTime", SECONDS, "s")
-            exposures.setdefault(_count(plane, "TheC", 0, 0), exposure)
+    for plane in pixels.iterfind("{*}Plane"):
+        exposure = _in_unit(plane, "ExposureTime", SECONDS, "s")
+        exposures.setdefault(_count(plane, "TheC", 0, 0), exposure)
     for number in range(count):
         channel = channels[number] if number < len(channels) else None
         yield Acquisition(
@@ -180,8 +177,8 @@ def _acquisitions(pixels: Any, channels: list[Any], count: int) -> Iterator[Acqu
 def _interval(pixels: Any) -> float | None:
     """Return the median time between frames of the first channel and slice."""
     times = {}
-    for plane in pixels:
-        if _kind(plane) == "Plane" and plane.get("TheC", "0") == plane.get("TheZ", "0") == "0":
+    for plane in pixels.iterfind("{*}Plane"):
+        if plane.get("TheC", "0") == plane.get("TheZ", "0") == "0":
             time = _in_unit(plane, "DeltaT", SECONDS, "s", zero=True)
             if time is not None:
                 times[_count(plane, "TheT", 0, 0)] = time
@@ -208,10 +205,6 @@ def _colour(number: str | None) -> str | None:
     """Return red, green and blue of OME's signed integer RGBA."""
     value = _number(number)
     return None if value is None else f"{(value & 0xFFFFFFFF) >> 8:06X}"
-
-
-def _kind(element: Any) -> str:
-    return str(element.tag).rpartition("}")[2]
 
 
 def _plain(uuid: str | None) -> str:
