@@ -8,10 +8,10 @@ from typing import Any
 
 from smlmlp_dask.movies.acquisition import Acquisition
 from smlmlp_dask.movies.recording import Position, Recording
-from smlmlp_dask.movies.stack import Movie
 
 from .file_names import Arrangement, arranged
 from .frames import FileMovie, PageFiles
+from .tiff_planes import check_alike
 from .tiff_single import Single
 
 MAX_HEADERS = 2000
@@ -44,18 +44,11 @@ def join(
         order = _without(order, lost[0])
     if not sampled:
         notes += _doubled(label, folder, files)
-    positions = []
-    for number, name in enumerate(order.positions):
-        if sampled:
-            positions.append(_of_pages(label, folder, order, number, name, files[names[0]]))
-        else:
-            positions.append(_of_stacks(label, order, number, name, files, lost))
-    return Recording(
-        path=label,
-        format=files[names[0]].format,
-        positions=tuple(positions),
-        notes=notes,
+    positions = tuple(
+        _position(label, folder if sampled else None, order, number, name, files, lost)
+        for number, name in enumerate(order.positions)
     )
+    return Recording(path=label, format=files[names[0]].format, positions=positions, notes=notes)
 
 
 def _members(
@@ -83,15 +76,7 @@ def _without(order: Arrangement, name: str) -> Arrangement:
 
 
 def _check_alike(label: str, files: Mapping[str, Single], order: Arrangement) -> None:
-    reference, *others = (file.position.movie(0, 0) for file in files.values())
-    for movie in others:
-        mine, first = (_kind(m) for m in (movie, reference))
-        if mine != first:
-            raise ValueError(
-                f"{movie.path} has frames of shape {mine[0]} and dtype {mine[1]}, "
-                f"{reference.path} of {first[0]} and {first[1]}; a movie's frames are all alike: "
-                "keep other images elsewhere"
-            )
+    check_alike([file.position.movie(0, 0) for file in files.values()])
     stacks = [name for name, file in files.items() if not file.is_page]
     if stacks and not order.counts:
         raise ValueError(
@@ -159,44 +144,21 @@ def _top(file: Single, frame: int) -> bytes:
     return movie.read(range(frame, frame + 1), slice(SAMPLE_ROWS), slice(None)).tobytes()
 
 
-def _kind(movie: Movie) -> tuple[tuple[int, ...], Any]:
-    return movie.shape[1:], movie.dtype
-
-
-def _of_pages(
-    label: str, folder: Path, order: Arrangement, number: int, name: str, first: Single
-) -> Position:
-    """Return a position of files of one page, which are opened when they are read."""
-    dtype = first.position.movie(0, 0).dtype
-
-    def movie(channel: int, z: int) -> FileMovie:
-        group = order.groups[number, channel, z]
-        return FileMovie(
-            path=label,
-            frame_shape=first.frame_shape,
-            dtype=dtype,
-            pieces=(PageFiles(path=str(folder), names=group),),
-            counts=(len(group),),
-        )
-
-    return Position(
-        name=name,
-        movie=movie,
-        channels=_named(order.channels, first.position.channels),
-        depth=order.depth,
-    )
-
-
-def _of_stacks(
+def _position(
     label: str,
+    pages: Path | None,
     order: Arrangement,
     number: int,
     name: str,
     files: Mapping[str, Single],
     absent: tuple[str, ...],
 ) -> Position:
-    """Return a position of files that follow one another, each with a grid of its own."""
-    own = next(iter(files.values())).position
+    """Return a position of files that follow one another, each with a grid of its own.
+
+    `pages` is the folder of files of one page that are opened when they are read.
+    """
+    first = next(iter(files.values()))
+    own = first.position
     channels, depth = len(own.channels), own.depth
     for path, file in files.items():
         sizes = (len(file.position.channels), file.position.depth)
@@ -224,9 +186,21 @@ def _of_stacks(
             channel if len(order.channels) > 1 else 0,
             z if order.depth > 1 else 0,
         )
+        group = order.groups[key]
         inner = (channel if channels > 1 else 0, z if depth > 1 else 0)
-        parts = [files[part].position.movie(*inner) for part in order.groups[key]]
-        return _one_after_another(label, parts)
+        dtype = own.movie(0, 0).dtype
+        if pages is None:
+            movies: list[Any] = [files[part].position.movie(*inner) for part in group]
+        else:
+            unread = PageFiles(path=str(pages), names=group)
+            movies = [FileMovie.of(unread, len(group), first.frame_shape, dtype)]
+        return FileMovie(
+            path=label,
+            frame_shape=first.frame_shape,
+            dtype=dtype,
+            pieces=tuple(piece for movie in movies for piece in movie.pieces),
+            counts=tuple(count for movie in movies for count in movie.counts),
+        )
 
     known = own.channels if channels > 1 else _named(order.channels, own.channels)
     position = Position(name=name, movie=movie, channels=known, depth=max(depth, order.depth))
@@ -244,18 +218,8 @@ def _of_stacks(
     )
 
 
-def _one_after_another(label: str, movies: Sequence[Any]) -> FileMovie:
-    return FileMovie(
-        path=label,
-        frame_shape=movies[0].frame_shape,
-        dtype=movies[0].dtype,
-        pieces=tuple(piece for movie in movies for piece in movie.pieces),
-        counts=tuple(count for movie in movies for count in movie.counts),
-    )
-
-
 def _named(names: Sequence[str], known: Sequence[Acquisition]) -> tuple[Acquisition, ...]:
     """Return what is known of each channel that file names tell of."""
     if names == ("",):
         return tuple(known)
-    return tuple(Acquisition(**{**vars(known[0]), "channel": name}) for name in names)
+    return tuple(replace(known[0], channel=name) for name in names)

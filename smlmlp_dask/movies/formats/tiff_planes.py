@@ -1,6 +1,6 @@
 """The planes of TIFF files, put together to the channels and slices of a position."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from smlmlp_dask.movies.acquisition import UNKNOWN, Acquisition
 from smlmlp_dask.movies.recording import Position
+from smlmlp_dask.movies.stack import Movie
 
 from .frames import FileMovie, Frames
 
@@ -103,14 +104,7 @@ def position_of(
             f"{path} misses frames: the plane {gap} is in none of its files"
             f"{f' ({why})' if why else ''}; copy the whole set again"
         )
-    used = [files[n] for n in np.unique(planes[:whole, ..., 0])]
-    for file in used:
-        if (file.frame_shape, file.dtype) != (used[0].frame_shape, used[0].dtype):
-            raise ValueError(
-                f"{file.path} has frames of shape {file.frame_shape} and dtype {file.dtype}, "
-                f"{used[0].path} of {used[0].frame_shape} and {used[0].dtype}; a movie's frames "
-                "are all alike: keep other images elsewhere"
-            )
+    check_alike([files[n] for n in np.unique(planes[:whole, ..., 0])])
     return Position(
         name=name,
         movie=lambda channel, z: picked(path, files, planes[:whole, channel, z]),
@@ -119,6 +113,18 @@ def position_of(
         promised=None if whole == frames else frames,
         cut_short=why or f"{whole} of {frames} frames are in its files",
     )
+
+
+def check_alike(movies: Sequence[Movie]) -> None:
+    """Refuse movies of which one is to be made, if their frames differ in shape or dtype."""
+    shape, dtype = movies[0].shape[1:], movies[0].dtype
+    for movie in movies:
+        if (movie.shape[1:], movie.dtype) != (shape, dtype):
+            raise ValueError(
+                f"{movie.path} has frames of shape {movie.shape[1:]} and dtype {movie.dtype}, "
+                f"{movies[0].path} of {shape} and {dtype}; a movie's frames are all alike: keep "
+                "other images elsewhere"
+            )
 
 
 def _first_absent(planes: NDArray[np.int64]) -> tuple[int, ...]:
@@ -139,23 +145,15 @@ def in_axes(
     ValueError
         If two axes could be time.
     """
-    pages = np.arange(prod(sizes)).reshape(sizes)
-    named: Mapping[str, list[int]] = {axis: [] for axis in "tcz"}
-    for at, (size, axis) in enumerate(zip(sizes, axes, strict=True)):
-        kind = {"C": "c", "Z": "z"}.get(axis, "t")
-        if size != 1:
-            named[kind].append(at)
-    (alone,) = sizes if len(sizes) == 1 else (0,)
-    if alone and (axes == "Z" or (axes == "C" and alone > MOST_CHANNELS)):
-        named = {"t": [0], "c": [], "z": []}
-    if max(map(len, named.values())) > 1:
+    kinds = [{"C": "c", "Z": "z"}.get(axis, "t") for axis in axes]
+    if axes == "Z" or (axes == "C" and sizes[0] > MOST_CHANNELS):
+        kinds = ["t"]
+    if len({*kinds}) < len(kinds):
         raise ValueError(
             f"{path} has shape {(*sizes, *frame_shape)} (axes {axes}YX), not frame, channel, z, y "
             "and x: save each channel or slice as a movie of its own"
         )
-    order = [*named["t"], *named["c"], *named["z"]]
-    rest = [at for at in range(len(sizes)) if at not in order]
-    ordered = pages.transpose(order + rest)
-    shape = [prod(sizes[at] for at in named[axis]) for axis in "tcz"]
-    numbers = ordered.reshape(shape)
+    order = sorted(range(len(kinds)), key=lambda at: "tcz".index(kinds[at]))
+    pages = np.arange(prod(sizes)).reshape(sizes).transpose(order)
+    numbers = pages.reshape([sizes[kinds.index(axis)] if axis in kinds else 1 for axis in "tcz"])
     return np.stack([np.zeros_like(numbers), numbers], axis=-1).astype(np.int64)
