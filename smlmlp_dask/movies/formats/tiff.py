@@ -1,6 +1,6 @@
 """TIFF: one file, the set that it belongs to, or a folder of files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,8 +37,10 @@ def is_tiff(path: Path) -> bool:
         return file.read(4) in _MAGIC
 
 
-def tiff_names(folder: Path, files: Sequence[Path]) -> list[str]:
+def tiff_names(folder: Path, files: Iterable[Path] | None = None) -> list[str]:
     """Return the visible TIFF files as names relative to `folder`, in natural order (2 before 10).
+
+    `files` are those that are meant: by default all of the folder.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def tiff_names(folder: Path, files: Sequence[Path]) -> list[str]:
         If one is a link to nothing, so that frames of the movie are missing.
     """
     names = []
-    for file in files:
+    for file in folder.iterdir() if files is None else files:
         if file.name.startswith(".") or file.suffix.lower() not in TIFF_SUFFIXES:
             continue
         if file.is_file():
@@ -63,7 +65,7 @@ def recognises(path: Path) -> bool:
     """Say whether a path is a TIFF, a file that describes some, or a folder of TIFFs."""
     if path.is_file():
         return is_tiff(path) or is_companion(path)
-    return bool(tiff_names(path, list(path.iterdir())))
+    return bool(tiff_names(path))
 
 
 def files(path: Path) -> list[Path]:
@@ -75,20 +77,15 @@ def files(path: Path) -> list[Path]:
 
 
 def open(path: Path) -> Recording:
-    """Read the headers of a TIFF and the set it belongs to, or of all TIFFs of a folder."""
-    if path.is_dir():
-        return open_tiffs(str(path), path, tiff_names(path, list(path.iterdir())))
-    return open_tiff(path)
-
-
-def open_tiff(path: Path) -> Recording:
-    """Read the headers of a TIFF, and of the set that it belongs to.
+    """Read the headers of a TIFF and the set it belongs to, or of all TIFFs of a folder.
 
     Raises
     ------
     ValueError
         If a file is damaged, without a whole frame, or holds something else than gray frames.
     """
+    if path.is_dir():
+        return open_tiffs(str(path), path, tiff_names(path))
     found = _looked_at(path)
     if isinstance(found, _Set):
         return found.open()
@@ -153,8 +150,7 @@ def _looked_at(path: Path) -> _Set | Single:
         if empty:
             raise ValueError(f"{path} has no image: it is empty or cut short; copy the file again")
         if is_ndtiff(tif):
-            beside = tiff_names(path.parent, list(path.parent.iterdir()))
-            within = [path.parent / name for name in beside]
+            within = [path.parent / name for name in tiff_names(path.parent)]
             return _Set(files=within, open=partial(open_ndtiff, path.parent))
         if is_mmstack(tif):
             return _Set(files=mmstack_files(path), open=partial(open_mmstack, path))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from smlmlp_dask import open_channels
 from smlmlp_dask.movies.formats import frames as frames_module
 from smlmlp_dask.movies.formats import tiff_folder
-from smlmlp_dask.movies.formats.tiff import open_tiff as open_recording
+from smlmlp_dask.movies.formats.tiff import open as open_recording
 from smlmlp_dask.movies.formats.tiff import open_tiffs
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError, within
