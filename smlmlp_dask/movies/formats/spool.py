@@ -29,10 +29,7 @@ class SpoolFrames:
     """Frames of a spool folder, each by its number."""
 
     path: str  # the folder
-    dtype: np.dtype[Any]
-    frame_bytes: int  # from one frame of a file to the next
-    line_pixels: int  # from one row to the next
-    in_file: int  # frames of each file
+    layout: "_Layout"
     numbers: range
 
     def take(self, frames: range) -> Self:
@@ -41,20 +38,22 @@ class SpoolFrames:
 
     def held_bytes(self, frame_bytes: int, *, whole: bool) -> int:  # noqa: ARG002
         """Return the bytes of a stored frame: its unused columns are cut off, or a box cut out."""
-        return max(frame_bytes, self.frame_bytes)
+        return max(frame_bytes, self.layout.frame_bytes)
 
     def read_into(self, out: NDArray[Any], rows: range, columns: range, frame: Frame) -> None:
         """Fill `out` with a box of each frame."""
+        layout = self.layout
+        stored = (frame[0], layout.line_bytes // layout.dtype.itemsize)
         for index, number in enumerate(self.numbers):
-            name = spool_name(number // self.in_file)
-            offset = number % self.in_file * self.frame_bytes
+            name = spool_name(number // layout.in_file)
+            offset = number % layout.in_file * layout.frame_bytes
             plain = PlainFrames(
                 path=str(Path(self.path, name)),
                 offsets=range(offset, offset + 1),
-                dtype=self.dtype,
+                dtype=layout.dtype,
             )
             try:
-                plain.read_into(out[index : index + 1], rows, columns, (frame[0], self.line_pixels))
+                plain.read_into(out[index : index + 1], rows, columns, stored)
             except (OSError, EOFError) as error:
                 raise ValueError(f"{name}: {one_line(error)}") from error
 
@@ -86,9 +85,7 @@ def open(path: Path) -> Recording:
             f"{folder} holds {len(headers)} .sifx headers, not one: copy the whole folder again"
         )
     info = read_header(headers[0])
-    promised, *frame = shape_of(headers[0], info)
-    height, width = frame
-    dtype = np.dtype(layout.dtype)
+    promised, height, width = shape_of(headers[0], info)
     if (height, width) != (layout.height, layout.width):
         raise ValueError(
             f"{folder} is of two minds: its frames are {height} x {width} pixels by "
@@ -102,15 +99,8 @@ def open(path: Path) -> Recording:
     if found:
         in_last = min(layout.in_file, last.stat().st_size // layout.frame_bytes)
         whole = min(promised, (found - 1) * layout.in_file + in_last)
-    frames = SpoolFrames(
-        path=str(folder),
-        dtype=dtype,
-        frame_bytes=layout.frame_bytes,
-        line_pixels=layout.line_bytes // dtype.itemsize,
-        in_file=layout.in_file,
-        numbers=range(whole),
-    )
-    movie = FileMovie.of(frames, whole, (height, width), dtype)
+    frames = SpoolFrames(path=str(folder), layout=layout, numbers=range(whole))
+    movie = FileMovie.of(frames, whole, (height, width), layout.dtype)
     position = Position(
         movie=lambda *_: movie,
         channels=(acquisition_of(info, promised),),
@@ -131,10 +121,10 @@ def open(path: Path) -> Recording:
 class _Layout:
     height: int
     width: int
-    line_bytes: int
-    frame_bytes: int
-    dtype: str
-    in_file: int
+    line_bytes: int  # from one row to the next
+    frame_bytes: int  # from one frame of a file to the next
+    dtype: np.dtype[Any]
+    in_file: int  # frames of each file
 
 
 def _layout(folder: Path) -> _Layout:
@@ -156,14 +146,14 @@ def _layout(folder: Path) -> _Layout:
             width=int(data["AOIWidth"]),
             line_bytes=int(data["AOIStride"]),
             frame_bytes=int(data["ImageSizeBytes"]),
-            dtype=_DTYPES[encoding],
+            dtype=np.dtype(_DTYPES[encoding]),
             in_file=parser.getint("multiimage", "ImagesPerFile", fallback=1),
         )
     except (IniError, LookupError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} does not say how frames lie ({one_line(error)}): copy the file again"
         ) from error
-    itemsize = np.dtype(layout.dtype).itemsize
+    itemsize = layout.dtype.itemsize
     if (
         min(layout.height, layout.width, layout.in_file) < 1
         or layout.line_bytes % itemsize

@@ -85,11 +85,9 @@ def single(path: Path, tif: TiffFile, ome: Ome | None) -> Single:
             )
         image = series[0]
     frame_shape = check_frame(path, image.shape, image.axes)
-    with parsing(path):
-        said = _described(tif, image)
     here = _Frames.of(image.kind, image.shape, image.axes)
-    if said is None or said.origin == image.kind:
-        said = here
+    with parsing(path):
+        said = _described(tif, image.kind) or here
     count, origin = said.count, _ORIGINS.get(said.origin, said.origin)
     # One page may stand for a whole contiguous movie: ImageJ writes only one above 4 GiB.
     if whole and here.count == count and pages in (count, 1):
@@ -169,12 +167,12 @@ def _cut(path: Path, tif: TiffFile, said: _Frames, frame_shape: tuple[int, int])
     return pages_of(path, tif)
 
 
-def _described(tif: TiffFile, series: Any) -> _Frames | None:
-    """Return what metadata say of the frames; None if they say nothing."""
-    if tif.is_ome:
-        if series.kind == "ome":
-            return _Frames.of("ome", series.shape, series.axes)
+def _described(tif: TiffFile, kind: str) -> _Frames | None:
+    """Return what metadata say of the frames; None if a series of this kind says it already."""
+    if tif.is_ome and kind != "ome":
         raise TiffFileError("its OME metadata do not fit its pages")
+    if kind in _ORIGINS:
+        return None
     page = tif.pages.first
     if tif.is_shaped:
         try:
