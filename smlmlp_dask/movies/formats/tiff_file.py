@@ -96,11 +96,11 @@ def pages_of(path: Path, tif: TiffFile) -> Pages:
     ValueError
         If the file is damaged, has no whole page, or pages that are not alike.
     """
-    first = tif.pages.first
+    with parsing(path):
+        pages, first = readable_pages(tif), tif.pages.first
     check_pixels(path, first)
     frame_shape = check_frame(path, first.shape, first.axes)
     with parsing(path):
-        pages = readable_pages(tif)
         sizes, axes = (len(pages), *first.shape), f"Q{first.axes}"
         series = TiffPageSeries(pages, sizes, first.dtype, axes)
     return found_pages(path, tif, series, len(pages), frame_shape)

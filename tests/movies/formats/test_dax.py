@@ -9,7 +9,7 @@ from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.movies.formats.table import format_of
 from smlmlp_dask.movies.opening import source_roots
 
-from .contract import assert_reads, stacks
+from .contract import assert_reads
 
 MOVIE = (np.arange(11 * 9 * 6) * 37 % 4099).astype(np.uint16).reshape(11, 9, 6)
 INF = """\
@@ -68,15 +68,6 @@ def test_descriptions_that_do_not_fit(tmp_path, old, new, match):
     with pytest.raises(ValueError, match=match) as error:
         open_channels(path)
     assert "\n" not in str(error.value)
-
-
-def test_a_movie_cut_short(tmp_path):
-    path = write(tmp_path / "a.dax")
-    path.write_bytes(path.read_bytes()[: 4 * 108 + 107])
-    with pytest.raises(ValueError, match=r"a\.dax is cut short: .* where .*a\.inf describes"):
-        open_channels(path)
-    (stack,) = stacks(path, frames=slice(1, 4))
-    np.testing.assert_array_equal(stack.read(), MOVIE[1:4])
 
 
 def test_without_description_it_is_headerless(tmp_path):

@@ -5,9 +5,8 @@ import pytest
 
 from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.movies.opening import source_roots
-from smlmlp_dask.movies.stack import SourceReadError
 
-from .contract import assert_reads, stacks
+from .contract import assert_reads
 
 MOVIE = (np.arange(11 * 9 * 6) * 37 % 4099).astype(np.uint16).reshape(11, 9, 6)
 
@@ -73,36 +72,7 @@ def test_an_archive_names_the_remedy(tmp_path):
         open_channels(tmp_path / "a.npz")
 
 
-def test_a_movie_cut_short(tmp_path):
-    path = tmp_path / "a.npy"
-    np.save(path, MOVIE)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"a\.npy is cut short: .* its header describes \(11, 9"):
-        open_channels(path)
-    with pytest.warns(UserWarning, match="10 of 11 frames are taken"):
-        assert stacks(path, salvage=True)[0].shape == (10, 9, 6)
-    (stack,) = stacks(path, frames=slice(0, 10))
-    np.testing.assert_array_equal(stack.read(), MOVIE[:10])
-    path.write_bytes(path.read_bytes()[:-108])
-    with pytest.raises(SourceReadError, match=r"a\.npy: frames 0-9 cannot be read"):
-        stack.read()
-
-
-def test_a_second_array_in_the_file_is_not_lost(tmp_path):
-    with (tmp_path / "a.npy").open("wb") as file:
-        np.save(file, MOVIE)
-        np.save(file, MOVIE)
-    with pytest.raises(ValueError, match="does not fit its description: it has 2632 bytes"):
-        open_channels(tmp_path / "a.npy")
-
-
 def test_a_movie_without_frames(tmp_path):
     np.save(tmp_path / "a.npy", MOVIE[:0])
     (channel,) = open_channels(tmp_path / "a.npy")
     assert channel.compute().shape == (0, 9, 6)
-
-
-def test_raw_options_do_not_describe_it(tmp_path):
-    np.save(tmp_path / "a.npy", MOVIE)
-    with pytest.raises(ValueError, match=r"no source is a headerless movie .*a\.npy"):
-        open_channels(tmp_path / "a.npy", raw_shape=MOVIE.shape, raw_dtype="u2")

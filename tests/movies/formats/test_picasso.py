@@ -6,7 +6,7 @@ import yaml
 
 from smlmlp_dask.lazy.channels import open_channels
 from smlmlp_dask.movies.formats.table import format_of
-from smlmlp_dask.movies.opening import open_recording, source_roots
+from smlmlp_dask.movies.opening import source_roots
 
 from .contract import assert_reads, stacks
 
@@ -105,20 +105,6 @@ def test_damaged_yaml(tmp_path, text):
     path.with_suffix(".yaml").write_text(text + "\nByte Order: <\n" * (text[0] == "-"))
     with pytest.raises(ValueError, match=r"a\.yaml (is damaged|begins with)"):
         open_channels(path)
-
-
-def test_a_movie_cut_short(tmp_path):
-    path = write(tmp_path / "a.raw")
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(
-        ValueError, match=r"a\.raw is cut short: .* bytes where .*a\.yaml describes"
-    ):
-        open_channels(path)
-    (position,) = open_recording(path).positions
-    assert (position.promised, position.movie(0, 0).shape) == (11, (10, 9, 6))
-    with pytest.warns(UserWarning, match="10 of 11 frames are taken"):
-        (stack,) = stacks(path, salvage=True)
-    np.testing.assert_array_equal(stack.read(), MOVIE[:10])
 
 
 def test_raw_shape_is_for_movies_without_description(tmp_path):

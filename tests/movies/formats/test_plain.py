@@ -6,6 +6,7 @@ import pytest
 from smlmlp_dask.lazy.channels import open_channels
 
 from .contract import assert_reads, stacks
+from .written import write as written
 
 MOVIE = (np.arange(11 * 9 * 6) * 37 % 4099).astype(np.uint16).reshape(11, 9, 6)
 RAW = {"raw_shape": MOVIE.shape, "raw_dtype": ">u2"}
@@ -47,6 +48,24 @@ def test_a_movie_cut_short_behind_a_header(tmp_path):
         open_channels(path, **RAW, raw_header=64)
     (stack,) = stacks(path, **RAW, raw_header=64, frames=slice(0, 9))
     np.testing.assert_array_equal(stack.read(), MOVIE[:9])
+
+
+@pytest.mark.parametrize("name", ["NumPy", "DAX", "Picasso"])
+def test_a_described_movie_cut_short(tmp_path, name):
+    """And one that is longer than its description, such as a file of two arrays."""
+    ((path,), _) = written(name, tmp_path, MOVIE)
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    with pytest.raises(ValueError, match=rf"{path.name} is cut short: .* describes \(11, 9, 6\)"):
+        open_channels(path)
+    with pytest.warns(UserWarning, match="10 of 11 frames are taken"):
+        (stack,) = stacks(path, salvage=True)
+    np.testing.assert_array_equal(stack.read(), MOVIE[:10])
+    path.write_bytes(content * 2)
+    with pytest.raises(
+        ValueError, match=rf"does not fit its description: it has {2 * len(content)}"
+    ):
+        open_channels(path)
 
 
 def test_a_header_needs_a_layout(tmp_path):
