@@ -128,7 +128,26 @@ def write_ome(
 # Micro-Manager. The bytes are laid out as its own files are; no such file was at hand.
 
 
-def write_mmstack(path, places, *, summary=None, index=True, start="10:00", description=""):
+def add_page(content, link, number, text):
+    """Append a page with its metadata; return where its pixels and the link to the next lie."""
+    pixels = plane(number).tobytes()
+    entries = [
+        (256, 4, 1, WIDTH), (257, 4, 1, HEIGHT), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, 1, None), (277, 3, 1, 1), (278, 4, 1, HEIGHT), (279, 4, 1, len(pixels)),
+        (51123, 2, len(text), None),
+    ]  # fmt: skip
+    struct.pack_into("<I", content, link, len(content))
+    link = len(content) + 2 + 12 * len(entries)
+    data = link + 4
+    where = {273: data, 51123: data + len(pixels)}
+    content += struct.pack("<H", len(entries))
+    for code, kind, count, value in entries:
+        content += struct.pack("<HHII", code, kind, count, where.get(code, value))
+    content += bytes(4) + pixels + text + bytes(len(text) % 2)
+    return data, link
+
+
+def write_mmstack(path, places, *, summary=None, index=True, start="10:00"):
     """Write a file of a Micro-Manager stack.
 
     Parameters
@@ -147,29 +166,10 @@ def write_mmstack(path, places, *, summary=None, index=True, start="10:00", desc
     content = bytearray(40) + head + bytes(len(head) % 2)
     rows, link = [], 4
     for t, c, z, p in places:
-        pixels = plane(number_of(t, c, z, p)).tobytes()
         tag = {"FrameIndex": t, "ChannelIndex": c, "SliceIndex": z, "PositionIndex": p}
         tag = {**tag, "Frame": t, "Channel": f"C{c}", "Exposure-ms": 20}
-        text = json.dumps(tag).encode() + b"\0"
-        first = bool(description) and not rows
-        entries = [
-            (256, 4, 1, WIDTH), (257, 4, 1, HEIGHT), (258, 3, 1, 16), (259, 3, 1, 1),
-            (262, 3, 1, 1), (273, 4, 1, None), (277, 3, 1, 1), (278, 4, 1, HEIGHT),
-            (279, 4, 1, len(pixels)), (51123, 2, len(text), None),
-        ]  # fmt: skip
-        if first:
-            entries.insert(5, (270, 2, len(description) + 1, None))
-        at = len(content)
-        struct.pack_into("<I", content, link, at)
-        rows.append((c, z, t, p, at))
-        data = at + 2 + 12 * len(entries) + 4
-        where = {273: data, 51123: data + len(pixels), 270: data + len(pixels) + len(text)}
-        content += struct.pack("<H", len(entries))
-        for code, kind, count, value in entries:
-            content += struct.pack("<HHII", code, kind, count, where.get(code, value))
-        link = len(content)
-        content += bytes(4) + pixels + text + (description.encode() + b"\0" if first else b"")
-        content += bytes(len(content) % 2)
+        rows.append((c, z, t, p, len(content)))
+        _, link = add_page(content, link, number_of(t, c, z, p), json.dumps(tag).encode() + b"\0")
     struct.pack_into("<4s", content, 0, b"II*\0")
     struct.pack_into("<II", content, 32, 2355492, len(head))
     if index:
@@ -192,8 +192,8 @@ def grid(t=range(4), c=1, z=1, p=(0,)):
 # NDTiff
 
 
-def write_ndtiff(folder, places, *, per_file=3, major=3, kind=1, keep=None):
-    """Write a folder of NDTiff: files of some images each, and an index of all.
+def write_ndtiff(folder, places, *, major=3, kind=1, keep=None):
+    """Write a folder of NDTiff: files of three images each, and an index of all.
 
     Parameters
     ----------
@@ -205,8 +205,8 @@ def write_ndtiff(folder, places, *, per_file=3, major=3, kind=1, keep=None):
     folder.mkdir(parents=True, exist_ok=True)
     index = b""
     channels = list(dict.fromkeys(place.get("channel", 0) for place in places))
-    for first in range(0, len(places), per_file):
-        at = first // per_file
+    for first in range(0, len(places), 3):
+        at = first // 3
         name = f"run_NDTiffStack{f'_{at}' if at else ''}.tif"
         head = json.dumps({"PixelSize_um": 0.1}).encode()
         if major == 3:
@@ -215,28 +215,14 @@ def write_ndtiff(folder, places, *, per_file=3, major=3, kind=1, keep=None):
             content = b"II*\0" + struct.pack("<IIIII", 0, 483729, 2, 2355492, len(head)) + head
         content = bytearray(content + bytes(len(content) % 2))
         link = 4
-        for place in places[first : first + per_file]:
+        for place in places[first : first + 3]:
             c = channels.index(place.get("channel", 0))
             number = number_of(place.get("time", 0), c, place.get("z", 0), place.get("position", 0))
-            pixels, text = plane(number).tobytes(), b"{}\0\0"
-            entries = [
-                (256, 4, 1, WIDTH), (257, 4, 1, HEIGHT), (258, 3, 1, 16), (259, 3, 1, 1),
-                (262, 3, 1, 1), (273, 4, 1, 0), (277, 3, 1, 1), (278, 4, 1, HEIGHT),
-                (279, 4, 1, len(pixels)), (51123, 2, len(text), 0),
-            ]  # fmt: skip
-            start = len(content)
-            struct.pack_into("<I", content, link, start)
-            data = start + 2 + 12 * len(entries) + 4
-            content += struct.pack("<H", len(entries))
-            for code, form, count, value in entries:
-                value = {273: data, 51123: data + len(pixels)}.get(code, value)
-                content += struct.pack("<HHII", code, form, count, value)
-            link = len(content)
-            content += bytes(4) + pixels + text
+            data, link = add_page(content, link, number, b"{}\0\0")
             axes, file = json.dumps(place).encode(), name.encode()
             index += struct.pack("<I", len(axes)) + axes + struct.pack("<I", len(file)) + file
             index += struct.pack(
-                "<IiiiiIii", data, WIDTH, HEIGHT, kind, 0, data + len(pixels), len(text), 0
+                "<IiiiiIii", data, WIDTH, HEIGHT, kind, 0, data + plane(0).nbytes, 4, 0
             )
         (folder / name).write_bytes(content)
     (folder / "NDTiff.index").write_bytes(index[:keep])
