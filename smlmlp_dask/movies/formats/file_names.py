@@ -91,7 +91,7 @@ def arranged(names: Sequence[str]) -> Arrangement:
         If names do not tell, or files of a channel, slice or position are missing.
     """
     if len(names) == 1:
-        return _one_group(names)
+        return _one_group(names, [0])
     fields = _fields(names)
     varying = [at for at in range(len(fields[0])) if len({row[at].value for row in fields}) > 1]
     if not varying:
@@ -105,7 +105,7 @@ def arranged(names: Sequence[str]) -> Arrangement:
             )
     counted = _in_one_order(fields, varying)
     if counted is not None:
-        return _one_group(names, [row[counted].value for row in fields])
+        return _one_group(names, counted)
     axes = [fields[0][at].axis for at in varying]
     unnamed = [at for at, axis in zip(varying, axes, strict=True) if not axis]
     if len(unnamed) == 1 and "t" not in axes:
@@ -120,15 +120,14 @@ def arranged(names: Sequence[str]) -> Arrangement:
     return _grid(names, fields, dict(zip(axes, varying, strict=True)))
 
 
-def _one_group(names: Sequence[str], numbers: Sequence[int | str] = ()) -> Arrangement:
-    order = sorted(range(len(names)), key=lambda at: numbers[at]) if numbers else range(len(names))
-    counted = sorted(number for number in numbers if isinstance(number, int))
-    counts, notes = in_a_run(counted)
+def _one_group(names: Sequence[str], numbers: Sequence[int]) -> Arrangement:
+    rising, ordered = zip(*sorted(zip(numbers, names, strict=True)), strict=True)
+    counts, notes = in_a_run(rising)
     return Arrangement(
         positions=("",),
         channels=("",),
         depth=1,
-        groups={(0, 0, 0): tuple(names[at] for at in order)},
+        groups={(0, 0, 0): ordered},
         notes=notes,
         counts=counts,
     )
@@ -263,22 +262,18 @@ def _with_first(parts: list[list[str]]) -> list[list[str]]:
     return parts
 
 
-def _in_one_order(fields: Sequence[Sequence[_Field]], varying: Sequence[int]) -> int | None:
-    """Return the field that alone puts all files in order, if it may count frames."""
+def _in_one_order(fields: Sequence[Sequence[_Field]], varying: Sequence[int]) -> list[int] | None:
+    """Return the numbers that alone put all files in order, if they may count frames."""
     if any(fields[0][at].axis in ("c", "z", "p") for at in varying):
         return None  # what has a name counts something else, even where it grows with the frames
-    for at in varying:
-        rows = sorted(fields, key=lambda row: (str(type(row[at].value)), row[at].value))
-        if len({row[at].value for row in rows}) == len(rows) and all(
-            _rises([row[other].value for row in rows]) for other in varying
-        ):
-            return at
+    if not all(row[at].text.isdecimal() for row in fields for at in varying):
+        return None
+    columns = [[int(row[at].text) for row in fields] for at in varying]
+    for numbers in columns:
+        ordered = zip(*sorted(zip(numbers, *columns, strict=True)), strict=True)
+        if len({*numbers}) == len(numbers) and all([*one] == sorted(one) for one in ordered):
+            return numbers
     return None
-
-
-def _rises(values: Sequence[int | str]) -> bool:
-    numbers = [value for value in values if isinstance(value, int)]
-    return len(numbers) == len(values) and numbers == sorted(numbers)
 
 
 def _grid(

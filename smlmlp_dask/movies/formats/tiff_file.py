@@ -1,6 +1,5 @@
 """One TIFF file: where its pages lie, and how many of them are whole."""
 
-import json
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from .frames import CodedPages, FileMovie, Frames, PlainFrames, check_frame, ope
 from .tiff_pages import Directory, follow_on, pages_as_they_are
 
 _DESCRIPTION = 270  # tag
-_MM_METADATA = 51123  # tag of Micro-Manager's metadata of a page, in JSON
+_MM_METADATA = 51123  # tag of Micro-Manager's metadata of a page
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,12 +163,7 @@ def found_pages(
 
 def micromanager_tag(page: Any) -> Mapping[str, Any]:
     """Return Micro-Manager's metadata of a page; nothing if there are none."""
-    tag = page.tags.get(_MM_METADATA)
-    try:
-        found = tag.value if tag is not None else {}
-        found = json.loads(found) if isinstance(found, str | bytes) else found
-    except ValueError:
-        return {}
+    found = page.tags.valueof(_MM_METADATA)
     return found if isinstance(found, dict) else {}
 
 

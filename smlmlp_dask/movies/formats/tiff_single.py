@@ -217,10 +217,8 @@ def _acquisitions(tif: TiffFile, page: Any, ome: Ome | None, count: int) -> tupl
 
 def _pixel_side(page: Any, tag: str) -> float | None:
     """Return the length of a pixel's side, in the file's unit."""
-    found = page.tags.get(tag)
-    if found is None or not found.value[0]:
-        return None
-    return float(found.value[1] / found.value[0])
+    pixels, length = page.tags.valueof(tag, (0, 1))
+    return float(length / pixels) if pixels else None
 
 
 def _last_colour(table: Any) -> str:
