@@ -167,18 +167,18 @@ def _layout(folder: Path) -> _Layout:
 def _files_in(folder: Path, size: int) -> int:
     """Return how many files of frames there are; refuse a gap, and one within that is not whole."""
     names = {entry.name for entry in folder.iterdir() if entry.name.endswith("spool.dat")}
+    first = 0
     for number in range(len(names)):
-        if spool_name(number) not in names:
+        name = spool_name(number)
+        if name not in names:
             raise ValueError(
-                f"{folder} lacks {spool_name(number)}, though it has {len(names)} files of frames: "
-                "copy the whole folder again"
+                f"{folder} lacks {name}, though it has {len(names)} files of frames: copy the "
+                "whole folder again"
             )
-    first = (folder / spool_name(0)).stat().st_size if names else 0
-    for number in range(len(names) - 1):
-        there = (folder / spool_name(number)).stat().st_size
-        if there < size or there != first:
+        there = (folder / name).stat().st_size
+        first = first or there
+        if number < len(names) - 1 and (there < size or there != first):
             raise ValueError(
-                f"{folder}: {spool_name(number)} has {there} bytes, and {max(size, first)} are "
-                "due: copy it again"
+                f"{folder}: {name} has {there} bytes, and {max(size, first)} are due: copy it again"
             )
     return len(names)

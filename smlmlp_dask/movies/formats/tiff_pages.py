@@ -84,7 +84,7 @@ def follow_on(tif: TiffFile, frames: int, frame_bytes: int) -> bool:
     numbers = np.arange(1, frames)
     return bool(
         (rows["tags"] == rows["tags"][0]).all()
-        and (entries[..., :2] == own[:, :2]).all()
+        and (entries[..., : -tiff.offsetsize] == own[:, : -tiff.offsetsize]).all()
         and all(
             (entries[:, at] == own[at]).all()
             for at, code in enumerate(codes)

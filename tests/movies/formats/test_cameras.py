@@ -269,19 +269,6 @@ def test_a_spool_file_that_has_gone_is_named(tmp_path):
         stack.read()
 
 
-def test_the_digits_of_spool_files_are_reversed():
-    assert [spool_name(n) for n in (0, 10, 123)] == [
-        "0000000000spool.dat", "0100000000spool.dat", "3210000000spool.dat",
-    ]  # fmt: skip
-
-
-def test_a_seq_of_another_program_is_not_taken(tmp_path):
-    path = tmp_path / "thermal.seq"
-    path.write_bytes(b"FFF\0" + bytes(2000))
-    with pytest.raises(ValueError, match="thermal.seq"):
-        open_channels(path)
-
-
 @pytest.mark.parametrize(("name", "write"), [("a.sif", write_sif), ("spool", write_spool)])
 def test_a_reader_that_is_not_installed_is_named(tmp_path, monkeypatch, name, write):
     monkeypatch.setattr("smlmlp_dask.movies.formats.table.find_spec", lambda _: None)
