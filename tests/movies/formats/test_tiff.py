@@ -349,7 +349,7 @@ def change_page(path, index, pixels=b"", **tags):
         tif.filehandle.write(pixels)
         places = [end + place - page.dataoffsets[0] for place in page.dataoffsets]
         for name, value in (tags | ({"StripOffsets": places} if pixels else {})).items():
-            page.tags[name].overwrite(value)
+            page.tags[name].overwrite(value, dtype=page.tags[name].dtype)
 
 
 OTHER = np.full_like(MOVIE[0], 5000)
@@ -367,8 +367,8 @@ UNLIKE = {
 @pytest.mark.parametrize("index", [1, 5, 10])
 def test_a_page_laid_out_unlike_the_first_is_decoded(tmp_path, kind, case, index):
     path, (options, pixels, tags) = tmp_path / "movie.tif", UNLIKE[case]
-    options |= {} if kind == "shaped" else {kind: True, "metadata": {"axes": "TYX"}}
-    tifffile.imwrite(path, MOVIE, byteorder="<", **options)
+    said = {} if kind == "shaped" else {kind: True, "metadata": {"axes": "TYX"}}
+    tifffile.imwrite(path, MOVIE, byteorder="<", **options, **said)
     change_page(path, index, pixels, **tags)
     found = open_tiff(path).read(range(11), *WHOLE)
     np.testing.assert_array_equal(found, [*MOVIE[:index], OTHER, *MOVIE[index + 1 :]])
