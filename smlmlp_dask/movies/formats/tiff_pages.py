@@ -120,7 +120,8 @@ class Directory:
         (count,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
         entries = file.read(count * tiff.tagsize)
         (link,) = struct.unpack(tiff.offsetformat, file.read(tiff.offsetsize))
-        found = list(struct.iter_unpack(tiff.tagheaderformat, entries))
+        form = f"{tiff.byteorder}HH{'Q8s' if tiff.is_bigtiff else 'I4s'}"
+        found = list(struct.iter_unpack(form, entries))
         return cls(offset, link, found, tiff.byteorder)
 
     @property
