@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Callable, MutableSequence, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import dask.array as da
 import numpy as np
 import zarr
+from dask.base import tokenize
 
 from .filters import device, parameters
-from .filters.chains import mean_info
-from .filters.dask_image import correlate_on_device, correlate_stack
-from .filters.kernels import Kernel
-from .filters.spatial_mean import Engine, SpatialMean, check_engine, correlate_chunk, resolve_engine
+from .filters.chains import Chain, chain_info
+from .filters.spatial_mean import SpatialMean
+from .filters.steps import Engine, FilterOptions, background_of, halo_of
 from .lazy import arrays, chunking
+from .lazy.overlap import map_with_halo
 
 BATCH_BYTES = 2**29
 """Most float32 bytes of backgrounds that the caller's process holds before it writes them."""
@@ -146,93 +148,80 @@ def bkgd_spatial_mean(
     >>> bkgds[1]
     dask.array<..., shape=(6, 20, 12), dtype=float32, chunksize=(6, 20, 12), ...>
     """
+    steps = [SpatialMean(channels_mean_radii_pix)]
+    return estimate(
+        channels, steps, bkgds, noise_corrections, cuda=cuda, parallel=parallel, engine=engine
+    )
+
+
+def estimate(
+    channels: Sequence[Any],
+    steps: Sequence[Any],
+    bkgds: Sequence[Any] | None,
+    noise_corrections: Sequence[Any] | None,
+    *,
+    taken: Sequence[bool] = (True,),
+    cuda: bool,
+    parallel: bool | int | None,
+    engine: Engine,
+) -> tuple[list[Any], MutableSequence[Any], Info]:
+    """Return the backgrounds by the steps that are `taken`, the factors and `info`.
+
+    The settings of all steps are checked; see `bkgd_spatial_mean` for the rest.
+    """
     stacks = arrays.as_stacks(channels)
-    radii = parameters.as_radii(channels_mean_radii_pix, len(stacks))
-    corrections = parameters.check_corrections(noise_corrections, len(stacks))
-    threads = parameters.check_parallel(parallel)
+    count = len(stacks)
+    of_steps = [step.for_channels(count) for step in steps]
+    of_steps = [each for each, take in zip(of_steps, taken, strict=True) if take]
+    chains: list[Chain] = list(zip(*of_steps, strict=True)) or [()] * count
+    corrections = parameters.check_corrections(noise_corrections, count)
     targets = None if bkgds is None else arrays.check_targets(bkgds, channels, stacks)
-    engine = check_engine(engine, on_host=not cuda and all(map(device.on_host, stacks)))
+    options = [
+        FilterOptions.checked(
+            engine=engine, parallel=parallel, cuda=cuda or not device.on_host(stack)
+        )
+        for stack in stacks
+    ]
     if cuda:
         device.require_device()
 
-    means = [SpatialMean.from_radii(pair) for pair in radii]
-    factors = [
-        entry * mean.noise_correction for entry, mean in zip(corrections, means, strict=True)
-    ]
-    backgrounds: list[Any] = [
-        filter_stack(stack, mean, engine=engine, threads=threads, cuda=cuda)
-        for stack, mean in zip(stacks, means, strict=True)
-    ]
+    factors = list(corrections)
+    for each in of_steps:
+        factors = [f * step.noise_correction for f, step in zip(factors, each, strict=True)]
+    backgrounds: list[Any] = list(map(filter_stack, stacks, chains, options))
     if targets is not None:
         # Store the factors on trial: a sequence that cannot hold them fails before we write.
         parameters.replace(corrections, parameters.replace(corrections, factors))
         backgrounds = write_targets(backgrounds, targets)
     parameters.replace(corrections, factors)
-    return backgrounds, corrections, mean_info(means)
+    return backgrounds, corrections, chain_info(chains)
 
 
-def filter_stack(
-    stack: da.Array, mean: SpatialMean, *, engine: Engine, threads: int, cuda: bool = False
-) -> da.Array:
-    """Return the lazy float32 background of one stack (frame, y, x), of NumPy or CuPy chunks.
+def filter_stack(stack: da.Array, steps: Chain, options: FilterOptions) -> da.Array:
+    """Return the lazy float32 background of one stack by steps that follow one another.
 
-    `threads` share the frames of one block; 0 for as many as the worker has. With `cuda`, NumPy
-    chunks are filtered on the device, too, as CuPy chunks always are.
+    The stack (frame, y, x) has NumPy or CuPy chunks; no step is a background of 0.
     """
+    meta = device.empty((0, 0, 0)) if options.cuda else np.empty((0, 0, 0), np.float32)
+    if not steps:
+        zeros: da.Array = da.zeros(stack.shape, chunks=stack.chunks, dtype=np.float32)
+        return da.map_blocks(device.to_device, zeros, meta=meta) if options.cuda else zeros
     planned = chunking.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
-    if planned != stack.chunks:
-        stack = _merge_tiles(stack).rechunk(planned)
-    kernels = mean.folded(stack.shape[1:])
-    if cuda or not device.on_host(stack):
-        device_meta = device.empty((0, 0, 0))
-        return _map_blocks(correlate_on_device, stack, kernels, device_meta)
-    if resolve_engine(engine, on_host=True) == "fused":
-        meta = np.empty((0, 0, 0), np.float32)
-        return _map_blocks(correlate_chunk, stack, kernels, meta, threads=threads)
-    return correlate_stack(stack, kernels, threads)
+    halo = halo_of(steps, stack.shape[1:])
+    most = chunking.MERGED_BYTES // (4 * math.prod(max(lengths) for lengths in planned[1:]))
+    chunks = (chunking.join_runs(planned[0], halo[0], most), *planned[1:])
+    settings = [step.to_attributes() for step in steps]
+    name = f"background-{tokenize(stack.name, settings, options, chunks)}"
+    function = partial(background_of, steps=steps, options=options)
+    if not halo[0] and stack.numblocks[1:] == (1, 1):
+        # Blocks of their own need no tasks of ours: Dask's took 0.1 ms less for each.
+        alone: da.Array = da.map_blocks(_alone, stack, function=function, name=name, meta=meta)
+        return alone
+    return map_with_halo(function, stack, chunks, halo, name=name, meta=meta)
 
 
-def _merge_tiles(stack: da.Array) -> da.Array:
-    """Merge tiles into whole frames, lazily; `rechunk` would build one task per tile at once."""
-    merged: da.Array = da.blockwise(
-        _identity,
-        "tyx",
-        stack,
-        "tjk",
-        new_axes={"y": stack.shape[1], "x": stack.shape[2]},
-        concatenate=True,
-        dtype=stack.dtype,
-        meta=stack._meta,
-    )
-    return merged
-
-
-def _identity(chunk: Any) -> Any:
-    return chunk
-
-
-def _map_blocks(
-    filter_block: Callable[..., Any],
-    stack: da.Array,
-    kernels: tuple[Kernel, Kernel],
-    meta: Any,
-    **options: Any,
-) -> da.Array:
-    """Filter block by block; tiles get a halo of their neighbours' pixels."""
-    kernel_y, kernel_x = kernels
-    tiled = len(stack.chunks[1]) > 1 or len(stack.chunks[2]) > 1
-    # Tiles at the movie's edges get no halo there: the filter repeats the nearest pixel.
-    correlated: da.Array = da.map_overlap(
-        filter_block,
-        stack,
-        depth=(0, len(kernel_y) // 2, len(kernel_x) // 2) if tiled else 0,
-        boundary="none",
-        dtype=np.float32,
-        meta=meta,
-        kernels=kernels,
-        **options,
-    )
-    return correlated
+def _alone(frames: Any, *, function: Callable[..., Any]) -> Any:
+    return function([frames], own=tuple(slice(0, length) for length in frames.shape))
 
 
 def write_targets(backgrounds: Sequence[da.Array], targets: Sequence[Any]) -> list[Any]:

@@ -1,29 +1,14 @@
 """The reference's other background steps, lazily, and steps that follow one another."""
 
 from collections.abc import MutableSequence, Sequence
-from functools import partial
-from math import prod
 from typing import Any
 
-import dask.array as da
-import numpy as np
-from dask.base import tokenize
-
-from .background import Info, write_targets
-from .filters import device, parameters
-from .filters.chains import step_info
-from .filters.spatial_mean import (
-    Engine,
-    FilterOptions,
-    SpatialMean,
-    check_engine,
-    resolve_engine,
-)
+from .background import Info, estimate
+from .filters import parameters
+from .filters.spatial_mean import SpatialMean
 from .filters.spatial_opening import SpatialOpening
-from .filters.steps import Step, background_of, halo_of
+from .filters.steps import Engine, Step
 from .filters.temporal_median import TemporalMedian
-from .lazy import arrays, chunking
-from .lazy.overlap import map_with_halo
 
 
 def bkgd_temporal_median(
@@ -102,7 +87,7 @@ def bkgd_temporal_median(
     {'median_window_fr': 25}
     """
     steps = [TemporalMedian(parameters.check_window(median_window_fr))]
-    return _estimate(
+    return estimate(
         channels, steps, bkgds, noise_corrections, cuda=cuda, parallel=parallel, engine=engine
     )
 
@@ -176,7 +161,7 @@ def bkgd_spatial_opening(
     (7, 7)
     """
     steps = [SpatialOpening(channels_opening_radii_pix)]
-    return _estimate(
+    return estimate(
         channels, steps, bkgds, noise_corrections, cuda=cuda, parallel=parallel, engine=engine
     )
 
@@ -265,7 +250,7 @@ def bkgd_combination(
         SpatialMean(channels_mean_radii_pix),
     ]
     taken = (do_spatial_opening, do_temporal_median, do_spatial_mean)
-    return _estimate(
+    return estimate(
         channels,
         steps,
         bkgds,
@@ -274,73 +259,4 @@ def bkgd_combination(
         cuda=cuda,
         parallel=parallel,
         engine=engine,
-    )
-
-
-def _estimate(
-    channels: Sequence[Any],
-    steps: Sequence[Any],
-    bkgds: Sequence[Any] | None,
-    noise_corrections: Sequence[Any] | None,
-    *,
-    taken: Sequence[bool] = (True,),
-    cuda: bool,
-    parallel: bool | int | None,
-    engine: Engine,
-) -> tuple[list[Any], MutableSequence[Any], Info]:
-    stacks = arrays.as_stacks(channels)
-    count = len(stacks)
-    of_steps = [step.for_channels(count) for step in steps]
-    of_steps = [each for each, take in zip(of_steps, taken, strict=True) if take]
-    corrections = parameters.check_corrections(noise_corrections, count)
-    threads = parameters.check_parallel(parallel)
-    targets = None if bkgds is None else arrays.check_targets(bkgds, channels, stacks)
-    engine = check_engine(engine, on_host=not cuda and all(map(device.on_host, stacks)))
-    if cuda:
-        device.require_device()
-
-    factors = list(corrections)
-    for each in of_steps:
-        factors = [f * step.noise_correction for f, step in zip(factors, each, strict=True)]
-    backgrounds: list[Any] = []
-    for i, stack in enumerate(stacks):
-        resolved = resolve_engine(engine, on_host=not cuda and device.on_host(stack))
-        options = FilterOptions(resolved, threads, bool(cuda))
-        backgrounds.append(filter_steps(stack, [each[i] for each in of_steps], options))
-    if targets is not None:
-        # Store the factors on trial: a sequence that cannot hold them fails before we write.
-        parameters.replace(corrections, parameters.replace(corrections, factors))
-        backgrounds = write_targets(backgrounds, targets)
-    parameters.replace(corrections, factors)
-    info: Info = {}
-    for each in of_steps:
-        info.update(step_info(each))
-    return backgrounds, corrections, info
-
-
-def filter_steps(stack: da.Array, steps: Sequence[Step], options: FilterOptions) -> da.Array:
-    """Return the lazy float32 background of one stack by steps that follow one another.
-
-    The stack (frame, y, x) has NumPy or CuPy chunks; no step is a background of 0.
-    """
-    on_device = options.cuda or not device.on_host(stack)
-    meta = device.empty((0, 0, 0)) if on_device else np.empty((0, 0, 0), np.float32)
-    if not steps:
-        zeros: da.Array = da.zeros(stack.shape, chunks=stack.chunks, dtype=np.float32)
-        if on_device:
-            zeros = da.map_blocks(device.to_device, zeros, meta=meta)
-        return zeros
-    planned = chunking.whole_frame_chunks(stack.chunks, stack.dtype.itemsize)
-    halo = halo_of(steps, stack.shape[1:])
-    most = chunking.MERGED_BYTES // (4 * prod(max(lengths) for lengths in planned[1:]))
-    chunks = (chunking.join_runs(planned[0], halo[0], most), *planned[1:])
-    settings = [step.to_attributes() for step in steps]
-    done = tokenize(stack.name, settings, options.engine, options.threads, options.cuda, chunks)
-    return map_with_halo(
-        partial(background_of, steps=tuple(steps), options=options),
-        stack,
-        chunks,
-        halo,
-        name=f"background-{done}",
-        meta=meta,
     )

@@ -393,7 +393,7 @@ def installed(memory_bytes=2**40):
     chunk_types = dask.array.chunk_types._HANDLED_CHUNK_TYPES
     modules = {name: sys.modules.get(name) for name in MODULES}
     sys.modules.update(MODULES)
-    caches = (backend._cupy, backend._streams, dask_image._device_graph)
+    caches = (backend._cupy, backend._streams, dask_image._graph)
     for cached in caches:
         cached.cache_clear()
     # What Dask and dask-image do when they meet CuPy's first array, whether or not they have met

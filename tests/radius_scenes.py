@@ -6,8 +6,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter
 
-from smlmlp_dask import SpatialMean, simulate_movie
-from smlmlp_dask.filters.spatial_mean import FilterOptions, filter_chunk
+from smlmlp_dask import simulate_movie
+from smlmlp_dask.pipeline.background_error import local_mean
 
 EVERY = 19
 FRAMES = 32 * EVERY
@@ -60,7 +60,7 @@ def true_errors(frames, truth, radii):
     """RMS over pixels and frames of (background of this radius - true background), in counts."""
     errors = []
     for radius in radii:
-        found = filter_chunk(frames, SpatialMean(float(radius)), FilterOptions("fused", threads=0))
+        found = local_mean(frames, float(radius))
         errors.append(np.sqrt(np.mean((found.astype(np.float64) - truth) ** 2)))
     return np.array(errors)
 

@@ -11,8 +11,7 @@ from .run_options import option
 
 # A command imports what computes when it runs: `--help` and errors in options answer at once.
 if TYPE_CHECKING:
-    from smlmlp_dask.filters.spatial_mean import Engine
-    from smlmlp_dask.filters.steps import Step
+    from smlmlp_dask.filters.steps import Engine, Step
     from smlmlp_dask.store.codecs import Codec
 
 

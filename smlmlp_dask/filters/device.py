@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smlmlp_dask.messages import one_line
+from smlmlp_dask.messages import as_size, one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,6 +23,11 @@ BLOCKS_AT_ONCE = 3
 """Blocks on a device at a time: one going up, one being filtered, one coming down.
 
 More would only wait there and take memory."""
+
+PIXEL_BYTES = 40
+"""Bytes a pixel on a device, beyond the source's own: the float32 frames, the background, and
+during a pass with float64 sums the frames, two copies that Dask makes for overlap, and the result.
+"""
 
 # Dask and Zarr import CuPy where they find it, and fail if a damaged installation raises. So we
 # import it before them and hide a damaged one: then everything on the CPU still works.
@@ -172,10 +177,27 @@ def free_bytes() -> int:
     return int(free) // BLOCKS_AT_ONCE
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether the device ran out of memory, not the host."""
-    xp = _cupy()
-    return isinstance(error, xp.cuda.memory.OutOfMemoryError)
+@contextmanager
+def naming_a_size_that_fits(shape: tuple[int, int, int], frame_bytes: int) -> Iterator[None]:
+    """Turn a device's out-of-memory error into one that names a block size that fits."""
+    try:
+        yield
+    except MemoryError as error:
+        if not isinstance(error, _cupy().cuda.memory.OutOfMemoryError):  # but the host's
+            raise
+        fitting = min(shape[0] // 2, free_bytes() // frame_bytes) or 1
+        remedy = (
+            f"ask for blocks of at most {fitting} x {shape[1]} x {shape[2]} pixels "
+            f"(stack.rechunk({{0: {fitting}}}); for a job a smaller memory_limit)"
+            if shape[0] > 1
+            else "take a part of each frame (bboxes)"
+        )
+        raise RuntimeError(
+            f"the GPU ran out of memory on a block of {' x '.join(map(str, shape))} pixels, which "
+            f"takes {as_size(shape[0] * frame_bytes)} of its memory, with up to "
+            f"{BLOCKS_AT_ONCE} blocks at a time ({one_line(error)}): {remedy}, "
+            "or end what else uses the GPU"
+        ) from error
 
 
 @cache

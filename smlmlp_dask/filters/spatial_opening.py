@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from . import device, parameters
 from .compiled.opening import grey_opening
-from .frames import Frames, Halo, joined
 from .kernels import Kernel, disk
-from .spatial_mean import FilterOptions, worker_threads
+from .steps import FilterOptions, Frames, Halo, joined
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,8 @@ class SpatialOpening:
     def apply(self, parts: Frames, options: FilterOptions, start: int, stop: int) -> Any:
         """Return the float32 background of frames `start` to `stop`."""
         frames = joined(parts, start, stop)
-        if options.engine == "fused" and isinstance(frames, np.ndarray):
-            threads = options.threads or worker_threads()
-            return grey_opening(frames, self.reach, threads=threads)
+        if options.engine == "fused":
+            return grey_opening(frames, self.reach, threads=options.threads_here())
         from .dask_image import open_stack
 
         # What lies outside the frame from everywhere would only take time.

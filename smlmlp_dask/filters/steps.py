@@ -1,17 +1,83 @@
 """Steps of a background, one after the other: each takes what the steps before have left."""
 
+import sys
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import prod
+from typing import Any, Literal, Protocol, Self, TypeAlias, get_args
 
 import numpy as np
+from dask.system import CPU_COUNT
 
 from smlmlp_dask.blocks import Box
 
-from . import device
-from .frames import Frames, Halo, joined
-from .spatial_mean import FilterOptions, worker_threads
+from . import device, parameters
+from .compiled.engine import FILTER_VERSION
+
+Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
+
+Frames: TypeAlias = Sequence[Any]
+"""NumPy or CuPy stacks (frame, y, x) of one dtype, one after the other in time; at least one."""
+
+Halo: TypeAlias = tuple[int, int, int]
+"""How far along (frame, y, x) a pixel's background depends on others."""
 
 _PIXELS_AT_A_TIME = 2**18
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    """How blocks in memory are filtered.
+
+    Attributes
+    ----------
+    engine : {"fused", "dask-image"}
+        Which filter runs; "fused" for NumPy frames only.
+    threads : int
+        Threads for each block; 0 for as many as the worker has.
+    cuda : bool
+        Filter on the GPU.
+    """
+
+    engine: Engine
+    threads: int = 1
+    cuda: bool = False
+
+    @classmethod
+    def checked(cls, *, engine: Any = "auto", parallel: Any = False, cuda: Any = False) -> Self:
+        """Check the arguments of `run_spatial_mean` that say how to filter; resolve "auto"."""
+        threads = parameters.check_parallel(parallel)
+        if engine not in get_args(Engine):
+            raise ValueError(f"engine is {engine!r}: pass one of {', '.join(get_args(Engine))}")
+        if engine == "fused" and cuda:
+            raise ValueError(
+                "engine 'fused' filters NumPy chunks only: pass engine='auto' or 'dask-image' for "
+                "CuPy"
+            )
+        if engine == "auto":
+            engine = "dask-image" if cuda else "fused"
+        return cls(engine, threads, bool(cuda))
+
+    def threads_here(self) -> int:
+        """Return the threads for each block in this process: 0 stands for its worker's, or CPUs."""
+        if self.threads:
+            return self.threads
+        distributed = sys.modules.get("distributed")
+        try:
+            return int(distributed.get_worker().state.nthreads) if distributed else CPU_COUNT
+        except ValueError:  # not in a worker
+            return CPU_COUNT
+
+    def to_attributes(self, cupy_versions: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what a store records: the options, and the versions, that determine the bits."""
+        versions = str(FILTER_VERSION)
+        if cupy_versions:
+            cupy = " and ".join(sorted({*cupy_versions}))
+            versions = f"dask-image {version('dask-image')}, cupy {cupy}"
+        elif self.engine == "dask-image":
+            versions = f"dask-image {version('dask-image')}, scipy {version('scipy')}"
+        return {"engine": self.engine, "engine_version": versions, "cuda": self.cuda}
 
 
 class Step(Protocol):
@@ -71,6 +137,7 @@ def background_of(
         their frames, as float32, minus the background that they found.
     options : FilterOptions
         Which engine runs. With ``cuda=True`` NumPy frames go to the device; CuPy frames are on it.
+        If its memory is short, steps without a halo in time take the block in parts.
     own : Box
         Position of the block within `parts`.
     to_host : bool, default False
@@ -81,23 +148,55 @@ def background_of(
     numpy.ndarray or cupy.ndarray
         What one step finds; after several steps the frames minus the last residual. C-contiguous.
     """
-    on_host = isinstance(parts[0], np.ndarray) and not options.cuda
     shape = tuple(part.stop - part.start for part in own)
     if 0 in shape:
-        return np.empty(shape, np.float32) if on_host or to_host else device.empty(shape)
-    if on_host:
-        return np.ascontiguousarray(_apply(parts, steps, options, own))
-    from .dask_image import naming_a_size_that_fits
+        on_device = options.cuda and not to_host
+        return device.empty(shape) if on_device else np.empty(shape, np.float32)
+    if options.cuda:
+        with device.working_on(parts[0]):
+            return _on_device(parts, steps, options, own, to_host=to_host)
+    return np.ascontiguousarray(_apply(parts, steps, options, own))
 
-    count, (height, width) = sum(map(len, parts)), parts[0].shape[1:]
-    # the frames as they are, and float32 copies of them: before, sorted, found and left
-    frame_bytes = height * width * (parts[0].dtype.itemsize + 6 * 4)
-    with (
-        device.working_on(parts[0]),
-        naming_a_size_that_fits((count, height, width), frame_bytes),
-    ):
-        background = _apply([device.to_device(part) for part in parts], steps, options, own)
-        return device.to_host(background) if to_host else background.copy()
+
+def joined(parts: Frames, start: int, stop: int) -> Any:
+    """Return frames `start` to `stop` as one stack: a view, if one part has them all."""
+    cut, at = [], 0
+    for part in parts:
+        piece = part[max(0, start - at) : max(0, stop - at)]
+        at += len(part)
+        if len(piece):
+            cut.append(piece)
+    if not cut:
+        return parts[0][:0]
+    if len(cut) == 1:
+        return cut[0]
+    return device.namespace(cut[0]).concatenate(cut)
+
+
+def _on_device(
+    parts: Frames, steps: Sequence[Step], options: FilterOptions, own: Box, *, to_host: bool
+) -> Any:
+    """Filter a block on the current device; in parts with the same bits if its memory is short.
+
+    Frames go up in their own dtype. With a halo in time they go up together.
+    """
+    count, frame = sum(map(len, parts)), parts[0].shape[1:]
+    frame_bytes = prod(frame) * (parts[0].dtype.itemsize + device.PIXEL_BYTES)
+    halo = halo_of(steps, frame)[0]
+    run = count if halo else max(1, min(count, device.free_bytes() // frame_bytes))
+    shape = tuple(part.stop - part.start for part in own)
+    with device.naming_a_size_that_fits((run, *frame), frame_bytes):
+        whole = np.empty(shape, np.float32) if to_host else device.empty(shape)
+        for start in range(own[0].start, own[0].stop, run):
+            stop = min(start + run, own[0].stop)
+            low = max(0, start - halo)
+            frames = device.to_device(joined(parts, low, stop + halo))
+            place = (slice(start - low, stop - low), *own[1:])
+            found = _apply([frames], steps, options, place)
+            whole[start - own[0].start : stop - own[0].start] = (
+                device.to_host(found) if to_host else found
+            )
+        return whole
 
 
 def _apply(parts: Frames, steps: Sequence[Step], options: FilterOptions, own: Box) -> Any:
@@ -119,9 +218,8 @@ def _apply(parts: Frames, steps: Sequence[Step], options: FilterOptions, own: Bo
     # stay in a cache, and what they give takes the place of what is left.
     frames = run = own[0].stop - own[0].start
     result = None
-    if options.engine == "fused" and isinstance(parts[0], np.ndarray) and in_time < len(steps):
-        threads = options.threads or worker_threads()
-        run = threads * max(1, _PIXELS_AT_A_TIME // (frame[0] * frame[1]))
+    if options.engine == "fused" and in_time < len(steps):
+        run = options.threads_here() * max(1, _PIXELS_AT_A_TIME // (frame[0] * frame[1]))
         result = left[0] if in_time else np.empty((frames, *frame), np.float32)
     for start in range(own[0].start, own[0].stop, run):
         stop = min(start + run, own[0].stop)

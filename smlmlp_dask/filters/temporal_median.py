@@ -8,8 +8,7 @@ import numpy as np
 
 from . import device, parameters
 from .compiled.median import median_frames
-from .frames import Frames, Halo, joined
-from .spatial_mean import FilterOptions, worker_threads
+from .steps import FilterOptions, Frames, Halo, joined
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class TemporalMedian:
 
     def apply(self, parts: Frames, options: FilterOptions, start: int, stop: int) -> Any:
         """Return the float32 background of frames `start` to `stop`; windows end with `parts`."""
-        if options.engine == "fused" and isinstance(parts[0], np.ndarray):
-            threads = options.threads or worker_threads()
+        if options.engine == "fused":
+            threads = options.threads_here()
             return median_frames(parts, self.window_fr, start, stop, threads=threads)
         low = max(0, start - self.window_fr)
         frames = device.as_float32(joined(parts, low, stop + self.window_fr))

@@ -2,6 +2,7 @@
 
 import math
 import os
+import uuid
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,6 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from smlmlp_dask.blocks import frames_per_block, split
 from smlmlp_dask.filters import device
-from smlmlp_dask.filters.dask_image import view_stack
 from smlmlp_dask.messages import counted, shown
 from smlmlp_dask.movies.labelled import check_stack, unlabelled
 
@@ -57,7 +57,7 @@ def as_stack(channel: Any, name: str = "channels[0]") -> da.Array:
     if isinstance(array, zarr.Array):
         _check_exists(array, name)
         return _lazy_zarr(array)
-    return view_stack(array)
+    return _view(array)
 
 
 def as_stacks(channels: Any) -> list[da.Array]:
@@ -186,6 +186,19 @@ def _lazy_zarr(array: "zarr.Array[Any]") -> da.Array:
     )
     lazy: da.Array = da.from_array(array, chunks=blocks, name=False, inline_array=True)
     return lazy
+
+
+def _view(array: Any) -> da.Array:
+    """Return a dask array of views of an array in memory; `da.from_array` would copy it."""
+    frames, height, width = array.shape
+    runs = split(frames, frames_per_block(height * width))
+    name = f"stack-{uuid.uuid4().hex}"  # Dask's own name would hash all pixels
+    graph = {}
+    start = 0
+    for i, run in enumerate(runs):
+        graph[name, i, 0, 0] = array[start : start + run]
+        start += run
+    return da.Array(graph, name, (runs, (height,), (width,)), meta=array[:0, :0, :0])
 
 
 def _overlap(one: Any, other: Any) -> bool:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean, filter_chunk
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.steps import FilterOptions
 from smlmlp_dask.pictures.diagnostics import spot_sigma_pix
 
 Image: TypeAlias = npt.NDArray[np.float32]
@@ -297,8 +298,8 @@ def _parts(residuals: Image, halves: Image, radius_pix: float) -> tuple[float, .
 
 def local_mean(frames: Image, radius_pix: Any) -> Image:
     """Return the background (frame, y, x) of a radius, or of a pair (ry, rx), float32."""
-    mean, options = SpatialMean(radius_pix), FilterOptions("fused", threads=0)
-    found: Image = filter_chunk(np.ascontiguousarray(frames), mean, options)
+    options = FilterOptions("fused", threads=0)
+    found: Image = SpatialMean(radius_pix).apply([frames], options, 0, len(frames))
     return found
 
 

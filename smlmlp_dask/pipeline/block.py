@@ -14,9 +14,7 @@ from smlmlp_dask import blocks
 from smlmlp_dask.execution.workers import this_worker
 from smlmlp_dask.filters.chains import Chain
 from smlmlp_dask.filters.compiled.snr import Noise
-from smlmlp_dask.filters.spatial_mean import FilterOptions, filter_chunk
-from smlmlp_dask.filters.steps import background_of, halo_of
-from smlmlp_dask.filters.wording import mean_alone
+from smlmlp_dask.filters.steps import FilterOptions, background_of, halo_of
 from smlmlp_dask.movies.camera import Camera
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.store.chunk_files import ChunkFiles
@@ -179,7 +177,7 @@ def computed(
             noise = task.measured.noise(task.source, block.own)
         if halo_of(steps, raw.shape[1:])[0] > 0:
             # Frames that depend on others are filtered together: windows are sorted only once.
-            together = background(raw, block.own, steps, options)
+            together = background_of([raw], steps, options, block.own, to_host=True)
     total: Any = None
     for first in range(frames.start, frames.stop, task.chunk_frames):
         start = first - frames.start
@@ -190,7 +188,10 @@ def computed(
         if options is None:
             yield 0, box, part[own], 0
             continue
-        found = background(part, own, steps, options) if together is None else together[start:stop]
+        if together is None:
+            found = background_of([part], steps, options, own, to_host=True)
+        else:
+            found = together[start:stop]
         for name, pixels, clipped in outputs.pixels(part[own], found, storage, noise):
             if name != MEAN:
                 yield outputs.names.index(name), box, pixels, clipped
@@ -202,16 +203,6 @@ def computed(
         means = (total / (frames.stop - frames.start)).astype(np.float32)
         plane = (slice(block.run, block.run + 1), rows, columns)
         yield outputs.names.index(MEAN), plane, means[np.newaxis], 0
-
-
-def background(
-    frames: np.ndarray[Any, Any], own: blocks.Box, steps: Chain, options: FilterOptions
-) -> np.ndarray[Any, Any]:
-    """Return the background of frames that were read, without their halo."""
-    if options.cuda and (mean := mean_alone(steps)):  # takes as many frames as the device holds
-        return filter_chunk(frames, mean, options)[own]
-    found: np.ndarray[Any, Any] = background_of([frames], steps, options, own, to_host=True)
-    return found
 
 
 def _read(source: Stack) -> np.ndarray[Any, Any]:

@@ -19,7 +19,7 @@ from smlmlp_dask.filters.chains import (
     of_all_channels,
     recorded_chains,
 )
-from smlmlp_dask.filters.spatial_mean import FilterOptions
+from smlmlp_dask.filters.steps import FilterOptions
 from smlmlp_dask.filters.wording import mean_alone
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arrays import ArraySource, as_source, in_memory, not_kept

@@ -11,8 +11,8 @@ from typing import Any
 from smlmlp_dask.execution.connect import connected
 from smlmlp_dask.execution.workers import Workers, active_client
 from smlmlp_dask.filters import device
-from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
-from smlmlp_dask.filters.steps import Step
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.steps import Engine, FilterOptions, Step
 from smlmlp_dask.messages import as_size
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from smlmlp_dask.execution.connect import connected
-from smlmlp_dask.filters.spatial_mean import Engine, FilterOptions, SpatialMean
-from smlmlp_dask.filters.steps import Step
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.steps import Engine, FilterOptions, Step
 from smlmlp_dask.movies.acquisition import Overrides
 from smlmlp_dask.movies.arguments import Choice
 from smlmlp_dask.movies.camera import OfCamera

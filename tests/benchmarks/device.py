@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smlmlp_dask.filters import dask_image
 from smlmlp_dask.filters import device as backend
 from smlmlp_dask.filters.kernels import without_zero_ends
 from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.steps import FilterOptions, background_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,8 +56,8 @@ def measure(shape: tuple[int, int, int], radius: float, repeats: int) -> dict[st
     from cupyx.scipy.ndimage import correlate1d
 
     frames = np.random.default_rng(1).integers(0, 4000, shape).astype(np.uint16)
-    mean = SpatialMean.from_radii((radius, radius))
-    kernels = mean.folded(shape[1:])
+    mean, options = SpatialMean(radius), FilterOptions("dask-image", cuda=True)
+    whole = tuple(slice(0, length) for length in shape)
     raw = cupy.asarray(frames)
     floats = raw.astype(np.float32)
     taps = cupy.asarray(without_zero_ends(mean.kernel_y))
@@ -67,7 +67,7 @@ def measure(shape: tuple[int, int, int], radius: float, repeats: int) -> dict[st
         return correlate1d(along_y, taps, axis=2, mode="nearest")
 
     def to_and_fro(_: int = 0) -> object:
-        return dask_image.correlate_on_device(frames, kernels, to_host=True)
+        return background_of([frames], [mean], options, whole, to_host=True)
 
     def side_by_side() -> None:
         with ThreadPoolExecutor(backend.BLOCKS_AT_ONCE) as pool:
@@ -81,7 +81,7 @@ def measure(shape: tuple[int, int, int], radius: float, repeats: int) -> dict[st
         "down, float32": milliseconds(lambda: backend.to_host(floats), repeats),
         "cupyx, correlate1d twice": milliseconds(cupyx_filter, repeats),
         "ours, on the device": milliseconds(
-            lambda: dask_image.correlate_on_device(raw, kernels), repeats
+            lambda: background_of([raw], [mean], options, whole), repeats
         ),
         "ours, host to host": milliseconds(to_and_fro, repeats),
         "ours, side by side": milliseconds(side_by_side, max(1, repeats // 5)) / BLOCKS,

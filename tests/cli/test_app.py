@@ -22,7 +22,7 @@ import zarr
 from smlmlp_dask import SpatialMean, __version__, cli, noise_correction, open_backgrounds
 from smlmlp_dask.cli import documents, smlmlp
 from smlmlp_dask.execution import progress
-from smlmlp_dask.filters.spatial_mean import Engine
+from smlmlp_dask.filters.steps import Engine
 from smlmlp_dask.pipeline import run, verify
 from smlmlp_dask.store.codecs import Codec
 from tests.commands import MOVIE, call, called

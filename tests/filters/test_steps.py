@@ -8,10 +8,9 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from smlmlp_dask.filters.frames import joined
-from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
+from smlmlp_dask.filters.spatial_mean import SpatialMean
 from smlmlp_dask.filters.spatial_opening import SpatialOpening
-from smlmlp_dask.filters.steps import background_of, halo_of
+from smlmlp_dask.filters.steps import FilterOptions, background_of, halo_of, joined
 from smlmlp_dask.filters.temporal_median import TemporalMedian
 
 FUSED, PLAIN = FilterOptions("fused"), FilterOptions("dask-image")

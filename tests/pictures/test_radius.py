@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from smlmlp_dask import SpatialMean, simulate_movie, suggest_radius
-from smlmlp_dask.filters.spatial_mean import FilterOptions, filter_chunk
+from smlmlp_dask import simulate_movie, suggest_radius
+from smlmlp_dask.pipeline.background_error import local_mean
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,7 @@ def test_three_radii_of_one_frame(figure, suggestion):
         panels, (1 / 3, 1, 3), ("small", "suggested", "large"), strict=True
     ):
         radius = channel.radius_pix * factor
-        options = FilterOptions("fused")
-        background = filter_chunk(channel.frame[np.newaxis], SpatialMean(radius), options)[0]
+        background = local_mean(channel.frame[np.newaxis], radius)[0]
         (image,) = panel.images
         left, right, bottom, top = (int(edge + 0.5) for edge in image.get_extent())
         expected = (channel.frame - background)[top:bottom, left:right]

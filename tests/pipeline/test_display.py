@@ -6,7 +6,8 @@ import tifffile
 import zarr
 
 from smlmlp_dask import run_background, run_spatial_mean, simulate_movie
-from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.steps import FilterOptions
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.movies.stack import SourceReadError, Stack
 from smlmlp_dask.pipeline import display

@@ -3,7 +3,8 @@
 import pytest
 
 from smlmlp_dask import DescribedMovie
-from smlmlp_dask.filters.spatial_mean import FilterOptions, SpatialMean
+from smlmlp_dask.filters.spatial_mean import SpatialMean
+from smlmlp_dask.filters.steps import FilterOptions
 from smlmlp_dask.movies.selection import Selection
 from smlmlp_dask.pipeline.job import prepare, recorded_options
 from smlmlp_dask.store.codecs import Storage

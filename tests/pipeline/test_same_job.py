@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from smlmlp_dask import SpatialMean, TemporalMedian, run_background
-from smlmlp_dask.filters import chains, spatial_mean
+from smlmlp_dask.filters import chains, steps
 from tests.stored import contents
 
 MOVIE = np.random.default_rng(6).poisson(90, (31, 16, 22)).astype("<u2")
@@ -103,7 +103,7 @@ def test_a_changed_movie_is_refused(folder, harm):
 def test_another_version_of_the_engine_is_refused(folder, monkeypatch):
     job()
     with monkeypatch.context() as patch:
-        patch.setattr(spatial_mean, "engine_version", lambda *_: "0")
+        patch.setattr(steps, "FILTER_VERSION", 0)
         refused(folder, 'engine_version was .* and is "0"')
     job(**SIGNAL, overwrite=True)
     monkeypatch.setitem(chains._LOOPS, TemporalMedian, 999)
