@@ -13,17 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from smlmlp_dask.filters.kernels import fold, without_zero_ends
-
 from .compiling import COMPILING, compiled
 from .loops import RUN, SHORT, Floats, filter_in_rows, filter_in_tiles
 from .parts import CACHED_PIXELS, plain, readable, share_out
 
 FILTER_VERSION = 1
 """Increase it with every change that changes any bit of any background."""
-
-# Bytes: rows that begin at multiples of this are written past the caches.
-_STREAMED_BYTES = 16
 
 # The sum of two such values is still finite.
 _HALF_RANGE = float(np.finfo(np.float32).max) / 2
@@ -47,8 +42,7 @@ def correlate_frames(
         Stack (frame, y, x) of a real integer or floating dtype. Byte-swapped, unaligned or not
         C-contiguous ones are copied, 2**18 pixels or one frame at a time.
     kernel_y, kernel_x : numpy.ndarray
-        Symmetric float32 kernels of odd length. Zero ends are cut off, and taps that reach an edge
-        pixel from everywhere are folded into one (`kernels.fold`).
+        Symmetric float32 kernels of odd length, without zero ends, shortened by `kernels.fold`.
     out : numpy.ndarray, optional
         C-contiguous float32 array of the shape of `frames` to fill; must not overlap them.
     threads : int
@@ -63,41 +57,23 @@ def correlate_frames(
         before they weight them, and compute a pixel that overflows from a quarter of its inputs.
         The cast makes inputs beyond the range infinite.
 
-    Raises
-    ------
-    TypeError
-        If `frames`, a kernel or `out` is of another dtype.
-    ValueError
-        If a shape, a kernel, `out` or `threads` is not as above.
-
     Notes
     -----
     The first call for a dtype imports Numba and compiles for 1 to 2 s, or loads an earlier
     process's code from Numba's cache. Without a writeable cache folder each process compiles.
     """
-    frames = np.asarray(frames)
-    if frames.dtype.kind not in "iuf":
-        raise TypeError(f"frames are {frames.dtype}: pass real integers or floats")
-    if frames.ndim != 3:
-        raise ValueError(f"frames have {frames.ndim} axes: pass 3 (frame, y, x)")
-    _check_kernel("kernel_y", kernel_y)
-    _check_kernel("kernel_x", kernel_x)
-    if threads < 1:
-        raise ValueError(f"threads is {threads}: pass at least 1")
     if out is None:
         out = np.empty(frames.shape, np.float32)
-    else:
-        _check_out(out, frames)
     if out.size == 0:
         return out
 
     count, height, width = frames.shape
-    taps_y, taps_x = _taps(kernel_y, height), _taps(kernel_x, width)
+    # Weights at distance 0, 1, ...
+    taps_y, taps_x = kernel_y[kernel_y.size // 2 :], kernel_x[kernel_x.size // 2 :]
     native = frames.dtype.newbyteorder("=")
     dtype = readable(native)
     in_place = frames.dtype == dtype and frames.flags.c_contiguous and frames.flags.aligned
     short = max(taps_y.size, taps_x.size) - 1 <= SHORT
-    streamed = out.ctypes.data % _STREAMED_BYTES == width * out.itemsize % _STREAMED_BYTES == 0
     may_overflow = native.kind == "f" and native.itemsize > 2  # other dtypes' values are too small
     whole = in_place and not may_overflow
     run = count if whole else max(1, CACHED_PIXELS // (height * width))
@@ -108,7 +84,7 @@ def correlate_frames(
         for first in range(start, stop, run):
             last = min(first + run, stop)
             part = plain(frames[first:last], dtype)
-            kernel(part, taps_y, taps_x, out[first:last].reshape(-1), streamed)
+            kernel(part, taps_y, taps_x, out[first:last].reshape(-1))
             if may_overflow and _any_large(part):
                 _mend_overflows(kernel, part, taps_y, taps_x, out[first:last])
 
@@ -146,39 +122,10 @@ def _mend_overflows(
         with np.errstate(invalid="ignore"):  # a signalling NaN
             quarter = frame * np.float32(0.25)
         scaled = np.empty_like(out[index])
-        kernel(quarter[np.newaxis], taps_y, taps_x, scaled.reshape(-1), False)
+        kernel(quarter[np.newaxis], taps_y, taps_x, scaled.reshape(-1))
         with np.errstate(over="ignore"):
             scaled *= np.float32(4)
         np.copyto(out[index], scaled, where=~np.isfinite(out[index]) & np.isfinite(scaled))
-
-
-def _check_kernel(name: str, kernel: Floats) -> None:
-    if kernel.dtype != np.float32:
-        raise TypeError(f"{name} is {kernel.dtype}: pass float32")
-    if kernel.ndim != 1 or kernel.size % 2 == 0:
-        raise ValueError(f"{name} has shape {kernel.shape}: pass one axis of odd length")
-    if not np.array_equal(kernel, kernel[::-1]):
-        raise ValueError(f"{name} is not its own mirror image: pass a symmetric kernel")
-    if not kernel.any():
-        raise ValueError(f"{name} is 0 throughout: pass at least one tap that is not")
-
-
-def _check_out(out: npt.NDArray[Any], frames: npt.NDArray[Any]) -> None:
-    if out.dtype != np.float32:
-        raise TypeError(f"out is {out.dtype}: pass float32")
-    if out.shape != frames.shape:
-        raise ValueError(f"out has shape {out.shape}: pass the frames' {frames.shape}")
-    if not out.flags.carray:
-        raise ValueError("out is not C-contiguous, aligned and writeable: pass such an array")
-    if np.may_share_memory(out, frames):
-        raise ValueError("out overlaps the frames: pass an array of its own")
-
-
-def _taps(kernel: Floats, length: int) -> Floats:
-    """Return the weights at distance 0, 1, ... that count on an axis of `length` pixels."""
-    # Cut zero ends off: 0 x NaN would carry a NaN beyond the halo.
-    kernel = fold(without_zero_ends(kernel), length)
-    return np.ascontiguousarray(kernel[kernel.size // 2 :], dtype=np.float32)
 
 
 @functools.cache
@@ -195,7 +142,7 @@ def _compiled(dtype: str, *, in_rows: bool) -> Callable[..., None]:
     frames = types.Array(pixel, 3, "C", readonly=True)
     taps = types.Array(types.float32, 1, "C", readonly=True)
     out = types.Array(types.float32, 1, "C")
-    signature = types.void(frames, taps, taps, out, types.boolean)
+    signature = types.void(frames, taps, taps, out)
 
     loop = filter_in_rows if in_rows else filter_in_tiles
     return compiled(loop, signature, dtype, vectors)

@@ -6,9 +6,6 @@ or reorder anything. So the bits depend neither on the CPU nor on how a movie is
 
 All of it also runs as plain Python, with the same bits, and the tests compare the two. Numba makes
 poor vector code of `filter_tile` and `filter_row`, so `vectors.py` writes these two in LLVM.
-The `stream_` functions do the same, but write past the caches, straight to memory: nobody reads
-the results soon, and fetching the overwritten cache lines would take longer than the sums of a
-short kernel.
 """
 
 from typing import Any, TypeAlias
@@ -56,14 +53,6 @@ def filter_row(
     out[out_at : out_at + length] = total + under(0) * taps[0]
 
 
-def stream_row(
-    out: Floats, out_at: int, source: Floats, starts: npt.NDArray[np.int64], taps: Floats,
-    length: int,
-) -> None:  # fmt: skip
-    """Do as `filter_row`, past the caches: `out` and its rows begin at multiples of 16 bytes."""
-    filter_row(out, out_at, source, starts, taps, length)
-
-
 def filter_tile(
     out: Floats, out_at: int, out_step: int,
     source: Floats, at: int, step: int, tap_step: int, taps: Floats,
@@ -96,25 +85,10 @@ def filter_tile(
         out[target : target + LANES] = total
 
 
-def stream_tile(
-    out: Floats, out_at: int, out_step: int,
-    source: Floats, at: int, step: int, tap_step: int, taps: Floats,
-) -> None:  # fmt: skip
-    """Do as `filter_tile`, past the caches: `out_at` and `out_step` are multiples of 16 bytes."""
-    filter_tile(out, out_at, out_step, source, at, step, tap_step, taps)
-
-
-def settle() -> None:
-    """Make streamed results visible to other threads; plain Python needs no such step."""
-
-
-def filter_in_rows(
-    frames: npt.NDArray[Any], taps_y: Floats, taps_x: Floats, out: Floats, streamed: bool
-) -> None:
+def filter_in_rows(frames: npt.NDArray[Any], taps_y: Floats, taps_x: Floats, out: Floats) -> None:
     """Filter frames of at least `RUN` columns by short kernels into the flat `out`, row by row.
 
-    A ring buffer holds the cast rows under the kernel. A `streamed` result and its rows begin at
-    multiples of 16 bytes.
+    A ring buffer holds the cast rows under the kernel.
     """
     count, height, width = frames.shape
     halo_y, halo_x = len(taps_y) - 1, len(taps_x) - 1
@@ -139,11 +113,7 @@ def filter_in_rows(
             band[LANES - halo_x : LANES] = band[LANES]
             band[LANES + width : LANES + width + halo_x] = band[LANES + width - 1]
             line = (index * height + y) * width
-            if streamed:
-                stream_row(out, line, band, starts_x, taps_x, width)
-            else:
-                filter_row(out, line, band, starts_x, taps_x, width)
-    settle()
+            filter_row(out, line, band, starts_x, taps_x, width)
 
 
 def cast_panel(
@@ -161,13 +131,10 @@ def cast_panel(
             target[x] = target[inside - 1]
 
 
-def filter_in_tiles(
-    frames: npt.NDArray[Any], taps_y: Floats, taps_x: Floats, out: Floats, streamed: bool
-) -> None:
+def filter_in_tiles(frames: npt.NDArray[Any], taps_y: Floats, taps_x: Floats, out: Floats) -> None:
     """Filter frames into the flat `out`: panel after panel along y into a band, then along x.
 
-    The last tiles of an axis overlap those before and write the same bits again. A `streamed`
-    result and its rows begin at multiples of 16 bytes.
+    The last tiles of an axis overlap those before and write the same bits again.
     """
     count, height, width = frames.shape
     halo_y, halo_x = len(taps_y) - 1, len(taps_x) - 1
@@ -203,14 +170,10 @@ def filter_in_tiles(
                 # A tile of one row, 64 pixels long, writes in order: 10 % faster than 4 x 16.
                 for tile in range(0, wide, RUN):
                     x = min(tile, wide - RUN)
-                    if streamed and not narrow:
-                        stream_tile(out, line + x, LANES, band, start + x, LANES, 1, taps_x)
-                    else:
-                        filter_tile(
-                            target, 0 if narrow else line + x, LANES,
-                            band, start + x, LANES, 1, taps_x,
-                        )  # fmt: skip
+                    filter_tile(
+                        target, 0 if narrow else line + x, LANES,
+                        band, start + x, LANES, 1, taps_x,
+                    )  # fmt: skip
                 if narrow:
                     for x in range(width):
                         out[line + x] = target[x]
-    settle()

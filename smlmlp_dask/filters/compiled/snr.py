@@ -4,6 +4,7 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -59,21 +60,17 @@ def signal_to_noise(
     ratio = np.require(background, np.float32, ["C", "A", "W"])
     if ratio.size == 0:
         return ratio
-    values: list[Any] = [noise.gain, noise.baseline, noise.variance]
-    mapped = any(value.ndim for value in values)
-    if mapped:
-        values = [np.broadcast_to(value, raw.shape[1:]).ravel() for value in values]
-    else:
-        values = [np.float32(value) for value in values]
+    # Numbers fill a row, maps a frame: the loop takes either, and a row stays in the first cache.
+    values = [noise.gain, noise.baseline, noise.variance]
+    shape = raw.shape[1:] if any(value.ndim for value in values) else raw.shape[2:]
+    values = [np.broadcast_to(value, shape).ravel() for value in values]
     dtype = readable(raw.dtype)
     with COMPILING:
-        loop = _compiled(dtype.name, mapped)
+        loop = _compiled(dtype.name)
     with np.errstate(all="ignore"):  # infinite pixels; and where nothing is compiled
         for part in in_parts(raw):
-            frames = plain(raw[part], dtype)
-            shape = (len(frames), -1) if mapped else (-1,)
-            arrays = (array.reshape(shape) for array in (frames, ratio[part]))
-            loop(*arrays, np.float32(noise.factor), *values)
+            arrays = (plain(raw[part], dtype), ratio[part])
+            loop(*(array.reshape(-1, prod(shape)) for array in arrays), noise.factor, *values)
     return ratio
 
 
@@ -81,27 +78,11 @@ def divide(
     frames: npt.NDArray[Any],
     ratio: Floats,
     factor: np.float32,
-    gain: np.float32,
-    baseline: np.float32,
-    variance: np.float32,
-) -> None:
-    """Turn a background into the ratio; both arrays have one axis."""
-    none = np.float32(np.nan)
-    for i in range(len(ratio)):
-        square = (ratio[i] - baseline) / gain + variance
-        square = square if square > np.float32(0) else none
-        ratio[i] = (np.float32(frames[i]) - ratio[i]) / factor / np.sqrt(square)
-
-
-def divide_by_maps(
-    frames: npt.NDArray[Any],
-    ratio: Floats,
-    factor: np.float32,
     gain: Floats,
     baseline: Floats,
     variance: Floats,
 ) -> None:
-    """Do as `divide` for frames (frame, pixel) and maps (pixel): the same operations."""
+    """Turn a background into the ratio; frames have axes (row or frame, pixel), maps (pixel)."""
     none = np.float32(np.nan)
     for frame in range(len(ratio)):
         for i in range(len(gain)):
@@ -112,15 +93,13 @@ def divide_by_maps(
 
 
 @functools.cache
-def _compiled(dtype: str, mapped: bool) -> Callable[..., None]:
-    """Return the compiled loop for frames of `dtype` and for numbers or maps."""
+def _compiled(dtype: str) -> Callable[..., None]:
+    """Return the compiled loop for frames of `dtype`."""
     import numba
     from numba import types
 
-    axes = 2 if mapped else 1
-    frames = types.Array(numba.from_dtype(np.dtype(dtype)), axes, "C", readonly=True)
-    ratio = types.Array(types.float32, axes, "C")
-    value = types.Array(types.float32, 1, "C", readonly=True) if mapped else types.float32
+    frames = types.Array(numba.from_dtype(np.dtype(dtype)), 2, "C", readonly=True)
+    ratio = types.Array(types.float32, 2, "C")
+    value = types.Array(types.float32, 1, "C", readonly=True)
     signature = types.void(frames, ratio, types.float32, value, value, value)
-    loop = divide_by_maps if mapped else divide
-    return compiled(loop, signature, dtype, sys.modules[__name__])
+    return compiled(divide, signature, dtype, sys.modules[__name__])

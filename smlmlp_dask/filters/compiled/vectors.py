@@ -7,7 +7,7 @@ than 16 lanes change the number of instructions, not the result.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -24,20 +24,11 @@ VECTOR = ir.VectorType(ir.FloatType(), LANES)
 NOTHING = ir.Constant(VECTOR, [-0.0] * LANES)
 INDEX = ir.IntType(64)
 
-QUARTER = LANES // 4
-"""Floats in 16 bytes, the alignment of NumPy's arrays."""
-
 
 @cache
 def teach_numba() -> None:
     """Tell Numba how to compile the functions that `loops` calls."""
-    for filtered, lower in (
-        (loops.filter_tile, _tile),
-        (loops.stream_tile, partial(_tile, streamed=True)),
-        (loops.filter_row, _row),
-        (loops.stream_row, partial(_row, streamed=True)),
-        (loops.settle, _fence),
-    ):
+    for filtered, lower in ((loops.filter_tile, _tile), (loops.filter_row, _row)):
         type_callable(filtered)(_typing(filtered))
         lower_builtin(filtered, types.VarArg(types.Any))(lower)
     register_jitable(loops.cast_panel)
@@ -51,9 +42,7 @@ def _typing(function: Callable[..., None]) -> Callable[[Any], Any]:
     return lambda _context: typer
 
 
-def _tile(
-    context: Any, builder: Any, signature: Any, arguments: Any, *, streamed: bool = False
-) -> Any:
+def _tile(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     out, source, taps = (_array(context, builder, signature, arguments, i) for i in (0, 3, 7))
     _, out_at, out_step, _, at, step, tap_step, _ = arguments
 
@@ -95,14 +84,12 @@ def _tile(
         for total, part in zip(totals, parts, strict=True):
             increase(total, builder.load(part))
     for total in totals:
-        _store(builder, builder.load(total), builder.gep(out.data, [out_at]), streamed=streamed)
+        _store(builder, builder.load(total), builder.gep(out.data, [out_at]))
         out_at = builder.add(out_at, out_step)
     return context.get_dummy_value()
 
 
-def _row(
-    context: Any, builder: Any, signature: Any, arguments: Any, *, streamed: bool = False
-) -> Any:
+def _row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     out, source, starts, taps = (
         _array(context, builder, signature, arguments, i) for i in (0, 2, 3, 4)
     )
@@ -134,14 +121,9 @@ def _row(
             for part, at in enumerate(places):
                 middle = _load(builder, builder.gep(rows[halo], [at]))
                 total = builder.fadd(totals[part], builder.fmul(middle, weights[0]))
-                _store(builder, total, builder.gep(target, [at]), streamed=streamed)
+                _store(builder, total, builder.gep(target, [at]))
         builder.branch(done)
     builder.position_at_end(done)
-    return context.get_dummy_value()
-
-
-def _fence(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-    builder.fence("seq_cst")
     return context.get_dummy_value()
 
 
@@ -160,15 +142,5 @@ def _load(builder: Any, pointer: Any) -> Any:
     return builder.load(builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
 
 
-def _store(builder: Any, value: Any, pointer: Any, *, streamed: bool) -> None:
-    if not streamed:
-        builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
-        return
-    quarter = ir.VectorType(ir.FloatType(), QUARTER)
-    past_caches = builder.module.add_metadata([ir.IntType(32)(1)])
-    for first in range(0, LANES, QUARTER):
-        lanes = range(first, first + QUARTER)
-        chosen = ir.Constant(ir.VectorType(ir.IntType(32), QUARTER), list(lanes))
-        part = builder.shuffle_vector(value, NOTHING, chosen)
-        place = builder.bitcast(builder.gep(pointer, [INDEX(first)]), quarter.as_pointer())
-        builder.store(part, place, align=16).set_metadata("nontemporal", past_caches)
+def _store(builder: Any, value: Any, pointer: Any) -> None:
+    builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer()), align=4)

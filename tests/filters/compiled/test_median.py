@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smlmlp_dask.filters.compiled import median, median_loops, opening, opening_loops
+from smlmlp_dask.filters.compiled import median, median_loops, opening
 from smlmlp_dask.filters.compiled.median import median_frames
 from smlmlp_dask.filters.compiled.opening import grey_opening
 from tests import reference, strategies
@@ -41,7 +41,7 @@ def test_the_compiled_opening_has_the_bits_of_its_definition(data, dtype):
     frames = np.frombuffer(data.draw(st.binary(min_size=size, max_size=size)), dtype)
     frames = frames.reshape(2, 5, 7)
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(opening, "_compiled", lambda dtype: opening_loops.open_frames)
+        patch.setattr(opening, "_compiled", lambda dtype: opening.open_frames)
         defined = grey_opening(frames, REACH)
     assert grey_opening(frames, REACH).tobytes() == defined.tobytes()
 
