@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,6 @@ from smlmlp_dask.store.outputs import SIGNAL as SIGNAL
 from smlmlp_dask.store.outputs import SNR as SNR
 from smlmlp_dask.units import Decoding
 
-if TYPE_CHECKING:
-    from smlmlp_dask.result import SpatialMeanResult
-
 RAW, MEAN_BACKGROUND = "raw", MEAN
 
 KINDS = (RAW, BACKGROUND, MEAN_BACKGROUND, SIGNAL, SNR)
@@ -27,6 +25,54 @@ LEVELS = (RAW, BACKGROUND, MEAN_BACKGROUND)
 """What is of counts above 0, on one scale; the others are about 0."""
 
 _PERCENTILES = (0.5, 99.8)
+
+
+class Result(Protocol):
+    """The attributes of a `SpatialMeanResult` that pictures need."""
+
+    @property
+    def stacks(self) -> list[Stack]:
+        """One stack of each channel: what is stored first."""
+
+    @property
+    def stored(self) -> dict[str, list[Stack]]:
+        """The outputs on disk, by name."""
+
+    @property
+    def bkgds(self) -> Any:
+        """Backgrounds as Dask arrays; None if they are not stored."""
+
+    @property
+    def signals(self) -> Any:
+        """The same of signals."""
+
+    @property
+    def snrs(self) -> Any:
+        """The same of signal-to-noise ratios."""
+
+    @property
+    def mean_bkgds(self) -> Any:
+        """Mean backgrounds as Dask arrays (y, x); None if they are not stored."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of backgrounds and signals."""
+
+    @property
+    def pedestal(self) -> int | None:
+        """Counts to subtract from signals."""
+
+    @property
+    def noise_corrections(self) -> list[np.float32]:
+        """One factor per channel."""
+
+    @property
+    def steps(self) -> list[tuple[Any, ...]]:
+        """The steps of each channel."""
+
+    @property
+    def path(self) -> Path:
+        """The store."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +155,7 @@ class Content:
 
 
 def content_of(
-    result: "SpatialMeanResult", channel: int, raw: Stack | str, attributes: Mapping[str, Any]
+    result: Result, channel: int, raw: Stack | str, attributes: Mapping[str, Any]
 ) -> Content:
     """Return what there is to see of a channel.
 

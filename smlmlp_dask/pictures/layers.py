@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.acquisition import Acquisition
@@ -18,14 +18,12 @@ from .content import (
     SIGNAL,
     SNR,
     Content,
+    Result,
     content_of,
     one_frame,
     shown_range,
 )
 from .samples import raw_stacks
-
-if TYPE_CHECKING:
-    from smlmlp_dask.result import SpatialMeanResult
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Layer:
     unit: str = "counts"
 
 
-def viewed_layers(result: "SpatialMeanResult") -> tuple[list[Layer], list[str]]:
+def viewed_layers(result: Result) -> tuple[list[Layer], list[str]]:
     """Return the layers of a store, and a line for each channel whose raw frames are missing.
 
     Reads one frame of each stack, whatever the length of the movie. Channels without pixels are

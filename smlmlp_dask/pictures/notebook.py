@@ -24,6 +24,7 @@ from .content import (
     RAW,
     SIGNAL,
     SNR,
+    Result,
     content_of,
     frame_name,
     images_of,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smlmlp_dask.movies.stack import Stack
-    from smlmlp_dask.result import SpatialMeanResult
 
     from .content import Content
 
@@ -58,7 +58,7 @@ _NAMES = {
 }
 
 
-def result_html(result: SpatialMeanResult) -> str:
+def result_html(result: Result) -> str:
     """Return a table of the channels, with small pictures of the frame in the middle of each.
 
     Each picture, one for each output, decodes one chunk. If a chunk cannot be read, its cell says
@@ -100,7 +100,7 @@ def result_html(result: SpatialMeanResult) -> str:
     return f"{header}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _row(result: SpatialMeanResult, channel: int, bkgd: Any, picture: str) -> str:
+def _row(result: Result, channel: int, bkgd: Any, picture: str) -> str:
     cells = (
         str(channel),
         picture,
@@ -118,7 +118,7 @@ def _size(stack: Stack) -> str:
     return f"{as_size(prod(stack.shape) * stack.dtype.itemsize)} ({stack.dtype})"
 
 
-def _thumbnails(result: SpatialMeanResult, channel: int) -> str:
+def _thumbnails(result: Result, channel: int) -> str:
     stored = {name: stacks[channel] for name, stacks in result.stored.items()}
     lift = result.pedestal or 0
     names = {name: f"{name.replace('_', ' ')}: " if len(stored) > 1 else "" for name in stored}
@@ -175,7 +175,7 @@ def _small_png(pixels: NDArray[Any], *, signed: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def browse_result(result: SpatialMeanResult) -> Any:
+def browse_result(result: Result) -> Any:
     """Return a slider through the frames of a result; see `SpatialMeanResult.browse`."""
     try:
         import ipywidgets
@@ -227,9 +227,7 @@ def browse_result(result: SpatialMeanResult) -> Any:
     return ipywidgets.VBox([controls, origin, message, picture])
 
 
-def _frame_png(
-    result: SpatialMeanResult, content: Content, channel: int, frame: int
-) -> tuple[bytes, str]:
+def _frame_png(result: Result, content: Content, channel: int, frame: int) -> tuple[bytes, str]:
     """Draw one frame; also return the reason if its raw frame is missing."""
     from .frames import (
         FrameRow,

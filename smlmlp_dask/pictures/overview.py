@@ -5,7 +5,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import SubFigure
@@ -13,14 +13,12 @@ from matplotlib.figure import SubFigure
 from smlmlp_dask.paths import refuse_existing
 from smlmlp_dask.store.durable import not_written, write_whole
 
+from .content import Result
 from .curves import draw_curves, draw_kernels, draw_level
 from .diagnostics import LARGEST_SHARE
 from .frames import FrameRow, Picture, draw_frames, frame_heading, pixel_width_um, pixel_words
 from .panels import WARNING_COLOUR, Places, draw_panels
 from .samples import ChannelSample, sample_channels
-
-if TYPE_CHECKING:
-    from smlmlp_dask.result import SpatialMeanResult
 
 SUFFIXES = (".png", ".svg", ".pdf")
 """Formats of pictures, by suffix."""
@@ -34,7 +32,7 @@ _WARNING_CHARACTERS = 140
 _DPI = 150
 
 
-def plot_result(result: "SpatialMeanResult", frame: int | None = None) -> Picture:
+def plot_result(result: Result, frame: int | None = None) -> Picture:
     """Draw a finished result; see `SpatialMeanResult.plot`."""
     return draw_samples(sample_channels(result, frame))
 

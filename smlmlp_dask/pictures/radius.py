@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from smlmlp_dask.movies.acquisition import Acquisition
+
 from .diagnostics import LARGEST_SHARE
 from .frames import Picture, named_channel
 from .panels import WARNING_COLOUR
-
-if TYPE_CHECKING:
-    from smlmlp_dask.pipeline.suggest import ChannelRadius
 
 # Okabe and Ito's blue, vermilion and green: distinct for every colour vision.
 _TAKEN, _UNEVEN, _SUGGESTED = "#0072B2", "#D55E00", "#009E73"
@@ -33,7 +32,67 @@ _LIMIT_PERCENTILE = 99.5
 LocalMean = Callable[[npt.NDArray[Any], float], npt.NDArray[np.float32]]
 
 
-def draw_suggestions(channels: Sequence["ChannelRadius"], local_mean: LocalMean) -> Picture:
+class Row(Protocol):
+    """The attributes of a `RadiusRow`."""
+
+    @property
+    def radius_pix(self) -> float:
+        """The radius."""
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """Share of a spot's peak that the background takes."""
+
+    @property
+    def taken_counts(self) -> float:
+        """Light and noise in the background."""
+
+    @property
+    def uneven_counts(self) -> float:
+        """Unevenness that is not followed."""
+
+    @property
+    def error_counts(self) -> float:
+        """Both together."""
+
+
+class Suggested(Protocol):
+    """The attributes of a `ChannelRadius` that are drawn."""
+
+    @property
+    def channel(self) -> int:
+        """Number of the channel."""
+
+    @property
+    def radius_pix(self) -> float:
+        """The suggested radius."""
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes it uncertain."""
+
+    @property
+    def table(self) -> Sequence[Row]:
+        """What other radii would do."""
+
+    @property
+    def looked_at(self) -> tuple[int, ...]:
+        """Numbers of the frames."""
+
+    @property
+    def frame(self) -> npt.NDArray[np.float32]:
+        """The frame in the middle of them."""
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """How the channel was recorded."""
+
+
+def draw_suggestions(channels: Sequence[Suggested], local_mean: LocalMean) -> Picture:
     """Draw the suggestion for each channel; see `RadiusSuggestion.plot`.
 
     `local_mean` returns the backgrounds of frames (frame, y, x), by a radius.
@@ -61,9 +120,7 @@ def draw_suggestions(channels: Sequence["ChannelRadius"], local_mean: LocalMean)
     return figure
 
 
-def _write(
-    place: SubFigure, suggested: "ChannelRadius", lines: Sequence[str], height: float
-) -> None:
+def _write(place: SubFigure, suggested: Suggested, lines: Sequence[str], height: float) -> None:
     heading = f"{named_channel(suggested.channel, suggested.acquisition)}: "
     heading += f"radius {suggested.radius_pix:g} px"
     style: dict[str, Any] = {"ha": "center", "va": "top", "parse_math": False}
@@ -76,7 +133,7 @@ def _write(
         top += _LINE_INCHES * (1 + line.count("\n"))
 
 
-def _draw_curves(place: SubFigure, suggested: "ChannelRadius") -> None:
+def _draw_curves(place: SubFigure, suggested: Suggested) -> None:
     errors, shares = place.subplots(1, 2, width_ratios=(2, 1))
     rows = suggested.table
     radii = [row.radius_pix for row in rows]
@@ -112,7 +169,7 @@ def _draw_curves(place: SubFigure, suggested: "ChannelRadius") -> None:
     _mark(shares, suggested, radii)
 
 
-def _mark(axes: Axes, suggested: "ChannelRadius", radii: Sequence[float]) -> None:
+def _mark(axes: Axes, suggested: Suggested, radii: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(radii[0], radii[-1])
     ticks = [radius for radius in (2, 3, 5, 10, 20, 30, 60) if radii[0] <= radius <= radii[-1]]
@@ -126,7 +183,7 @@ def _plain(value: float, _: object) -> str:
     return f"{value:g}"
 
 
-def _draw_crops(place: SubFigure, suggested: "ChannelRadius", local_mean: LocalMean) -> None:
+def _draw_crops(place: SubFigure, suggested: Suggested, local_mean: LocalMean) -> None:
     frame, radius = suggested.frame, suggested.radius_pix
     most = max(frame.shape)
     radii = (

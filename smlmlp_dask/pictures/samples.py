@@ -5,7 +5,7 @@ The cost depends only on the sizes of a frame and a chunk: a store may hold 10â
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,9 @@ from smlmlp_dask.movies.stack import Stack
 from smlmlp_dask.store.read import read_attributes, refusing_damage
 from smlmlp_dask.store.reopening import reopened_channels
 
-from .content import RAW, SIGNAL, Content, content_of, images_of, one_frame, part_of
+from .content import RAW, SIGNAL, Content, Result, content_of, images_of, one_frame, part_of
 from .diagnostics import Saturation, saturation, share_of_peak, spot_sigma_pix
 from .origins import origins
-
-if TYPE_CHECKING:
-    from smlmlp_dask.result import SpatialMeanResult
 
 LEVELS = 64
 """Most frames on which the level is measured."""
@@ -118,7 +115,7 @@ def raw_stacks(path: Path) -> list[Stack | str]:
         return reopened_channels(attributes)
 
 
-def sample_channels(result: "SpatialMeanResult", frame: int | None = None) -> list[ChannelSample]:
+def sample_channels(result: Result, frame: int | None = None) -> list[ChannelSample]:
     """Read the data for a picture of a result, by default of each channel's frame in the middle.
 
     Raises
@@ -133,7 +130,7 @@ def sample_channels(result: "SpatialMeanResult", frame: int | None = None) -> li
 
 
 def sample_channel(
-    result: "SpatialMeanResult", channel: int, raw_stack: Stack | str, frame: int | None = None
+    result: Result, channel: int, raw_stack: Stack | str, frame: int | None = None
 ) -> ChannelSample:
     """Read the data for a picture of one channel; see `sample_channels`.
 

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,8 @@ from smlmlp_dask.installing import install_command
 from smlmlp_dask.messages import one_line
 from smlmlp_dask.movies.stack import Stack
 
-from .content import KINDS
+from .content import KINDS, Result
 from .layers import Layer, viewed_layers
-
-if TYPE_CHECKING:
-    from smlmlp_dask.result import SpatialMeanResult
 
 _WINDOW_PIX = (1200, 640)  # room for panels in a usual browser's window
 
@@ -72,7 +69,7 @@ class Served:
             return pixels.astype(self.dtype, copy=False)
 
 
-def view_result(result: "SpatialMeanResult", *, port: int | None = None) -> tuple[Any, list[str]]:
+def view_result(result: Result, *, port: int | None = None) -> tuple[Any, list[str]]:
     """Serve a result to browsers on this machine; see `SpatialMeanResult.view` for errors.
 
     Without a `port` of 127.0.0.1 it is any that is free, or the one that a viewer of this process
