@@ -187,7 +187,7 @@ def test_a_count_that_changed_in_the_journal_does_not_count(tif, tmp_path, small
     interrupted(tif, path, 2, monkeypatch, job)
     lines = path / "records/journal"
     text = lines.read_text()
-    changed = re.sub(r"(?m)^(0 0 .* )(\d+)( #.*)?$", lambda m: f"{m[1]}9{m[2]}{m[3] or ''}", text)
+    changed = re.sub(r"(?m)^(0 \d .* )(\d+)( #.*)?$", lambda m: f"{m[1]}9{m[2]}{m[3] or ''}", text)
     assert changed != text
     lines.write_text(changed)
     job(tif, path, resume=True)
