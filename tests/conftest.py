@@ -5,6 +5,8 @@ import hypothesis
 import pytest
 import tifffile
 
+from tests.commands import MOVIE
+
 # The gate takes the second one, by --hypothesis-profile.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=40)
@@ -22,10 +24,10 @@ def short_samples():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, request):
-    """A working folder with the module's MOVIE as `movie.tif`."""
+def folder(tmp_path, monkeypatch):
+    """The working folder, with a movie."""
     monkeypatch.chdir(tmp_path)
-    tifffile.imwrite("movie.tif", request.module.MOVIE, photometric="minisblack")
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
     return tmp_path
 
 

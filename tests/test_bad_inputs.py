@@ -28,9 +28,8 @@ from smlmlp_dask import (
 )
 from smlmlp_dask.pipeline import block
 
-from .commands import call_line
+from .commands import MOVIE, call_line
 
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 RAW = "--raw-shape 11,20,24 --raw-dtype '>u2'"
 LONG = "x" * 300
 HUGE = 10**30

@@ -6,14 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from smlmlp_dask import open_backgrounds
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-MOVIE = np.random.default_rng(5).poisson(200, (11, 20, 24)).astype(np.uint16)
 OPTIONS = {"job-name", "cpus-per-task", "mem", "time", "signal", "output"}
 """Options of sbatch, by its manual page."""
 

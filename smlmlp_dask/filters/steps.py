@@ -14,6 +14,7 @@ from smlmlp_dask.blocks import Box
 
 from . import device, parameters
 from .compiled.engine import FILTER_VERSION
+from .compiled.parts import between
 
 Engine: TypeAlias = Literal["auto", "fused", "dask-image"]
 
@@ -160,12 +161,7 @@ def background_of(
 
 def joined(parts: Frames, start: int, stop: int) -> Any:
     """Return frames `start` to `stop` as one stack: a view, if one part has them all."""
-    cut, at = [], 0
-    for part in parts:
-        piece = part[max(0, start - at) : max(0, stop - at)]
-        at += len(part)
-        if len(piece):
-            cut.append(piece)
+    cut = between(parts, start, stop)
     if not cut:
         return parts[0][:0]
     if len(cut) == 1:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .compiling import COMPILING, compiled
 from .loops import Floats
 from .median_loops import LANE_BYTES, slide_median
-from .parts import share_out
+from .parts import between, share_out
 
 MEDIAN_VERSION = 1
 """Increase it with every change that changes any bit of any median."""
@@ -96,12 +96,7 @@ def _in_three(
     parts: Sequence[npt.NDArray[Any]], low: int, high: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Return frames `low` to `high` as three stacks; those in the middle are joined."""
-    cut, at = [], 0
-    for part in parts:
-        piece = part[max(0, low - at) : max(0, high - at)]
-        at += len(part)
-        if len(piece):
-            cut.append(piece)
+    cut = between(parts, low, high)
     nothing = parts[0][:0]
     if len(cut) > 3:
         cut = [cut[0], np.concatenate(cut[1:-1]), cut[-1]]

@@ -1,6 +1,6 @@
 """Frames in memory, in the parts and the form that compiled loops take."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +30,17 @@ def in_parts(frames: npt.NDArray[Any]) -> Iterator[slice]:
     step = max(1, CACHED_PIXELS // max(1, frames[0].size))
     for first in range(0, len(frames), step):
         yield slice(first, first + step)
+
+
+def between(stacks: Sequence[Any], start: int, stop: int) -> list[Any]:
+    """Return frames `start` to `stop` of stacks that follow one another, as views of each."""
+    cut, at = [], 0
+    for stack in stacks:
+        piece = stack[max(0, start - at) : max(0, stop - at)]
+        at += len(stack)
+        if len(piece):
+            cut.append(piece)
+    return cut
 
 
 def share_out(fill: Callable[[int, int], None], count: int, threads: int, *, unit: int = 1) -> None:
