@@ -45,6 +45,13 @@ NUMPY, DASK = "<NumPy array sources[0]>", "<Dask array sources[0]>"
 pytestmark = pytest.mark.usefixtures("folder")
 
 
+@pytest.fixture
+def folder(folder):
+    """The movie on the disk is the one in memory."""
+    tifffile.imwrite("movie.tif", MOVIE, photometric="minisblack")
+    return folder
+
+
 def lazily(movie=MOVIE):
     return da.from_array(movie, chunks=(1, 16, 22))
 
