@@ -120,6 +120,18 @@ def test_import_loads_nothing_heavy():
     assert shown.stderr == ""
 
 
+def test_a_job_starts_without_what_it_does_not_need(folder):
+    unneeded = ["dask.array", "distributed", "matplotlib", "pandas", "smlmlp_dask.simulation.movie"]
+    code = (
+        "import sys; from smlmlp_dask.cli import smlmlp\n"
+        "smlmlp(['run', 'movie.tif', '-o', 'out.zarr'], standalone_mode=False)\n"
+        f"print([name for name in {unneeded} if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines()[-1] == "[]"
+    assert (folder / "out.zarr").is_dir()
+
+
 def test_imports_point_downwards(monkeypatch):
     """The contracts of `tool.importlinter`: floors, and no circle; `lint-imports` says more."""
     # It would turn off our loggers, which later tests listen to.

@@ -82,7 +82,6 @@ def _store(
     from smlmlp_dask.execution.connect import connected
 
     from .documents import plan_document, store_document
-    from .planned import print_plan
     from .stored import print_finished
     from .tables import console, print_json
 
@@ -93,6 +92,8 @@ def _store(
     job["memory_limit"] = where.memory_limit
     place = where.place()
     if plan.dry_run or output is None:
+        from .planned import print_plan  # imports dask.array
+
         place, workers = plan.place(place)  # no workers are started
         with connected(place):
             planned = reckon(sources, **job, workers=workers, measured=True, destination=output)

@@ -1,6 +1,9 @@
 """Chunks written by us are those that Zarr would write, byte for byte, or are not there."""
 
+import ctypes
 import errno
+import mmap
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +13,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smlmlp_dask.store import durable
 from smlmlp_dask.store.chunk_files import (
     ChunkFiles,
     chunk_path,
@@ -18,10 +22,38 @@ from smlmlp_dask.store.chunk_files import (
     stored_checksum,
 )
 from smlmlp_dask.store.codecs import Codec, Storage
+from smlmlp_dask.store.durable import write_whole
 
 CHUNKS = (2, 3, 5)
 BOX = (slice(2, 4), slice(3, 6), slice(0, 5))
 CODECS = get_args(Codec)
+DONTCACHE = 0x80
+"""RWF_DONTCACHE in Linux's <linux/fs.h>."""
+
+
+def full(*_):
+    """Answer as a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class Full:
+    """A file that takes a few bytes and then no more."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, part):
+        self.file.write(part[:7])
+        full()
 
 
 def chunks_of(shape):
@@ -156,39 +188,73 @@ def test_pixels_in_any_layout(tmp_path, layout):
     assert array[BOX].tobytes() == pixels.tobytes()
 
 
-@pytest.mark.parametrize("step", ["writelines", "replace"])
+@pytest.mark.parametrize("step", ["past the cache", "write", "replace"])
 def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch, step):
     writer = ChunkFiles(tmp_path / "a", CHUNKS, Storage.checked("fast", None))
     first = writer.write(BOX, np.zeros(CHUNKS, np.float32))
     before = files(tmp_path / "a")
 
-    def fail(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    if step == "replace":
-        monkeypatch.setattr(Path, "replace", fail)
-    else:
+    if step == "past the cache":
+        monkeypatch.setattr(durable, "_UNCACHED", DONTCACHE)
+        monkeypatch.setattr(os, "pwritev", full, raising=False)
+    elif step == "write":
+        monkeypatch.setattr(durable, "_UNCACHED", None)
         opened = Path.open
-
-        class Full:
-            """A file that takes a few bytes and then no more."""
-
-            def __init__(self, file):
-                self.file = file
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *_):
-                self.file.close()
-
-            def writelines(self, parts):
-                self.file.write(next(iter(parts))[:7])
-                fail()
-
         monkeypatch.setattr(Path, "open", lambda self, *mode: Full(opened(self, *mode)))
+    else:
+        monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         writer.write(BOX, np.ones(CHUNKS, np.float32))
     monkeypatch.undo()
     assert files(tmp_path / "a") == before
     assert is_whole(chunk_path(tmp_path / "a", (1, 1, 0)), first)
+
+
+# ---- past the page cache -------------------------------------------------------------------------
+
+
+PARTS = (b"encoded pixels", b"CRC!")
+
+
+@pytest.mark.parametrize("taken", [None, errno.EOPNOTSUPP, errno.EINVAL, 0, 5, 14, 16, 18])
+def test_whole_however_much_the_system_takes_past_the_cache(tmp_path, monkeypatch, taken):
+    asked = []
+
+    def some(descriptor, parts, offset, flags):
+        asked.append((offset, flags))
+        if taken in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise OSError(taken, "not here")
+        return os.write(descriptor, b"".join(parts)[:taken])
+
+    monkeypatch.setattr(durable, "_UNCACHED", None if taken is None else DONTCACHE)
+    monkeypatch.setattr(os, "pwritev", some, raising=False)
+    write_whole(tmp_path / "chunk", *PARTS, synced=False)
+    assert asked == ([] if taken is None else [(0, DONTCACHE)])
+    assert [path.name for path in tmp_path.iterdir()] == ["chunk"]
+    assert (tmp_path / "chunk").read_bytes() == b"".join(PARTS)
+
+
+def cached_share(path):
+    """Return how much of a file is in the page cache."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        pages = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(mapped)
+        size = ctypes.c_size_t(len(mapped))
+        assert ctypes.CDLL(None).mincore(ctypes.byref(start), size, pages) == 0
+        del start  # or the file could not be unmapped
+    return sum(page & 1 for page in pages) / len(pages)
+
+
+def test_a_chunk_leaves_the_page_cache_and_what_is_read_again_stays(tmp_path):
+    (tmp_path / "tried").touch()
+    descriptor = os.open(tmp_path / "tried", os.O_WRONLY)
+    try:
+        if not durable._written_uncached(descriptor, [b"x"]):
+            pytest.skip("this system writes only through its page cache")
+    finally:
+        os.close(descriptor)
+    for name, synced in (("chunk", False), ("metadata", True)):
+        write_whole(tmp_path / name, bytes(4 * 2**20), synced=synced)
+        durable.sync_files([tmp_path / name], tmp_path)
+    assert cached_share(tmp_path / "metadata") == 1
+    assert cached_share(tmp_path / "chunk") < 0.5
