@@ -75,7 +75,7 @@ def sync_files(files: Iterable[Path], top: Path) -> None:
             sync_file(descriptor)
         finally:
             os.close(descriptor)
-        folders.update(parent for parent in path.parents if parent.is_relative_to(top))
+        folders.update(path.parents[: len(path.parts) - len(top.parts)])
     for folder in sorted(folders, reverse=True):  # inner folders first
         sync_folder(folder)
 
