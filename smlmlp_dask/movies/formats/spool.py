@@ -117,7 +117,7 @@ def open(path: Path) -> Recording:
     return Recording(path=str(folder), format="Andor spool", positions=(position,), notes=notes)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Layout:
     height: int
     width: int
@@ -136,23 +136,20 @@ def _layout(folder: Path) -> _Layout:
         parser.read_string(path.read_text(encoding="utf-8-sig"), str(path))
         data = parser["data"]
         encoding = data["PixelEncoding"]
-        if encoding not in _DTYPES:
-            raise ValueError(
-                f"{folder} holds pixels of the encoding {encoding}: record Mono16, or export the "
-                "movie from Andor Solis as TIFF"
-            )
-        layout = _Layout(
-            height=int(data["AOIHeight"]),
-            width=int(data["AOIWidth"]),
-            line_bytes=int(data["AOIStride"]),
-            frame_bytes=int(data["ImageSizeBytes"]),
-            dtype=np.dtype(_DTYPES[encoding]),
-            in_file=parser.getint("multiimage", "ImagesPerFile", fallback=1),
-        )
-    except (IniError, LookupError, UnicodeDecodeError) as error:
+        names = ("AOIHeight", "AOIWidth", "AOIStride", "ImageSizeBytes")
+        height, width, line_bytes, frame_bytes = (int(data[name]) for name in names)
+        in_file = parser.getint("multiimage", "ImagesPerFile", fallback=1)
+    except (IniError, LookupError, ValueError) as error:
         raise ValueError(
             f"{path} does not say how frames lie ({one_line(error)}): copy the file again"
         ) from error
+    if encoding not in _DTYPES:
+        raise ValueError(
+            f"{folder} holds pixels of the encoding {encoding}: record Mono16, or export the "
+            "movie from Andor Solis as TIFF"
+        )
+    dtype = np.dtype(_DTYPES[encoding])
+    layout = _Layout(height, width, line_bytes, frame_bytes, dtype, in_file)
     itemsize = layout.dtype.itemsize
     if (
         min(layout.height, layout.width, layout.in_file) < 1
