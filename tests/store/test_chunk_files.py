@@ -156,23 +156,28 @@ FAST = ("lz4", 5, "shuffle", 2**18)
 SMALL = ("zstd", 2, "shuffle", 2**20)
 
 
-@pytest.mark.parametrize(
-    ("codec", "raw", "stands_for"),
-    [
-        ("fast", False, FAST),
-        ("fast", True, ("lz4", 5, "bitshuffle", 2**18)),
-        ("small", False, SMALL),
-        ("small", True, SMALL),
-        ("none", False, None),
-        ("none", True, None),
-    ],
-)
-def test_a_name_stands_for_what_it_always_did(codec, raw, stands_for):
+STANDS_FOR = {
+    ("fast", False): FAST,
+    ("fast", True): ("lz4", 5, "bitshuffle", 2**18),
+    ("small", False): SMALL,
+    ("small", True): SMALL,
+    ("none", False): None,
+    ("none", True): None,
+}
+"""(codec, raw) -> compressor, level, shuffle and bytes of a block."""
+
+
+def test_it_is_known_what_every_name_stands_for():
+    assert {*STANDS_FOR} == {(codec, raw) for codec in CODECS for raw in (False, True)}
+
+
+@pytest.mark.parametrize(("codec", "raw"), STANDS_FOR)
+def test_a_name_stands_for_what_it_always_did(codec, raw):
     """Stores record only the name: another meaning would give resumed stores other bytes."""
     first = Storage(codec, None, raw).compressors()[0].to_dict()
     settings = first.get("configuration")
     keys = ("cname", "clevel", "shuffle", "blocksize")
-    assert (settings and tuple(settings[key] for key in keys)) == stands_for
+    assert (settings and tuple(settings[key] for key in keys)) == STANDS_FOR[codec, raw]
 
 
 @pytest.mark.parametrize("layout", ["big-endian", "strided", "read-only"])

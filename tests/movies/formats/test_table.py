@@ -159,6 +159,14 @@ ROWS = [
 """The table of formats among the pages, without its head."""
 
 
+def test_the_page_of_movies_has_no_ending_of_its_own():
+    """An ending that a format has lost would be promised there still."""
+    cells = " ".join(row[1] for row in ROWS if len(row) > 1)
+    shown = {*re.findall(r"`(\.\w+)`", cells)}
+    beside = {".yaml", ".inf"}  # of files that lie beside a movie
+    assert shown - beside == {*ENDINGS}
+
+
 @pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
 def test_the_page_of_movies_has_every_format(known):
     rows = [row for row in ROWS if re.search(rf"\b{known.name}\b", row[0])]
