@@ -118,6 +118,8 @@ def _written_uncached(descriptor: int, parts: Sequence[bytes]) -> int:
         return 0
     try:
         return os.pwritev(descriptor, parts, 0, _UNCACHED)
+    except NotImplementedError:  # this Python was built for a system without flags
+        return 0
     except OSError as error:
         if error.errno not in _CANNOT:
             raise
